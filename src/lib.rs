@@ -1,1 +1,29 @@
+//! Neural architecture search by Population Based Training (PBT-NAS), driven by SLURM.
+//!
+//! A module may use the ones it names here, and no other:
+//!
+//! ```text
+//! search      nobody                         pure decisions: selection, mixing, lineage, seeds
+//! checkpoint  search                         safetensors streaming, layer surgery, shrink-perturb
+//! tasks       search, checkpoint             what is trained: gan, synthetic
+//! config      search, tasks                  typed, validated TOML
+//! state       search, checkpoint, config     the run's directory: publish, read, verify
+//! advance     all of the above               from one generation to the next
+//! trainer     all of the above but advance   one member's life
+//! scheduler   state, advance                 slurm, local
+//! report      state                          tables, image grids
+//! cli         everything                     argument parsing and messages
+//! ```
 
+pub mod advance;
+pub mod checkpoint;
+pub mod cli;
+pub mod config;
+pub mod error;
+pub mod report;
+pub mod scheduler;
+pub mod search;
+pub mod signal;
+pub mod state;
+pub mod tasks;
+pub mod trainer;

@@ -1,0 +1,376 @@
+//! Reading and writing safetensors one tensor, or a part of one, at a time.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use safetensors::Dtype;
+use safetensors::tensor::{Metadata, TensorInfo};
+use serde::{Deserialize, Serialize};
+
+use crate::search::Genotype;
+
+/// Bytes that are in memory at a time.
+pub const CHUNK: usize = 1 << 20;
+/// A longer header is taken for a damaged file: 72 variables need less than 200 KiB.
+const MAX_HEADER: u64 = 32 << 20;
+/// Version of what the metadata means.
+const FORMAT: &str = "1";
+
+/// Why a checkpoint cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    /// The operating system said no.
+    #[error("failed to {doing} {path}: {source}")]
+    Io {
+        /// `read` or `write`.
+        doing: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Not a file that this program wrote, or a damaged one.
+    #[error("{path} is damaged or no checkpoint of pbtnas: {reason}")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A tensor that should be there is not, or has another shape or type.
+    #[error("{path} has no tensor {name:?} of shape {shape:?}")]
+    Tensor {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// The shape that was expected.
+        shape: Vec<usize>,
+    },
+}
+
+/// BLAKE3 of a file, as `blake3:` and 64 hexadecimal digits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Digest(String);
+
+impl Digest {
+    /// Digest of bytes in memory.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self::finish(&blake3::Hasher::new().update(bytes).finalize())
+    }
+
+    fn finish(hash: &blake3::Hash) -> Self {
+        Self(format!("blake3:{}", hash.to_hex()))
+    }
+}
+
+impl std::fmt::Display for Digest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Size and digest of a file that was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// Bytes.
+    pub size: u64,
+    /// Of all of them.
+    pub digest: Digest,
+}
+
+/// Size and digest of a file, read in one pass.
+pub fn digest_file(path: &Path) -> Result<Written, CheckpointError> {
+    let fail = |source| CheckpointError::Io { doing: "read", path: path.to_owned(), source };
+    let mut hasher = blake3::Hasher::new();
+    let mut file = File::open(path).map_err(fail)?;
+    let mut buffer = vec![0; CHUNK];
+    let mut size = 0;
+    loop {
+        let count = match file.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(fail(error)),
+        };
+        hasher.update(&buffer[..count]);
+        size += count as u64;
+    }
+    Ok(Written { size, digest: Digest::finish(&hasher.finalize()) })
+}
+
+/// What a checkpoint says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Meta {
+    /// The architecture.
+    pub genotype: Genotype,
+    /// Epochs that are complete.
+    pub epoch: u32,
+    /// Steps done in the epoch that is not; what a step is, the task says.
+    pub step: u64,
+}
+
+impl Meta {
+    fn to_map(&self) -> Result<BTreeMap<String, String>, serde_json::Error> {
+        Ok(BTreeMap::from([
+            ("format".into(), FORMAT.into()),
+            ("genotype".into(), serde_json::to_string(&self.genotype)?),
+            ("epoch".into(), self.epoch.to_string()),
+            ("step".into(), self.step.to_string()),
+        ]))
+    }
+
+    fn from_map(map: &std::collections::HashMap<String, String>) -> Result<Self, String> {
+        let get = |key: &str| map.get(key).ok_or_else(|| format!("its metadata has no {key:?}"));
+        let format = get("format")?;
+        if format != FORMAT {
+            return Err(format!("it has format {format:?}, this program reads {FORMAT:?}"));
+        }
+        let wrong = |key: &str| format!("its metadata has a bad {key:?}");
+        Ok(Self {
+            genotype: serde_json::from_str(get("genotype")?).map_err(|_| wrong("genotype"))?,
+            epoch: get("epoch")?.parse().map_err(|_| wrong("epoch"))?,
+            step: get("step")?.parse().map_err(|_| wrong("step"))?,
+        })
+    }
+}
+
+/// A tensor that is to be written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    /// Full name, e.g. `model/generator/to_rgb/weight`.
+    pub name: String,
+    /// Type of its elements.
+    pub dtype: Dtype,
+    /// Elements in each dimension.
+    pub shape: Vec<usize>,
+}
+
+/// Bytes of a tensor of this type and shape, or none if that is no number of bytes.
+fn byte_count(dtype: Dtype, shape: &[usize]) -> Option<usize> {
+    let elements = shape.iter().try_fold(1usize, |product, &size| product.checked_mul(size))?;
+    Some(elements.checked_mul(dtype.bitsize())? / 8)
+}
+
+/// Hashes and counts what passes through.
+struct Hashing<'a, W> {
+    inner: &'a mut W,
+    hasher: blake3::Hasher,
+    size: u64,
+}
+
+impl<W: Write> Write for Hashing<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.inner.write(bytes)?;
+        self.hasher.update(&bytes[..count]);
+        self.size += count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+/// Writes a checkpoint: the entries in the order of their names, each filled by `fill`, which must write
+/// exactly the tensor's bytes (little-endian, row-major). The bytes depend on nothing but the arguments.
+pub fn write<W: Write, E: From<io::Error>>(
+    out: &mut W,
+    meta: &Meta,
+    mut entries: Vec<Entry>,
+    mut fill: impl FnMut(&Entry, &mut dyn Write) -> Result<(), E>,
+) -> Result<Written, E> {
+    entries.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut header = serde_json::Map::new();
+    let metadata = meta.to_map().map_err(io::Error::from)?;
+    header.insert("__metadata__".into(), serde_json::to_value(metadata).map_err(io::Error::from)?);
+    let mut offset = 0;
+    for entry in &entries {
+        let bytes = byte_count(entry.dtype, &entry.shape)
+            .ok_or_else(|| io::Error::other(format!("tensor {:?} is too large", entry.name)))?;
+        let info = TensorInfo {
+            dtype: entry.dtype,
+            shape: entry.shape.clone(),
+            data_offsets: (offset, offset + bytes),
+        };
+        offset += bytes;
+        header.insert(entry.name.clone(), serde_json::to_value(info).map_err(io::Error::from)?);
+    }
+    let mut header = serde_json::to_vec(&header).map_err(io::Error::from)?;
+    header.resize(header.len().next_multiple_of(8), b' ');
+
+    let mut out = Hashing { inner: out, hasher: blake3::Hasher::new(), size: 0 };
+    out.write_all(&(header.len() as u64).to_le_bytes())?;
+    out.write_all(&header)?;
+    let start = out.size;
+    for entry in &entries {
+        fill(entry, &mut out)?;
+    }
+    if out.size - start != offset as u64 {
+        return Err(io::Error::other("the tensors written do not have the announced sizes").into());
+    }
+    Ok(Written { size: out.size, digest: Digest::finish(&out.hasher.finalize()) })
+}
+
+/// An open checkpoint; only its header is in memory.
+#[derive(Debug)]
+pub struct Reader {
+    path: PathBuf,
+    file: File,
+    /// Where the tensors start.
+    start: u64,
+    header: BTreeMap<String, TensorInfo>,
+    meta: Meta,
+}
+
+impl Reader {
+    /// Opens a checkpoint and checks its header; the data is not read (see [`digest_file`]).
+    pub fn open(path: &Path) -> Result<Self, CheckpointError> {
+        let io = |source| CheckpointError::Io { doing: "read", path: path.to_owned(), source };
+        let damaged = |reason: String| CheckpointError::Damaged { path: path.to_owned(), reason };
+        let mut file = File::open(path).map_err(io)?;
+        let size = file.metadata().map_err(io)?.len();
+        let mut length = [0; 8];
+        file.read_exact(&mut length).map_err(|_| damaged("it ends within its header".into()))?;
+        let length = u64::from_le_bytes(length);
+        if length > MAX_HEADER || length + 8 > size {
+            return Err(damaged(format!("it announces a header of {length} bytes")));
+        }
+        let mut header = vec![0; length as usize];
+        file.read_exact(&mut header).map_err(io)?;
+        let header: Metadata =
+            serde_json::from_slice(&header).map_err(|error| damaged(format!("bad header: {error}")))?;
+        let expected = 8 + length + header.data_len() as u64;
+        if size != expected {
+            return Err(damaged(format!("it has {size} bytes instead of {expected}")));
+        }
+        let map = header.metadata().as_ref().ok_or_else(|| damaged("it has no metadata".into()))?;
+        let meta = Meta::from_map(map).map_err(damaged)?;
+        let header = header.tensors().into_iter().map(|(name, info)| (name, info.clone())).collect();
+        Ok(Self { path: path.to_owned(), file, start: 8 + length, header, meta })
+    }
+
+    /// What the checkpoint says of itself.
+    pub fn meta(&self) -> &Meta {
+        &self.meta
+    }
+
+    /// Its file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its tensors, by name.
+    pub fn entries(&self) -> impl Iterator<Item = Entry> {
+        self.header.iter().map(|(name, info)| Entry {
+            name: name.clone(),
+            dtype: info.dtype,
+            shape: info.shape.clone(),
+        })
+    }
+
+    /// A tensor's type and shape.
+    pub fn entry(&self, name: &str) -> Option<(Dtype, &[usize])> {
+        self.header.get(name).map(|info| (info.dtype, info.shape.as_slice()))
+    }
+
+    /// Passes a tensor's bytes on, a chunk of at most [`CHUNK`] bytes (a multiple of 8) at a time.
+    pub fn stream<E: From<CheckpointError>>(
+        &self,
+        entry: &Entry,
+        mut sink: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let info = self
+            .header
+            .get(&entry.name)
+            .filter(|info| info.shape == entry.shape && info.dtype == entry.dtype)
+            .ok_or_else(|| CheckpointError::Tensor {
+                path: self.path.clone(),
+                name: entry.name.clone(),
+                shape: entry.shape.clone(),
+            })?;
+        let (mut at, end) = info.data_offsets;
+        let mut buffer = vec![0; CHUNK.min(end - at)];
+        while at < end {
+            let count = buffer.len().min(end - at);
+            let chunk = &mut buffer[..count];
+            self.file.read_exact_at(chunk, self.start + at as u64).map_err(|source| {
+                CheckpointError::Io { doing: "read", path: self.path.clone(), source }
+            })?;
+            sink(chunk)?;
+            at += count;
+        }
+        Ok(())
+    }
+
+    /// All bytes of a tensor.
+    pub fn bytes(&self, entry: &Entry) -> Result<Vec<u8>, CheckpointError> {
+        let mut bytes = Vec::with_capacity(byte_count(entry.dtype, &entry.shape).unwrap_or(0));
+        self.stream(entry, |chunk| {
+            bytes.extend_from_slice(chunk);
+            Ok::<_, CheckpointError>(())
+        })?;
+        Ok(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn meta() -> Meta {
+        Meta { genotype: Genotype::new([("x".into(), "a".into())]), epoch: 3, step: 7 }
+    }
+
+    fn entry(name: &str, shape: &[usize]) -> Entry {
+        Entry { name: name.into(), dtype: Dtype::F32, shape: shape.to_vec() }
+    }
+
+    fn sample() -> (Vec<u8>, Written) {
+        let mut bytes = Vec::new();
+        let entries = vec![entry("model/b", &[3]), entry("model/a", &[2, 2]), entry("model/empty", &[0])];
+        let written = write(&mut bytes, &meta(), entries, |entry, out| {
+            out.write_all(&vec![entry.name.as_bytes()[6]; byte_count(entry.dtype, &entry.shape).unwrap()])
+        })
+        .unwrap();
+        (bytes, written)
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("c.safetensors");
+        let (bytes, written) = sample();
+        std::fs::write(&path, &bytes).unwrap();
+        assert_eq!(digest_file(&path).unwrap(), written);
+        let reader = Reader::open(&path).unwrap();
+        assert_eq!(reader.meta(), &meta());
+        assert_eq!(reader.bytes(&entry("model/a", &[2, 2])).unwrap(), [b'a'; 16]);
+        assert_eq!(reader.bytes(&entry("model/b", &[3])).unwrap(), [b'b'; 12]);
+        assert!(matches!(reader.bytes(&entry("model/b", &[4])), Err(CheckpointError::Tensor { .. })));
+        // The format's own crate reads it too.
+        let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        assert_eq!(tensors.tensor("model/b").unwrap().data(), [b'b'; 12]);
+    }
+
+    #[test]
+    fn damage_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("c.safetensors");
+        let (bytes, _) = sample();
+        let open = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).unwrap();
+            Reader::open(&path).map(|_| ()).unwrap_err().to_string()
+        };
+        assert!(open(&bytes[..4]).contains("ends within its header"));
+        assert!(open(&bytes[..bytes.len() - 1]).contains("instead of"));
+        assert!(open(&[0xff; 64]).contains("announces a header"));
+        let mut flipped = bytes.clone();
+        flipped[9] = b'!';
+        assert!(open(&flipped).contains("bad header"));
+    }
+}

@@ -1,0 +1,129 @@
+//! Fresh initialisation, tensor by tensor: a network's first weights, and the noise of shrink-perturb.
+//!
+//! A task declares the distribution of each tensor; the numbers come from an addressed generator of the
+//! tensor's own. So any single layer can be initialised without building its network, on any machine, with
+//! the same result.
+
+use rand::Rng;
+use rand_distr::{Distribution, StandardNormal};
+use safetensors::Dtype;
+
+use crate::search::{Address, rng};
+
+/// Distribution of a tensor's first values.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Init {
+    /// All elements the same.
+    Constant(f32),
+    /// Normal with this mean and standard deviation.
+    Normal(f32, f32),
+    /// Uniform in [-bound, bound).
+    Uniform(f32),
+    /// A random direction of length 1 (the vectors of a spectral norm).
+    Direction,
+}
+
+/// A tensor of a network.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TensorSpec {
+    /// Name without the leading `model/`; its first part is the network's name.
+    pub name: String,
+    /// Number of elements in each dimension.
+    pub shape: Vec<usize>,
+    /// `F32` or `I64`.
+    pub dtype: Dtype,
+    /// First values.
+    pub init: Init,
+    /// Whether an optimizer trains it (a buffer, such as a running mean, is not trained).
+    pub trained: bool,
+    /// Whether an averaged copy is kept.
+    pub averaged: bool,
+}
+
+impl TensorSpec {
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether it has no element.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// The first values of an `F32` tensor, in row-major order, for a network that is initialised at `address`.
+/// Each tensor draws at an address of its own: `address.purpose` and the tensor's name.
+pub fn fresh<'a>(spec: &'a TensorSpec, address: &Address) -> impl Iterator<Item = f32> + use<'a> {
+    let purpose = format!("{} {}", address.purpose, spec.name);
+    let mut rng = rng(&Address { purpose: &purpose, ..*address });
+    let length = match spec.init {
+        Init::Direction => {
+            // The length must be known before the first element is given: draw the same numbers twice.
+            let mut again = rng.clone();
+            let square: f64 = (0..spec.len()).map(|_| f64::from(normal(&mut again)).powi(2)).sum();
+            square.sqrt().max(1e-12) as f32
+        }
+        _ => 1.0,
+    };
+    (0..spec.len()).map(move |_| match spec.init {
+        Init::Constant(value) => value,
+        Init::Normal(mean, std) => mean + std * normal(&mut rng),
+        Init::Uniform(bound) => bound * (2.0 * rng.random::<f32>() - 1.0),
+        Init::Direction => normal(&mut rng) / length,
+    })
+}
+
+fn normal(rng: &mut impl Rng) -> f32 {
+    StandardNormal.sample(rng)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(init: Init) -> TensorSpec {
+        TensorSpec {
+            name: "net/weight".into(),
+            shape: vec![100, 100],
+            dtype: Dtype::F32,
+            init,
+            trained: true,
+            averaged: false,
+        }
+    }
+
+    fn values(init: Init) -> Vec<f32> {
+        fresh(&spec(init), &Address { run: 1, generation: 0, member: None, purpose: "init" }).collect()
+    }
+
+    fn moments(values: &[f32]) -> (f32, f32) {
+        let mean = values.iter().sum::<f32>() / values.len() as f32;
+        let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f32>() / values.len() as f32;
+        (mean, variance.sqrt())
+    }
+
+    #[test]
+    fn distributions_have_their_moments() {
+        let (mean, std) = moments(&values(Init::Normal(1.0, 0.02)));
+        assert!((mean - 1.0).abs() < 1e-3 && (std - 0.02).abs() < 1e-3, "{mean} {std}");
+        let uniform = values(Init::Uniform(0.5));
+        let (mean, std) = moments(&uniform);
+        assert!(mean.abs() < 0.02 && (std - 0.5 / 3f32.sqrt()).abs() < 0.01, "{mean} {std}");
+        assert!(uniform.iter().all(|v| v.abs() <= 0.5));
+        assert!(values(Init::Constant(3.0)).iter().all(|&v| v == 3.0));
+        let square: f32 = values(Init::Direction).iter().map(|v| v * v).sum();
+        assert!((square - 1.0).abs() < 1e-4, "{square}");
+    }
+
+    #[test]
+    fn tensors_differ_by_name_and_by_address() {
+        let one = spec(Init::Normal(0.0, 1.0));
+        let other = TensorSpec { name: "net/bias".into(), ..one.clone() };
+        let address = Address { run: 1, generation: 0, member: None, purpose: "init" };
+        let first = |spec: &TensorSpec, address| fresh(spec, address).next().unwrap();
+        assert_eq!(first(&one, &address), first(&one, &address));
+        assert_ne!(first(&one, &address), first(&other, &address));
+        assert_ne!(first(&one, &address), first(&one, &Address { generation: 1, ..address }));
+    }
+}

@@ -1,0 +1,19 @@
+//! Checkpoints: safetensors files, read and written tensor by tensor, whatever their size.
+//!
+//! Tensor names: `model/PATH`, `average/PATH`, `optimizer/NETWORK/MOMENT/REST` (where `NETWORK/REST` is the
+//! parameter's PATH). The header's metadata holds the genotype, the position in training and the format.
+
+mod file;
+mod init;
+mod surgery;
+
+pub use file::{CheckpointError, Digest, Entry, Meta, Reader, Written, digest_file, write};
+pub use init::{Init, TensorSpec, fresh};
+pub use surgery::{Donation, ShrinkPerturb, offspring};
+
+/// Prefix of the tensors of the networks themselves.
+pub const MODEL: &str = "model/";
+/// Prefix of the averaged copies.
+pub const AVERAGE: &str = "average/";
+/// Prefix of the optimizers' state.
+pub const OPTIMIZER: &str = "optimizer/";

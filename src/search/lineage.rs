@@ -1,0 +1,90 @@
+//! Through which members the value and the weights of a variable came.
+//!
+//! Plans record only who came from whom; the history is read off them, so that a step writes no more in the
+//! hundredth generation than in the first.
+
+use super::{MemberId, Origin};
+
+/// A member of a generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+pub struct Ancestor {
+    /// Generation, counted from 0.
+    pub generation: u32,
+    /// Its place there.
+    pub member: MemberId,
+}
+
+/// The members that carried a variable's value and weights, from the first to the one asked for.
+///
+/// `origin` looks up where a member came from; none (a plan that is gone) ends the history early.
+pub fn variable_lineage(
+    variable: &str,
+    of: Ancestor,
+    mut origin: impl FnMut(Ancestor) -> Option<Origin>,
+) -> Vec<Ancestor> {
+    let mut history = vec![of];
+    let mut current = of;
+    while let Some(before) = current.generation.checked_sub(1) {
+        let member = match origin(current) {
+            None | Some(Origin::Random) => break,
+            Some(Origin::Survivor) => current.member,
+            Some(Origin::Mix { base, donor, replaced }) => {
+                if replaced.iter().any(|name| name == variable) { donor } else { base }
+            }
+        };
+        current = Ancestor { generation: before, member };
+        history.push(current);
+    }
+    history.reverse();
+    history
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{population, settings, space};
+    use super::super::{first_generation, next_generation};
+    use super::*;
+
+    #[test]
+    fn a_replaced_variable_came_through_the_donor() {
+        let at = |generation, member| Ancestor { generation, member: MemberId(member) };
+        let origin = |ancestor: Ancestor| {
+            Some(match (ancestor.generation, ancestor.member.0) {
+                (2, 7) => Origin::Mix { base: MemberId(1), donor: MemberId(2), replaced: vec!["x".into()] },
+                (0, _) => Origin::Random,
+                _ => Origin::Survivor,
+            })
+        };
+        assert_eq!(variable_lineage("x", at(2, 7), origin), [at(0, 2), at(1, 2), at(2, 7)]);
+        assert_eq!(variable_lineage("y", at(2, 7), origin), [at(0, 1), at(1, 1), at(2, 7)]);
+    }
+
+    #[test]
+    fn over_a_whole_search_the_value_never_changes_along_its_lineage() {
+        let space = space(&[4; 12]);
+        let mut generations = vec![first_generation(&space, &settings(8), 5)];
+        for generation in 1..20u32 {
+            let last = generations.last().unwrap();
+            let mut trained =
+                population(&space, 5, &(0..8).map(|i| Some((i * 7 + generation as i32 * 3) % 8)).collect::<Vec<_>>());
+            for (member, planned) in trained.iter_mut().zip(last) {
+                member.genotype = planned.genotype.clone();
+            }
+            generations.push(next_generation(&space, &settings(8), 5, generation, &trained).unwrap());
+        }
+        let at = |a: Ancestor| &generations[a.generation as usize][a.member.0 as usize];
+        for id in 0..8 {
+            let last = Ancestor { generation: 19, member: MemberId(id) };
+            for variable in &space.variables {
+                let history = variable_lineage(&variable.name, last, |a| Some(at(a).origin.clone()));
+                assert_eq!(history.len(), 20);
+                for &ancestor in &history {
+                    assert_eq!(
+                        at(ancestor).genotype.get(&variable.name),
+                        at(last).genotype.get(&variable.name)
+                    );
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! Algorithm 1 of the paper: from a trained population to the next one.
+
+use rand::seq::index;
+use serde::{Deserialize, Serialize};
+
+use super::{Address, Genotype, Initial, Space, initial_population, mix, rng, select};
+
+/// A place in the population, counted from 0. An offspring takes the place of the member it replaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct MemberId(pub u32);
+
+impl std::fmt::Display for MemberId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:02}", self.0)
+    }
+}
+
+/// How the population changes between generations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Algorithm {
+    /// Replace the worst by mixes of the best (the paper's Algorithm 1).
+    PbtNas,
+    /// Train the first population to the end: the baseline of the same cost.
+    RandomSearch,
+}
+
+/// The parameters of the search (paper, Algorithms 1 and 2).
+#[derive(Debug, Clone, PartialEq)]
+pub struct SearchSettings {
+    /// How the population changes.
+    pub algorithm: Algorithm,
+    /// N.
+    pub population: usize,
+    /// Part of the population that is replaced, and part that may be a parent.
+    pub tau: f64,
+    /// p, the probability of taking a variable from the donor.
+    pub replace_probability: f64,
+    /// Off in the ablation "no mixing": both parents are then the same network.
+    pub mixing: bool,
+    /// How the first population is drawn.
+    pub initial: Initial,
+}
+
+/// Where a member of a generation comes from. Parents are members of the generation before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Origin {
+    /// Drawn at random, with fresh weights.
+    Random,
+    /// The same member, trained further.
+    Survivor,
+    /// Copied from `base`; the `replaced` variables, weights included, come from `donor`.
+    Mix {
+        /// The better parent.
+        base: MemberId,
+        /// The worse parent; the same as `base` without mixing.
+        donor: MemberId,
+        /// Variables in the order of the space.
+        replaced: Vec<String>,
+    },
+}
+
+/// A member after its step of training.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Trained {
+    /// Its place.
+    pub id: MemberId,
+    /// Its architecture.
+    pub genotype: Genotype,
+    /// What `evaluate` gave; none if it failed or diverged.
+    pub fitness: Option<f64>,
+    /// Whether there is a network to go on with; a failed member has none, a diverged one has.
+    pub has_network: bool,
+}
+
+/// A member of the next generation, before anything is known of its files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Offspring {
+    /// Its place.
+    pub id: MemberId,
+    /// Its architecture.
+    pub genotype: Genotype,
+    /// Where it comes from.
+    pub origin: Origin,
+}
+
+/// No member of the population can be a parent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no member of generation {generation} has a usable fitness, so nothing can be selected")]
+pub struct NoParent {
+    /// The generation that was trained.
+    pub generation: u32,
+}
+
+/// Generation 0.
+pub fn first_generation(space: &Space, settings: &SearchSettings, run: u64) -> Vec<Offspring> {
+    initial_population(space, settings.population, settings.initial, run)
+        .into_iter()
+        .zip(0..)
+        .map(|(genotype, id)| Offspring { id: MemberId(id), genotype, origin: Origin::Random })
+        .collect()
+}
+
+/// The population of `generation`, out of the trained one before it.
+///
+/// The worst floor(N * tau) are replaced, and beyond them every member that failed, since it has no network
+/// to go on with. Each child draws at an address of its own, so two children of the same parents differ.
+pub fn next_generation(
+    space: &Space,
+    settings: &SearchSettings,
+    run: u64,
+    generation: u32,
+    population: &[Trained],
+) -> Result<Vec<Offspring>, NoParent> {
+    let fitness: Vec<Option<f64>> = population.iter().map(|member| member.fitness).collect();
+    let selection = select(&fitness, settings.tau);
+    let evolve = settings.algorithm == Algorithm::PbtNas;
+    population
+        .iter()
+        .enumerate()
+        .map(|(position, member)| {
+            let child = |purpose| rng(&Address { run, generation, member: Some(member.id), purpose });
+            let lost = !member.has_network;
+            if !(lost || evolve && selection.worst.contains(&position)) {
+                return Ok(Offspring {
+                    id: member.id,
+                    genotype: member.genotype.clone(),
+                    origin: Origin::Survivor,
+                });
+            }
+            if !evolve {
+                let mut drawn = initial_population(space, 1, Initial::Uniform, redraw_seed(run, generation, member.id));
+                let genotype = drawn.pop().unwrap_or_else(|| member.genotype.clone());
+                return Ok(Offspring { id: member.id, genotype, origin: Origin::Random });
+            }
+            let (base, donor) = parents(&selection.best, settings.mixing, &mut child("parents"))
+                .ok_or(NoParent { generation: generation.saturating_sub(1) })?;
+            let (base, donor) = (&population[base], &population[donor]);
+            let mixed =
+                mix(space, &base.genotype, &donor.genotype, settings.replace_probability, &mut child("mix"));
+            let origin = Origin::Mix { base: base.id, donor: donor.id, replaced: mixed.replaced };
+            Ok(Offspring { id: member.id, genotype: mixed.genotype, origin })
+        })
+        .collect()
+}
+
+/// A run seed of its own for the architecture that replaces a failed member of a random search.
+fn redraw_seed(run: u64, generation: u32, member: MemberId) -> u64 {
+    super::word(&Address { run, generation, member: Some(member), purpose: "redraw" }).unsigned_abs()
+}
+
+/// Base and donor, as positions in the population: two of the best, drawn without replacement, better one
+/// first. With one candidate, or without mixing, they are the same.
+fn parents(best: &[usize], mixing: bool, rng: &mut impl rand::Rng) -> Option<(usize, usize)> {
+    let wanted = if mixing { 2.min(best.len()) } else { 1 };
+    if best.is_empty() {
+        return None;
+    }
+    let mut drawn = index::sample(rng, best.len(), wanted).into_vec();
+    drawn.sort_unstable();
+    Some((best[drawn[0]], best[drawn[drawn.len() - 1]]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{population, settings, space, spaces};
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn invariants_of_a_generation(
+            space in spaces(),
+            fitness in prop::collection::vec(prop::option::weighted(0.9, -9i32..9), 8..40),
+            run: u64,
+            mixing: bool,
+        ) {
+            let trained = population(&space, run, &fitness);
+            let settings = SearchSettings { mixing, ..settings(fitness.len()) };
+            let Ok(next) = next_generation(&space, &settings, run, 3, &trained) else {
+                prop_assert!(fitness.iter().all(Option::is_none));
+                return Ok(());
+            };
+            // Size and places are kept, and drawing again gives the same.
+            prop_assert_eq!(next.len(), trained.len());
+            prop_assert!(next.iter().zip(&trained).all(|(n, t)| n.id == t.id));
+            prop_assert_eq!(&next, &next_generation(&space, &settings, run, 3, &trained).unwrap());
+            let values: Vec<_> = trained.iter().map(|t| t.fitness).collect();
+            let selection = select(&values, settings.tau);
+            for (position, (child, before)) in next.iter().zip(&trained).enumerate() {
+                let replaced = selection.worst.contains(&position) || !before.has_network;
+                match &child.origin {
+                    Origin::Random => prop_assert!(false, "PBT-NAS draws no new architectures"),
+                    // Survivors are untouched, and none of them is among the worst.
+                    Origin::Survivor => {
+                        prop_assert!(!replaced);
+                        prop_assert_eq!(&child.genotype, &before.genotype);
+                    }
+                    Origin::Mix { base, donor, replaced: variables } => {
+                        prop_assert!(replaced);
+                        let parent = |id: &MemberId| &trained[id.0 as usize];
+                        prop_assert!(selection.best.contains(&(base.0 as usize)));
+                        prop_assert!(selection.best.contains(&(donor.0 as usize)));
+                        prop_assert!(parent(base).fitness >= parent(donor).fitness);
+                        prop_assert_eq!(base == donor, !mixing || selection.best.len() == 1);
+                        for variable in &space.variables {
+                            let from = if variables.contains(&variable.name) { donor } else { base };
+                            prop_assert_eq!(
+                                child.genotype.get(&variable.name),
+                                parent(from).genotype.get(&variable.name)
+                            );
+                        }
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn random_search_replaces_only_what_was_lost(
+            space in spaces(), fitness in prop::collection::vec(prop::option::of(-9i32..9), 1..20), run: u64,
+        ) {
+            let trained = population(&space, run, &fitness);
+            let settings = SearchSettings { algorithm: Algorithm::RandomSearch, ..settings(fitness.len()) };
+            let next = next_generation(&space, &settings, run, 1, &trained).unwrap();
+            for (child, before) in next.iter().zip(&trained) {
+                prop_assert_eq!(&child.origin == &Origin::Survivor, before.has_network);
+                prop_assert_eq!(space.check_genotype(&child.genotype), Ok(()));
+            }
+        }
+    }
+
+    #[test]
+    fn children_of_one_generation_draw_differently() {
+        let space = space(&[5; 60]);
+        let fitness: Vec<Option<i32>> = (0..8).map(Some).collect();
+        let trained = population(&space, 1, &fitness);
+        let next = next_generation(&space, &settings(8), 1, 1, &trained).unwrap();
+        let children: Vec<_> = next.iter().filter(|c| c.origin != Origin::Survivor).collect();
+        assert_eq!(children.len(), 2);
+        assert_ne!(children[0].origin, children[1].origin);
+    }
+
+    #[test]
+    fn a_diverged_member_is_replaced_only_if_it_is_among_the_worst() {
+        let space = space(&[2, 2]);
+        let mut trained = population(&space, 1, &[Some(1), Some(2), Some(3), Some(4), None, None, None, None]);
+        for member in &mut trained {
+            member.has_network = true;
+        }
+        let next = next_generation(&space, &settings(8), 1, 1, &trained).unwrap();
+        let replaced: Vec<u32> =
+            next.iter().filter(|c| c.origin != Origin::Survivor).map(|c| c.id.0).collect();
+        assert_eq!(replaced, [6, 7]);
+    }
+}
