@@ -8,6 +8,7 @@
 //! tasks       search, checkpoint             what is trained: gan, synthetic
 //! config      search, tasks                  typed, validated TOML
 //! state       search, checkpoint, config     the run's directory: publish, read, verify
+//! create      all of the above               a new run
 //! advance     all of the above               from one generation to the next
 //! trainer     all of the above but advance   one member's life
 //! scheduler   state, advance                 slurm, local
@@ -19,6 +20,7 @@ pub mod advance;
 pub mod checkpoint;
 pub mod cli;
 pub mod config;
+pub mod create;
 pub mod error;
 pub mod report;
 pub mod scheduler;

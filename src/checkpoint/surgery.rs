@@ -268,6 +268,6 @@ mod tests {
         };
         let meta = base.meta().clone();
         let error = offspring(&mut Vec::new(), &space(), &tensors(5, 2), &base, &donation, &meta);
-        assert!(error.unwrap_err().to_string().contains("has no tensor \"model/net/a/weight\""));
+        assert!(error.unwrap_err().to_string().contains("has no tensor \"average/net/a/weight\""));
     }
 }

@@ -15,12 +15,12 @@ pub use initial::{Initial, initial_population};
 pub use lineage::{Ancestor, variable_lineage};
 pub use mix::{Mixed, mix};
 pub use plan::{
-    Algorithm, MemberId, Offspring, Origin, SearchSettings, Trained, first_generation, next_generation,
+    Algorithm, MemberId, NoParent, Offspring, Origin, SearchSettings, Trained, first_generation, next_generation,
 };
-pub use schedule::{Piece, Schedule};
+pub use schedule::{Piece, Schedule, ScheduleError};
 pub use seed::{Address, rng, word};
 pub use select::{Selection, rank, select, truncation_count};
-pub use space::{Genotype, Space, Variable};
+pub use space::{Genotype, Space, SpaceError, Variable};
 
 #[cfg(test)]
 pub(crate) mod testing {

@@ -1,0 +1,42 @@
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+
+use super::StateArg;
+use crate::config::Config;
+use crate::create::create;
+use crate::state::Published;
+
+/// Make the directory of a run from a configuration.
+///
+/// Doing it again with the same configuration changes nothing.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  pbtnas init --config configs/fashion-small.toml --state runs/first")]
+pub struct Init {
+    /// The configuration (see configs/).
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    #[command(flatten)]
+    state: StateArg,
+}
+
+impl Init {
+    pub fn run(self) -> Result<u8> {
+        let config = Config::load(&self.config)?;
+        let (run, published) = create(&self.state.state, &config, config.task()?.as_ref())?;
+        let what = match published {
+            Published::Created => "made",
+            Published::Existed => "is there already:",
+        };
+        println!(
+            "run {} {what} {} ({} variables, population {}, {} epochs)",
+            run.record.run_id,
+            run.layout.root().display(),
+            run.space.variables.len(),
+            run.config.search.population,
+            run.config.search.epochs,
+        );
+        Ok(0)
+    }
+}

@@ -1,0 +1,74 @@
+//! The command line. A file for each command: it parses, calls and prints.
+
+mod best;
+mod init;
+mod run;
+mod status;
+mod step;
+mod train;
+mod verify;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+
+/// Neural architecture search by Population Based Training (PBT-NAS).
+///
+/// Exit codes: 0 done; 1 failed; 2 wrong command line; 3 wrong configuration; 4 the run's directory is
+/// damaged; 5 the scheduler refused (try again later); 75 stopped by a signal, work is saved, the same
+/// command goes on; 76 another process is at this work.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Init(init::Init),
+    Step(step::Step),
+    Train(train::Train),
+    Run(run::RunLocally),
+    Status(status::Status),
+    Verify(verify::Verify),
+    Best(best::Best),
+}
+
+#[derive(Debug, Args)]
+struct StateArg {
+    /// Directory of the run.
+    #[arg(long, value_name = "DIR")]
+    state: PathBuf,
+}
+
+/// Runs a command; its exit code.
+pub fn run(cli: Cli) -> Result<u8> {
+    match cli.command {
+        Command::Init(command) => command.run(),
+        Command::Step(command) => command.run(),
+        Command::Train(command) => command.run(),
+        Command::Run(command) => command.run(),
+        Command::Status(command) => command.run(),
+        Command::Verify(command) => command.run(),
+        Command::Best(command) => command.run(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound_and_every_command_has_an_example() {
+        let mut command = super::Cli::command();
+        command.build();
+        command.clone().debug_assert();
+        for sub in command.get_subcommands_mut().filter(|sub| sub.get_name() != "help") {
+            let name = sub.get_name().to_owned();
+            let help = sub.render_long_help().to_string();
+            assert!(help.contains(&format!("\n  pbtnas {name} ")), "{help}");
+        }
+    }
+}

@@ -1,0 +1,168 @@
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+use super::StateArg;
+use crate::advance::{Next, advance};
+use crate::config::Config;
+use crate::create::create;
+use crate::error::STOPPED;
+use crate::report;
+use crate::scheduler::local::{self, Watcher};
+use crate::search::MemberId;
+use crate::signal::StopSignal;
+use crate::state::{Heartbeat, Outcome, Run};
+
+/// Run a search to its end on this machine, without a scheduler.
+///
+/// Interrupt it whenever you like: the same command goes on from the last snapshots.
+#[derive(Debug, Args)]
+#[command(name = "run", after_help = "Examples:\n  \
+    pbtnas run --config configs/fashion-small.toml --state runs/first\n  \
+    pbtnas run --state runs/first --workers 4")]
+pub struct RunLocally {
+    #[command(flatten)]
+    state: StateArg,
+    /// Make the run from this configuration first, if it is not there yet.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Members that train at a time; by default as configured, or one for each core.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    workers: Option<u32>,
+}
+
+impl RunLocally {
+    pub fn run(self) -> Result<u8> {
+        if let Some(path) = &self.config {
+            let config = Config::load(path)?;
+            create(&self.state.state, &config, config.task()?.as_ref())?;
+        }
+        let run = Run::open(&self.state.state)?;
+        let workers = self
+            .workers
+            .map(|workers| workers as usize)
+            .or(run.config.local.workers)
+            .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+        let stop = StopSignal::listen(|_| {}).context("failed to listen for signals")?;
+        let program = std::env::current_exe().context("failed to find this program")?;
+        let task = run.config.task()?;
+        let mut tries: BTreeMap<(u32, MemberId), usize> = BTreeMap::new();
+        loop {
+            let (generation, members) = match advance(&run, task.as_ref(), true)? {
+                Next::Finished { .. } => break,
+                Next::Train { generation, members } => (generation, members),
+            };
+            for member in &members {
+                *tries.entry((generation, *member)).or_default() += 1;
+            }
+            let mut progress = Progress::new(&run, generation, members.len())?;
+            let whole =
+                local::train_members(&run, &program, generation, &members, workers, &stop, &mut progress)?;
+            progress.finish()?;
+            if !whole {
+                println!("stopped; `pbtnas run --state {}` goes on from here", run.layout.root().display());
+                return Ok(STOPPED);
+            }
+            let of_generation =
+                tries.iter().filter(|((g, _), _)| *g == generation).map(|((_, m), n)| (*m, *n)).collect();
+            check_unfinished(&run, generation, of_generation)?;
+        }
+        print!("{}", report::result_table(&run)?);
+        Ok(0)
+    }
+}
+
+/// Stops when members that still have no result cannot even begin.
+fn check_unfinished(run: &Run, generation: u32, tries: BTreeMap<MemberId, usize>) -> Result<()> {
+    let mut unfinished = BTreeMap::new();
+    for (member, count) in tries {
+        if run.result(generation, member)?.is_none() {
+            unfinished.insert(member, count);
+        }
+    }
+    local::check_begun(run, generation, &unfinished)
+}
+
+/// Progress bars on a terminal, a line for each finished member elsewhere.
+struct Progress<'a> {
+    run: &'a Run,
+    generation: u32,
+    bars: Option<MultiProgress>,
+    total: ProgressBar,
+    members: BTreeMap<MemberId, ProgressBar>,
+}
+
+impl<'a> Progress<'a> {
+    fn new(run: &'a Run, generation: u32, count: usize) -> Result<Self> {
+        let plan = run.plan(generation)?;
+        let bars = std::io::stderr().is_terminal().then(MultiProgress::new);
+        let total = match &bars {
+            Some(bars) => bars.add(ProgressBar::new(count as u64)),
+            None => ProgressBar::hidden(),
+        };
+        total.set_style(ProgressStyle::with_template("{msg} {bar:30} {pos}/{len} members  {elapsed}")?);
+        let replaced = plan.members.iter().filter(|m| m.origin != crate::search::Origin::Survivor).count();
+        let what = if generation == 0 { "new" } else { "replaced" };
+        let message = format!(
+            "generation {generation}, epochs {}-{} of {} ({replaced} {what})",
+            plan.from_epoch, plan.to_epoch, run.config.search.epochs
+        );
+        if bars.is_none() {
+            println!("{message}");
+        }
+        total.set_message(message);
+        Ok(Self { run, generation, bars, total, members: BTreeMap::new() })
+    }
+
+    /// Removes the bars and prints what the generation came to.
+    fn finish(&self) -> Result<()> {
+        self.total.finish_and_clear();
+        if let Some(line) = report::generation_line(self.run, self.generation)? {
+            println!("{line}");
+        }
+        Ok(())
+    }
+}
+
+impl Watcher for Progress<'_> {
+    fn started(&mut self, member: MemberId) {
+        let Some(bars) = &self.bars else { return };
+        let bar = bars.add(ProgressBar::new(1000));
+        if let Ok(style) = ProgressStyle::with_template("  member {prefix} {bar:30} {percent:>3} %  {msg}") {
+            bar.set_style(style);
+        }
+        bar.set_prefix(member.to_string());
+        self.members.insert(member, bar);
+    }
+
+    fn heartbeat(&mut self, member: MemberId, beat: &Heartbeat) {
+        if let Some(bar) = self.members.get(&member) {
+            bar.set_position((beat.fraction * 1000.0) as u64);
+            bar.set_message(format!("epoch {}, {}", beat.epoch, beat.phase));
+        }
+    }
+
+    fn ended(&mut self, member: MemberId, done: bool) {
+        if let Some(bar) = self.members.remove(&member) {
+            bar.finish_and_clear();
+        }
+        if done {
+            self.total.inc(1);
+        }
+        if self.bars.is_some() {
+            return;
+        }
+        match self.run.result(self.generation, member) {
+            Ok(Some(result)) => match result.outcome {
+                Outcome::Trained { fitness: Some(fitness), .. } => println!("  member {member}: {fitness:.4}"),
+                Outcome::Trained { fitness: None, .. } => println!("  member {member}: diverged"),
+                Outcome::Failed { reason, .. } => println!("  member {member}: failed: {reason}"),
+            },
+            _ => println!("  member {member}: no result"),
+        }
+    }
+}

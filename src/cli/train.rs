@@ -1,0 +1,140 @@
+use std::str::FromStr;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use nix::sys::signal::{Signal as Unix, raise};
+
+use super::StateArg;
+use crate::error::{BUSY, FAILED, STOPPED};
+use crate::scheduler::{local, slurm};
+use crate::search::MemberId;
+use crate::signal::{Signal, StopSignal};
+use crate::state::{Heartbeat, Run};
+use crate::trainer::{Claim, Ended, Identity, train};
+
+/// A member that has not left so long after a signal is left behind: what it did since its last snapshot is
+/// lost, but the process is gone within five seconds.
+const GRACE: Duration = Duration::from_secs(4);
+
+/// Train one member, or several side by side, to the end of the generation's step.
+///
+/// Jobs call this. On SIGTERM or SIGUSR1 it writes a snapshot and leaves within 5 seconds; after SIGUSR1
+/// (the time limit is near) it also puts its job back into the queue.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  pbtnas train --state runs/first --member 3\n  \
+                        pbtnas train --state runs/first --generation 2 --member 4-7")]
+pub struct Train {
+    #[command(flatten)]
+    state: StateArg,
+    /// Member, or a range of members; those beyond the population are left out.
+    #[arg(long, value_name = "ID[-ID]")]
+    member: Range,
+    /// Generation; by default the latest.
+    #[arg(long, value_name = "N")]
+    generation: Option<u32>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Range {
+    first: u32,
+    last: u32,
+}
+
+impl FromStr for Range {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        let number = |text: &str| text.parse().map_err(|_| format!("{text:?} is no member's number"));
+        let range = Self { first: number(first)?, last: number(last)? };
+        if range.first > range.last { Err("the range is empty".into()) } else { Ok(range) }
+    }
+}
+
+impl Train {
+    pub fn run(self) -> Result<u8> {
+        local::follow_parent()?;
+        let run = Run::open(&self.state.state)?;
+        let generation = match self.generation {
+            Some(generation) => generation,
+            None => run.latest_generation()?.context("the run has no generation yet: call `pbtnas step`")?,
+        };
+        let population = run.config.search.population as u32;
+        let members: Vec<MemberId> =
+            (self.member.first..=self.member.last).filter(|&id| id < population).map(MemberId).collect();
+        match members.as_slice() {
+            [] => anyhow::bail!("the population has no member {}, only 0 to {}", self.member.first, population - 1),
+            [member] => train_here(&run, generation, *member),
+            several => train_beside(&run, generation, several),
+        }
+    }
+}
+
+fn train_here(run: &Run, generation: u32, member: MemberId) -> Result<u8> {
+    let claim = Claim::default();
+    let abandoned = claim.clone();
+    let stop = StopSignal::listen(move |signal| {
+        std::thread::sleep(GRACE);
+        eprintln!("pbtnas: leaving without another snapshot, {} s after {}", GRACE.as_secs(), signal.name());
+        abandoned.abandon(signal.name());
+        requeue_after(Some(signal));
+        let _ = raise(Unix::SIGKILL);
+    })
+    .context("failed to listen for signals")?;
+    let identity = Identity { job: slurm::own_job(), host: slurm::host() };
+    let task = run.config.task()?;
+    match train(run, task.as_ref(), generation, member, &identity, &stop, &claim)? {
+        Ended::Done => {
+            println!("member {member} of generation {generation} is done");
+            Ok(0)
+        }
+        Ended::Stopped => {
+            println!("member {member} of generation {generation} stopped; a snapshot is kept");
+            requeue_after(stop.get());
+            Ok(STOPPED)
+        }
+        Ended::Busy => {
+            println!("member {member} of generation {generation} is being trained by another process");
+            Ok(BUSY)
+        }
+    }
+}
+
+/// Several members share this task (and its GPU): a process for each.
+fn train_beside(run: &Run, generation: u32, members: &[MemberId]) -> Result<u8> {
+    let stop = StopSignal::listen(|_| {}).context("failed to listen for signals")?;
+    let program = std::env::current_exe().context("failed to find this program")?;
+    let mut failed = Vec::new();
+    let whole = local::train_members(run, &program, generation, members, members.len(), &stop, &mut Failures(&mut failed))?;
+    if !whole {
+        requeue_after(stop.get());
+        return Ok(STOPPED);
+    }
+    for member in &failed {
+        println!("member {member} of generation {generation} has no result; see {}", run.layout.logs().display());
+    }
+    Ok(if failed.is_empty() { 0 } else { FAILED })
+}
+
+struct Failures<'a>(&'a mut Vec<MemberId>);
+
+impl local::Watcher for Failures<'_> {
+    fn started(&mut self, _: MemberId) {}
+    fn heartbeat(&mut self, _: MemberId, _: &Heartbeat) {}
+    fn ended(&mut self, member: MemberId, done: bool) {
+        if !done {
+            self.0.push(member);
+        }
+    }
+}
+
+/// After the warning before a time limit the job asks for another turn. After SIGTERM the scheduler decides:
+/// a preempted job is requeued by it, a cancelled one is not.
+fn requeue_after(signal: Option<Signal>) {
+    if signal == Some(Signal::Warning) && std::env::var_os(local::PARENT).is_none()
+        && let Err(error) = slurm::requeue_own_job()
+    {
+        eprintln!("pbtnas: {error}; the next step will submit the member again");
+    }
+}

@@ -1,0 +1,213 @@
+//! The configuration of a run: typed, with every default in one place, refused when anything is wrong.
+
+mod fault;
+mod sections;
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+pub use fault::ConfigError;
+pub use sections::{
+    EpochsPerStep, Keep, LocalConfig, SearchConfig, SlurmConfig, SlurmStepConfig, StorageConfig, TaskConfig,
+    TaskKind, TrainingConfig,
+};
+
+use crate::search::{SearchSettings, truncation_count};
+use crate::tasks::Task;
+use crate::tasks::gan::{GanConfig, GanTask};
+use crate::tasks::synthetic::{SyntheticConfig, SyntheticTask};
+
+/// A whole configuration, as in `configs/*.toml`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Seed of every random number of the run.
+    pub seed: u64,
+    /// What is searched for how long.
+    pub search: SearchConfig,
+    /// Which task is trained.
+    pub task: TaskConfig,
+    /// Settings of the task `gan`.
+    #[serde(default)]
+    pub gan: GanConfig,
+    /// Settings of the task `synthetic`.
+    #[serde(default)]
+    pub synthetic: SyntheticConfig,
+    /// How a member's training is guarded.
+    #[serde(default)]
+    pub training: TrainingConfig,
+    /// What is kept on disk.
+    #[serde(default)]
+    pub storage: StorageConfig,
+    /// `pbtnas run`.
+    #[serde(default)]
+    pub local: LocalConfig,
+    /// `pbtnas step` on a SLURM cluster.
+    #[serde(default)]
+    pub slurm: SlurmConfig,
+}
+
+impl Config {
+    /// Reads and checks a configuration. Relative paths in it are relative to its own folder.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        let mut config = Self::parse(path, &text)?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let data = folder.join(&config.gan.data);
+        // A folder that is not there yet keeps its path as written; the task says what is missing.
+        config.gan.data = std::path::absolute(&data)
+            .map(|path| path.canonicalize().unwrap_or(path))
+            .unwrap_or(data);
+        Ok(config)
+    }
+
+    /// Parses and checks the text of a configuration; `path` is for messages.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
+        let config: Self =
+            toml::from_str(text).map_err(|error| ConfigError::from_toml(path, text, &error))?;
+        config.check().map_err(|(key, message)| ConfigError::bad_value(path, text, &key, message))?;
+        Ok(config)
+    }
+
+    /// The first value that cannot be used: its key and why.
+    fn check(&self) -> Result<(), (String, String)> {
+        let fault = |key: &str, message: &str| Err((key.to_owned(), message.to_owned()));
+        let search = &self.search;
+        if search.population == 0 || search.population > 1_000_000 {
+            return fault("search.population", "must be between 1 and 1000000");
+        }
+        if !(search.tau >= 0.0 && search.tau <= 0.5) {
+            return fault("search.tau", "must be between 0 and 0.5: the best and the worst must not overlap");
+        }
+        if search.algorithm == crate::search::Algorithm::PbtNas {
+            let count = truncation_count(search.population, search.tau);
+            let needed = if search.mixing { 2 } else { 1 };
+            if count < needed {
+                return Err((
+                    "search.population".into(),
+                    format!(
+                        "population {} with tau {} selects {count} parent(s), but {needed} are needed: \
+                         use a population of at least {}",
+                        search.population,
+                        search.tau,
+                        if search.tau > 0.0 { (needed as f64 / search.tau).ceil() as u64 } else { 8 },
+                    ),
+                ));
+            }
+        }
+        if !(search.replace_probability >= 0.0 && search.replace_probability <= 1.0) {
+            return fault("search.replace_probability", "must be between 0 and 1");
+        }
+        for (key, value) in [("search.shrink", search.shrink), ("search.perturb", search.perturb)] {
+            if !value.is_finite() || value < 0.0 {
+                return fault(key, "must be a number that is not negative");
+            }
+        }
+        search.schedule().map_err(|error| ("search.epochs_per_step".to_owned(), error.to_string()))?;
+        if self.training.max_attempts == 0 {
+            return fault("training.max_attempts", "must be at least 1");
+        }
+        if self.local.workers == Some(0) {
+            return fault("local.workers", "must be at least 1");
+        }
+        self.slurm.check().map_err(|(key, message)| (format!("slurm.{key}"), message))?;
+        match self.task.kind {
+            TaskKind::Gan => self.gan.check().map_err(|(key, message)| (format!("gan.{key}"), message)),
+            TaskKind::Synthetic => {
+                self.synthetic.check().map_err(|(key, message)| (format!("synthetic.{key}"), message))
+            }
+        }
+    }
+
+    /// The parameters of the pure search.
+    pub fn settings(&self) -> SearchSettings {
+        SearchSettings {
+            algorithm: self.search.algorithm,
+            population: self.search.population,
+            tau: self.search.tau,
+            replace_probability: self.search.replace_probability,
+            mixing: self.search.mixing,
+            initial: self.search.initial,
+        }
+    }
+
+    /// The task, ready to use; data files are looked for here.
+    pub fn task(&self) -> anyhow::Result<Box<dyn Task>> {
+        Ok(match self.task.kind {
+            TaskKind::Gan => Box::new(GanTask::new(self.gan.clone())?),
+            TaskKind::Synthetic => Box::new(SyntheticTask::new(self.synthetic.clone())),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+seed = 1
+
+[search]
+population = 8
+epochs = 10
+epochs_per_step = [{ epochs = 2, until = 5 }, { epochs = 1 }]
+
+[task]
+kind = "synthetic"
+"#;
+
+    fn error(text: &str) -> String {
+        Config::parse(Path::new("run.toml"), text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn defaults_are_the_paper_s() {
+        let config = Config::parse(Path::new("run.toml"), GOOD).unwrap();
+        assert_eq!(config.search.tau, 0.25);
+        assert_eq!(config.search.replace_probability, 0.25);
+        assert_eq!((config.search.shrink, config.search.perturb), (0.4, 0.1));
+        assert_eq!(config.storage.keep, Keep::Generations(2));
+    }
+
+    #[test]
+    fn the_resolved_configuration_reads_back_the_same() {
+        for extra in ["", "[storage]\nkeep = \"all\"\n", "[storage]\nkeep = 5\n[slurm]\nsetup = [\"a b\"]\n"] {
+            let config = Config::parse(Path::new("run.toml"), &format!("{GOOD}{extra}")).unwrap();
+            let text = toml::to_string_pretty(&config).unwrap();
+            assert_eq!(Config::parse(Path::new("again.toml"), &text).unwrap(), config);
+        }
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_the_nearest_one() {
+        let message = error(&GOOD.replace("population", "populaton"));
+        assert!(message.starts_with("run.toml:5: unknown key `populaton`"), "{message}");
+        assert!(message.contains("did you mean `population`?"), "{message}");
+        let message = error(&format!("{GOOD}\n[slurm]\npartion = \"gpu\"\n"));
+        assert!(message.contains("run.toml:13: ") && message.contains("`partition`"), "{message}");
+    }
+
+    #[test]
+    fn a_bad_value_is_refused_at_its_line() {
+        let message = error(&GOOD.replace("population = 8", "population = 7"));
+        assert!(message.starts_with("run.toml:5: search.population: "), "{message}");
+        assert!(message.contains("at least 8"), "{message}");
+        let message = error(&GOOD.replace("epochs = 10", "epochs = 10\ntau = 0.7"));
+        assert!(message.starts_with("run.toml:7: search.tau: "), "{message}");
+        let message = error(&GOOD.replace("\"synthetic\"", "\"synthetik\""));
+        assert!(message.contains("run.toml:10") && message.contains("did you mean `synthetic`?"), "{message}");
+        let message = error(&GOOD.replace("population = 8", "population = \"8\""));
+        assert!(message.starts_with("run.toml:5: "), "{message}");
+        let message = error(&format!("{GOOD}[slurm]\naccount = \"a\\nb\"\n"));
+        assert!(message.starts_with("run.toml:12: slurm.account: "), "{message}");
+    }
+
+    #[test]
+    fn what_has_no_line_of_its_own_is_named_all_the_same() {
+        let message = error("seed = 1\n[task]\nkind = \"gan\"\n");
+        assert!(message.contains("run.toml") && message.contains("search"), "{message}");
+        assert!(error("seed = = 1").starts_with("run.toml:1: "));
+    }
+}

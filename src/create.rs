@@ -1,0 +1,84 @@
+//! A new run: its configuration resolved, its search space, the files that its members share.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use chrono::Utc;
+
+use crate::checkpoint::{Digest, digest_file};
+use crate::config::Config;
+use crate::state::{
+    FORMAT, FileRef, Layout, Published, Run, RunRecord, StateError, ensure_dir, publish_bytes, publish_json,
+};
+use crate::tasks::Task;
+
+/// Makes a run in a directory, or finds the one that was made there with the same configuration.
+///
+/// `run.json` is published last: a run whose init was interrupted does not exist, and init may be repeated.
+pub fn create(root: &Path, config: &Config, task: &dyn Task) -> Result<(Run, Published)> {
+    let root = std::path::absolute(root).map_err(StateError::io("find", root))?;
+    let layout = Layout::new(&root);
+    if layout.run().exists() {
+        let run = Run::open(&root)?;
+        if run.config != *config {
+            return Err(StateError::OtherConfig { path: root }.into());
+        }
+        return Ok((run, Published::Existed));
+    }
+    task.space().check().context("the search space is wrong")?;
+    for dir in [layout.root(), &layout.shared(), &layout.generations(), &layout.logs()] {
+        ensure_dir(dir)?;
+    }
+    let text = toml::to_string_pretty(config).context("failed to write the configuration")?;
+    let config_file = publish_same(&layout, &layout.config(), text.as_bytes())?;
+    let space = serde_json::to_vec_pretty(task.space()).context("failed to write the search space")?;
+    let space_file = publish_same(&layout, &layout.space(), &space)?;
+    let record = RunRecord {
+        format: FORMAT,
+        run_id: format!("{:08x}", rand::random::<u32>()),
+        seed: config.seed,
+        program: env!("CARGO_PKG_VERSION").into(),
+        created: Utc::now(),
+        config: config_file,
+        space: space_file,
+        shared: prepare(&layout, config, task)?,
+    };
+    let published = publish_json(&layout.run(), &record)?;
+    Ok((Run::open(&root)?, published))
+}
+
+/// Publishes bytes; if the file is there already it must hold the same.
+fn publish_same(layout: &Layout, path: &Path, bytes: &[u8]) -> Result<FileRef, StateError> {
+    if publish_bytes(path, bytes)? == Published::Existed
+        && fs::read(path).map_err(StateError::io("read", path))? != bytes
+    {
+        return Err(StateError::OtherConfig { path: layout.root().to_owned() });
+    }
+    Ok(FileRef { path: layout.relative(path), size: bytes.len() as u64, digest: Digest::of(bytes) })
+}
+
+/// Lets the task make its shared files in a directory aside, then publishes them.
+fn prepare(layout: &Layout, config: &Config, task: &dyn Task) -> Result<Vec<FileRef>> {
+    let aside = layout.root().join(format!(".tmp-prepare-{:08x}", rand::random::<u32>()));
+    ensure_dir(&aside)?;
+    let made = task.prepare(&aside, config.seed).and_then(|names| {
+        names
+            .iter()
+            .map(|name| {
+                let (from, to) = (aside.join(name), layout.shared().join(name));
+                fs::File::open(&from).and_then(|file| file.sync_all()).map_err(StateError::io("sync", &from))?;
+                match fs::hard_link(&from, &to) {
+                    Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                        return Err(StateError::io("publish", &to)(error).into());
+                    }
+                    _ => {}
+                }
+                let written = digest_file(&to)?;
+                Ok(FileRef { path: layout.relative(&to), size: written.size, digest: written.digest })
+            })
+            .collect()
+    });
+    let _ = fs::remove_dir_all(&aside);
+    made
+}

@@ -1,0 +1,40 @@
+//! The best network as files that need no pbtnas to be read.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::checkpoint::{CheckpointError, OPTIMIZER, write};
+use crate::state::{BestRecord, Run};
+use crate::tasks::{Seeds, Start};
+
+/// Writes `network.safetensors` (the networks and their averages, without the optimizer), `genotype.json`
+/// and what the task has to show into a directory; the paths of the files.
+pub fn export_best(run: &Run, best: &BestRecord, output: &Path) -> Result<Vec<PathBuf>> {
+    fs::create_dir_all(output).with_context(|| format!("failed to make {}", output.display()))?;
+    let reader = run.checkpoint(&best.checkpoint)?;
+
+    let network = output.join("network.safetensors");
+    let mut file =
+        fs::File::create(&network).with_context(|| format!("failed to write {}", network.display()))?;
+    let entries = reader.entries().filter(|entry| !entry.name.starts_with(OPTIMIZER)).collect();
+    write(&mut file, reader.meta(), entries, |entry, out| {
+        reader.stream(entry, |chunk| out.write_all(chunk).map_err(CheckpointError::from))
+    })
+    .with_context(|| format!("failed to write {}", network.display()))?;
+
+    let genotype = output.join("genotype.json");
+    let json = serde_json::to_string_pretty(&best.genotype)?;
+    fs::write(&genotype, json + "\n").with_context(|| format!("failed to write {}", genotype.display()))?;
+
+    let task = run.config.task()?;
+    let seeds = Seeds { run: run.record.seed, generation: best.generation, member: best.member };
+    for file in &run.record.shared {
+        run.check_file(file)?;
+    }
+    let mut session = task.session(Start::Checkpoint(&reader), seeds, &run.layout.shared())?;
+    let mut paths = vec![network, genotype];
+    paths.extend(session.export(output)?.into_iter().map(|name| output.join(name)));
+    Ok(paths)
+}

@@ -1,0 +1,8 @@
+//! What people read: tables, and the best network's files.
+
+mod best;
+mod status;
+mod table;
+
+pub use best::export_best;
+pub use status::{MemberStatus, Status, generation_line, result_table, status, status_table};

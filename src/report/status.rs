@@ -1,0 +1,219 @@
+//! How far a run is.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use super::table::table;
+use crate::search::{MemberId, Origin};
+use crate::state::{BestRecord, Ending, Heartbeat, MemberPlan, Outcome, Run, read_attempts, read_json};
+
+/// What `pbtnas status --json` prints.
+#[derive(Debug, Clone, Serialize)]
+pub struct Status {
+    /// Directory.
+    pub state: String,
+    /// Id of the run.
+    pub run_id: String,
+    /// `pbt-nas` or `random-search`.
+    pub algorithm: String,
+    /// The latest generation; none before the first step.
+    pub generation: Option<u32>,
+    /// Epochs complete when it is trained.
+    pub to_epoch: u32,
+    /// Epochs of the search.
+    pub epochs: u32,
+    /// Whether the search is over.
+    pub finished: bool,
+    /// The best member so far.
+    pub best: Option<BestRecord>,
+    /// Members of the latest generation.
+    pub members: Vec<MemberStatus>,
+}
+
+/// A member of the latest generation.
+#[derive(Debug, Clone, Serialize)]
+pub struct MemberStatus {
+    /// Its place.
+    pub id: MemberId,
+    /// Where it comes from.
+    pub origin: Origin,
+    /// `done`, `diverged`, `failed`, `training`, `stopped`, `retrying` or `waiting`.
+    pub state: &'static str,
+    /// Part of the step that is done, 0 to 1.
+    pub progress: f64,
+    /// Fitness, once it is done.
+    pub fitness: Option<f64>,
+    /// Numbers behind it.
+    pub metrics: BTreeMap<String, f64>,
+    /// Attempts so far.
+    pub attempts: usize,
+    /// Where the last attempt ran.
+    pub host: Option<String>,
+    /// Its job.
+    pub job: Option<String>,
+}
+
+/// Reads how far a run is. Costs nothing per finished generation.
+pub fn status(run: &Run) -> Result<Status> {
+    let generation = run.latest_generation()?;
+    let mut members = Vec::new();
+    let mut to_epoch = 0;
+    if let Some(generation) = generation {
+        let plan = run.plan(generation)?;
+        to_epoch = plan.to_epoch;
+        for member in &plan.members {
+            members.push(member_status(run, generation, member)?);
+        }
+    }
+    let epochs = run.config.search.epochs;
+    let done = members.iter().all(|member| matches!(member.state, "done" | "diverged" | "failed"));
+    Ok(Status {
+        state: run.layout.root().display().to_string(),
+        run_id: run.record.run_id.clone(),
+        algorithm: if run.evolves() { "pbt-nas" } else { "random-search" }.into(),
+        generation,
+        to_epoch,
+        epochs,
+        finished: generation.is_some() && to_epoch == epochs && done,
+        best: run.best()?,
+        members,
+    })
+}
+
+fn member_status(run: &Run, generation: u32, member: &MemberPlan) -> Result<MemberStatus> {
+    let attempts = read_attempts(&run.layout, generation, member.id)?;
+    let last = attempts.last();
+    let mut status = MemberStatus {
+        id: member.id,
+        origin: member.origin.clone(),
+        state: match last.map(|attempt| attempt.end.as_ref().map(|end| &end.ending)) {
+            None => "waiting",
+            Some(None) => "training",
+            Some(Some(Ending::Stopped { .. })) => "stopped",
+            Some(Some(_)) => "retrying",
+        },
+        progress: 0.0,
+        fitness: None,
+        metrics: BTreeMap::new(),
+        attempts: attempts.len(),
+        host: last.map(|attempt| attempt.start.host.clone()),
+        job: last.and_then(|attempt| attempt.start.job.clone()),
+    };
+    match run.result(generation, member.id)?.map(|result| result.outcome) {
+        Some(Outcome::Trained { fitness, metrics, .. }) => {
+            status.state = if fitness.is_some() { "done" } else { "diverged" };
+            (status.fitness, status.metrics, status.progress) = (fitness, metrics, 1.0);
+        }
+        Some(Outcome::Failed { .. }) => status.state = "failed",
+        None => {
+            if let Ok(beat) = read_json::<Heartbeat>(&run.layout.heartbeat(generation, member.id)) {
+                status.progress = beat.fraction;
+            }
+        }
+    }
+    Ok(status)
+}
+
+/// A status as people read it.
+pub fn status_table(status: &Status) -> String {
+    let mut text = format!("run {} in {} ({})\n", status.run_id, status.state, status.algorithm);
+    match status.generation {
+        None => text += "no generation yet: call `pbtnas step` or `pbtnas run`\n",
+        Some(generation) => {
+            let state = if status.finished { "finished" } else { "training" };
+            text += &format!("generation {generation}, up to epoch {} of {}: {state}\n", status.to_epoch, status.epochs);
+        }
+    }
+    if let Some(best) = &status.best {
+        text += &format!(
+            "best so far: member {} of generation {}, fitness {:.4}\n",
+            best.member, best.generation, best.fitness
+        );
+    }
+    if status.members.is_empty() {
+        return text;
+    }
+    let rows: Vec<Vec<String>> = status
+        .members
+        .iter()
+        .map(|member| {
+            vec![
+                member.id.to_string(),
+                member.state.into(),
+                format!("{:.0} %", member.progress * 100.0),
+                member.fitness.map_or_else(|| "-".into(), |fitness| format!("{fitness:.4}")),
+                origin(&member.origin),
+                member.attempts.to_string(),
+                member.job.clone().or_else(|| member.host.clone()).unwrap_or_else(|| "-".into()),
+            ]
+        })
+        .collect();
+    text + "\n" + &table(&["member", "state", "done", "fitness", "origin", "attempts", "where"], &rows)
+}
+
+fn origin(origin: &Origin) -> String {
+    match origin {
+        Origin::Random => "random".into(),
+        Origin::Survivor => "survivor".into(),
+        Origin::Mix { base, donor, replaced } => format!("{base} + {} variable(s) of {donor}", replaced.len()),
+    }
+}
+
+/// Best, mean and number of usable members of a trained generation.
+fn summary(run: &Run, generation: u32) -> Result<Option<(f64, f64, usize)>> {
+    let plan = run.plan(generation)?;
+    let mut values = Vec::new();
+    for member in &plan.members {
+        if let Some(Outcome::Trained { fitness: Some(fitness), .. }) =
+            run.result(generation, member.id)?.map(|result| result.outcome)
+        {
+            values.push(fitness);
+        }
+    }
+    let best = values.iter().copied().max_by(f64::total_cmp);
+    Ok(best.map(|best| (best, values.iter().sum::<f64>() / values.len() as f64, values.len())))
+}
+
+/// A line about a generation, if anything in it is trained.
+pub fn generation_line(run: &Run, generation: u32) -> Result<Option<String>> {
+    Ok(summary(run, generation)?.map(|(best, mean, count)| {
+        format!(
+            "generation {generation}: best fitness {best:.4}, mean {mean:.4}, {count} of {} members",
+            run.config.search.population
+        )
+    }))
+}
+
+/// The table at the end of a search: a row for each generation.
+pub fn result_table(run: &Run) -> Result<String> {
+    let mut rows = Vec::new();
+    for generation in 0..=run.latest_generation()?.unwrap_or(0) {
+        let plan = run.plan(generation)?;
+        let mixed = plan.members.iter().filter(|m| matches!(m.origin, Origin::Mix { .. })).count();
+        let (best, mean, count) = match summary(run, generation)? {
+            Some((best, mean, count)) => (format!("{best:.4}"), format!("{mean:.4}"), count),
+            None => ("-".into(), "-".into(), 0),
+        };
+        rows.push(vec![
+            generation.to_string(),
+            plan.to_epoch.to_string(),
+            best,
+            mean,
+            mixed.to_string(),
+            format!("{count}/{}", plan.members.len()),
+        ]);
+    }
+    let mut text = table(&["generation", "epoch", "best fitness", "mean fitness", "mixed", "trained"], &rows);
+    if let Some(best) = run.best()? {
+        text += &format!(
+            "best: member {} of generation {}, fitness {:.4}\n",
+            best.member, best.generation, best.fitness
+        );
+        for (name, value) in &best.metrics {
+            text += &format!("  {name} {value:.4}\n");
+        }
+    }
+    Ok(text)
+}

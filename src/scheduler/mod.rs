@@ -1,0 +1,38 @@
+//! Where members train: on this machine ([`local`]), or as jobs of a SLURM cluster ([`slurm`]).
+
+pub mod local;
+pub mod parse;
+pub mod script;
+pub mod slurm;
+
+/// Why a scheduler could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SchedulerError {
+    /// One of its commands cannot be started.
+    #[error(
+        "failed to run {command}: {source} (is this a machine of a SLURM cluster? `pbtnas run` trains on this \
+         machine without one)"
+    )]
+    Start {
+        /// The command.
+        command: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// One of its commands failed.
+    #[error("{command} failed: {message}")]
+    Refused {
+        /// The command with its arguments.
+        command: String,
+        /// What it printed.
+        message: String,
+    },
+    /// One of its commands printed something unexpected.
+    #[error("{command} printed {output:?}, which is not understood")]
+    Output {
+        /// The command.
+        command: String,
+        /// What it printed.
+        output: String,
+    },
+}

@@ -1,0 +1,145 @@
+//! SLURM's output to values. Pure; what is not known is "unknown", no error.
+
+/// What a job in the queue is up to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JobState {
+    /// Waiting for resources, a dependency or its begin time.
+    Pending,
+    /// Waiting for `scontrol release`.
+    Held,
+    /// On its machines, or about to be.
+    Running,
+    /// Over; its machines may still be cleaning up.
+    Ended,
+    /// A state that this program does not know; taken for alive, since nothing may be doubled.
+    Unknown,
+}
+
+impl JobState {
+    /// Whether the job may still do something.
+    pub fn alive(self) -> bool {
+        self != Self::Ended
+    }
+}
+
+/// A line of the queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Job {
+    /// `123`, or `123_4` for a task of an array.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Its state.
+    pub state: JobState,
+    /// Why it waits, in SLURM's words.
+    pub reason: String,
+}
+
+/// The format that [`queue`] reads: `squeue --noheader --array --format`.
+pub const QUEUE_FORMAT: &str = "%i|%T|%r|%j";
+
+/// Reads the lines of `squeue` in [`QUEUE_FORMAT`]; others are skipped.
+pub fn queue(output: &str) -> Vec<Job> {
+    output
+        .lines()
+        .filter_map(|line| {
+            let mut fields = line.trim().splitn(4, '|');
+            let (id, state, reason, name) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
+            Some(Job { id: id.into(), name: name.into(), state: job_state(state, reason), reason: reason.into() })
+        })
+        .collect()
+}
+
+fn job_state(state: &str, reason: &str) -> JobState {
+    match state {
+        "PENDING" if reason.starts_with("JobHeld") => JobState::Held,
+        "PENDING" | "REQUEUED" | "REQUEUE_FED" | "REQUEUE_HOLD" | "SPECIAL_EXIT" | "RESV_DEL_HOLD" => {
+            JobState::Pending
+        }
+        "RUNNING" | "CONFIGURING" | "SUSPENDED" | "STOPPED" | "SIGNALING" | "RESIZING" | "STAGE_OUT" => {
+            JobState::Running
+        }
+        "COMPLETED" | "COMPLETING" | "CANCELLED" | "FAILED" | "TIMEOUT" | "NODE_FAIL" | "PREEMPTED"
+        | "BOOT_FAIL" | "DEADLINE" | "OUT_OF_MEMORY" | "REVOKED" => JobState::Ended,
+        _ => JobState::Unknown,
+    }
+}
+
+/// The id in what `sbatch --parsable` prints: `123` or `123;cluster`.
+pub fn submitted(output: &str) -> Option<String> {
+    let id = output.lines().next_back()?.split(';').next()?.trim();
+    (!id.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit())).then(|| id.to_owned())
+}
+
+/// `MaxArraySize` in what `scontrol show config` prints.
+pub fn max_array_size(output: &str) -> Option<u32> {
+    let line = output.lines().find(|line| line.trim_start().starts_with("MaxArraySize"))?;
+    line.split('=').nth(1)?.trim().parse().ok()
+}
+
+/// Numbers as SLURM writes the indices of an array: `0,3-5,9`. They must be sorted.
+pub fn array_spec(indices: &[u32]) -> String {
+    let mut ranges: Vec<(u32, u32)> = Vec::new();
+    for &index in indices {
+        match ranges.last_mut() {
+            Some((_, last)) if *last + 1 == index => *last = index,
+            _ => ranges.push((index, index)),
+        }
+    }
+    let range = |(first, last): (u32, u32)| {
+        if first == last { first.to_string() } else { format!("{first}-{last}") }
+    };
+    ranges.into_iter().map(range).collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_queue_of_a_real_cluster() {
+        let output = "12_0|RUNNING|None|pbtnas-a\n12_1|PENDING|JobHeldUser|pbtnas-a\n\
+                      13|PENDING|Dependency|pbtnas-a-step\n14|SIDEWAYS|None|x|y\nnonsense\n\
+                      15|PENDING|BeginTime|z\n16|COMPLETING|None|z\n";
+        let jobs = queue(output);
+        let states: Vec<JobState> = jobs.iter().map(|job| job.state).collect();
+        use JobState::{Ended, Held, Pending, Running, Unknown};
+        assert_eq!(states, [Running, Held, Pending, Unknown, Pending, Ended]);
+        assert_eq!(jobs[0].id, "12_0");
+        assert_eq!(jobs[3].name, "x|y");
+        assert!(Unknown.alive() && !Ended.alive());
+    }
+
+    #[test]
+    fn ids_and_sizes() {
+        assert_eq!(submitted("123\n"), Some("123".into()));
+        assert_eq!(submitted("sbatch: a notice\n123;cluster\n"), Some("123".into()));
+        assert_eq!(submitted("Submitted batch job 5"), None);
+        assert_eq!(submitted(""), None);
+        let config = "MailProg                = /bin/mail\nMaxArraySize            = 1001\n";
+        assert_eq!(max_array_size(config), Some(1001));
+        assert_eq!(array_spec(&[0, 3, 4, 5, 9]), "0,3-5,9");
+        assert_eq!(array_spec(&[]), "");
+    }
+
+    proptest! {
+        #[test]
+        fn an_array_spec_means_its_indices(indices in prop::collection::btree_set(0u32..50, 0..30)) {
+            let indices: Vec<u32> = indices.into_iter().collect();
+            let mut read = Vec::new();
+            for part in array_spec(&indices).split(',').filter(|part| !part.is_empty()) {
+                let (first, last) = part.split_once('-').unwrap_or((part, part));
+                read.extend(first.parse::<u32>().unwrap()..=last.parse().unwrap());
+            }
+            prop_assert_eq!(read, indices);
+        }
+
+        #[test]
+        fn no_output_is_too_strange(output: String) {
+            queue(&output);
+            submitted(&output);
+            max_array_size(&output);
+        }
+    }
+}

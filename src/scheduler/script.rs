@@ -1,0 +1,214 @@
+//! Job scripts and the arguments of sbatch, as values. Nothing is run here.
+
+use std::path::Path;
+
+use super::parse::array_spec;
+use crate::config::SlurmConfig;
+use crate::search::MemberId;
+
+/// An array of training tasks, no longer than the cluster allows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chunk {
+    /// Added to an index of the array to get a group's number.
+    pub offset: u32,
+    /// Indices of the array.
+    pub indices: Vec<u32>,
+}
+
+/// The groups (of `members_per_task` neighbouring members) that have a member to train, in chunks whose
+/// indices stay below `max_array_size`.
+pub fn chunks(members: &[MemberId], members_per_task: u32, max_array_size: u32) -> Vec<Chunk> {
+    let size = max_array_size.max(1);
+    let mut chunks: Vec<Chunk> = Vec::new();
+    let mut groups: Vec<u32> = members.iter().map(|member| member.0 / members_per_task.max(1)).collect();
+    groups.sort_unstable();
+    groups.dedup();
+    for group in groups {
+        let (offset, index) = (group / size * size, group % size);
+        match chunks.last_mut() {
+            Some(chunk) if chunk.offset == offset => chunk.indices.push(index),
+            _ => chunks.push(Chunk { offset, indices: vec![index] }),
+        }
+    }
+    chunks
+}
+
+/// A word that a shell takes as it is, whatever is in it.
+pub fn quote(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+/// What every script of a run needs.
+#[derive(Debug, Clone)]
+pub struct Context<'a> {
+    /// `[slurm]`.
+    pub config: &'a SlurmConfig,
+    /// This program.
+    pub program: &'a Path,
+    /// The run's directory.
+    pub state: &'a Path,
+}
+
+impl Context<'_> {
+    fn head(&self) -> String {
+        let mut text = String::from("#!/bin/bash\n");
+        for (name, value) in &self.config.environment {
+            text += &format!("export {name}={}\n", quote(value));
+        }
+        for line in &self.config.setup {
+            text += line;
+            text.push('\n');
+        }
+        text
+    }
+
+    fn call(&self) -> (String, String) {
+        (quote(&self.program.to_string_lossy()), quote(&self.state.to_string_lossy()))
+    }
+
+    /// The script of a training task. `exec`: signals must reach the program itself.
+    pub fn train_script(&self, generation: u32, offset: u32) -> String {
+        let (program, state) = self.call();
+        let size = self.config.members_per_task;
+        format!(
+            "{head}first=$(( (SLURM_ARRAY_TASK_ID + {offset}) * {size} ))\n\
+             exec {program} train --state {state} --generation {generation} \
+             --member \"$first-$(( first + {last} ))\"\n",
+            head = self.head(),
+            last = size - 1,
+        )
+    }
+
+    /// The script of the step that follows.
+    pub fn step_script(&self) -> String {
+        let (program, state) = self.call();
+        format!("{}exec {program} step --state {state}\n", self.head())
+    }
+
+    /// Arguments of sbatch for a training array. It is held until it is recorded.
+    pub fn train_arguments(&self, name: &str, chunk: &Chunk, generation: u32) -> Vec<String> {
+        let config = self.config;
+        let throttle = config.max_running.map(|count| format!("%{count}")).unwrap_or_default();
+        let mut arguments = self.common(name, &format!("logs/{generation:04}-%a-%A.log"));
+        arguments.extend(["--hold".into(), "--requeue".into()]);
+        arguments.push(format!("--array={}{throttle}", array_spec(&chunk.indices)));
+        let options = [
+            ("partition", &config.partition),
+            ("qos", &config.qos),
+            ("gres", &config.gres),
+            ("mem", &config.memory),
+            ("time", &config.time),
+            ("constraint", &config.constraint),
+        ];
+        push_options(&mut arguments, &options);
+        if let Some(cpus) = config.cpus {
+            arguments.push(format!("--cpus-per-task={cpus}"));
+        }
+        if config.time.is_some() {
+            arguments.push(format!("--signal=B:USR1@{}", config.warning_seconds));
+        }
+        arguments.extend(config.extra.iter().cloned());
+        arguments
+    }
+
+    /// Arguments of sbatch for the step that follows the arrays, whatever becomes of them.
+    pub fn step_arguments(&self, name: &str, after: &[String], generation: u32) -> Vec<String> {
+        let step = &self.config.step;
+        let mut arguments = self.common(name, &format!("logs/{generation:04}-step-%j.log"));
+        arguments.push("--requeue".into());
+        if !after.is_empty() {
+            arguments.push(format!("--dependency=afterany:{}", after.join(":")));
+        }
+        let options = [
+            ("partition", &step.partition),
+            ("qos", &step.qos),
+            ("mem", &step.memory),
+            ("time", &step.time),
+        ];
+        push_options(&mut arguments, &options);
+        arguments.extend(step.extra.iter().cloned());
+        arguments
+    }
+
+    fn common(&self, name: &str, output: &str) -> Vec<String> {
+        let mut arguments = vec![
+            "--parsable".to_owned(),
+            format!("--job-name={name}"),
+            // Relative to the directory of the run, whose name sbatch would otherwise expand (%).
+            format!("--chdir={}", self.state.to_string_lossy()),
+            format!("--output={output}"),
+            "--open-mode=append".to_owned(),
+        ];
+        push_options(&mut arguments, &[("account", &self.config.account)]);
+        arguments
+    }
+}
+
+fn push_options(arguments: &mut Vec<String>, options: &[(&str, &Option<String>)]) {
+    for (name, value) in options {
+        arguments.extend(value.iter().map(|value| format!("--{name}={value}")));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ids(ids: impl IntoIterator<Item = u32>) -> Vec<MemberId> {
+        ids.into_iter().map(MemberId).collect()
+    }
+
+    #[test]
+    fn arrays_stay_below_the_cluster_s_limit() {
+        let all = chunks(&ids(0..25), 1, 10);
+        assert_eq!(all.iter().map(|c| (c.offset, c.indices.len())).collect::<Vec<_>>(), [(0, 10), (10, 10), (20, 5)]);
+        let some = chunks(&ids([3, 17, 20]), 1, 1001);
+        assert_eq!(some, [Chunk { offset: 0, indices: vec![3, 17, 20] }]);
+        let shared = chunks(&ids([0, 1, 7, 9]), 4, 1001);
+        assert_eq!(shared, [Chunk { offset: 0, indices: vec![0, 1, 2] }]);
+        assert!(chunks(&[], 1, 10).is_empty());
+    }
+
+    #[test]
+    fn scripts_and_arguments() {
+        let config = SlurmConfig {
+            partition: Some("gpu".into()),
+            gres: Some("gpu:1".into()),
+            time: Some("04:00:00".into()),
+            max_running: Some(8),
+            members_per_task: 3,
+            extra: vec!["--exclusive".into()],
+            setup: vec!["module load cuda".into()],
+            environment: [("WHO".to_owned(), "it's".to_owned())].into(),
+            ..SlurmConfig::default()
+        };
+        let context =
+            Context { config: &config, program: Path::new("/bin/pbt nas"), state: Path::new("/run's/dir") };
+        assert_eq!(
+            context.train_script(7, 1000),
+            "#!/bin/bash\nexport WHO='it'\\''s'\nmodule load cuda\n\
+             first=$(( (SLURM_ARRAY_TASK_ID + 1000) * 3 ))\n\
+             exec '/bin/pbt nas' train --state '/run'\\''s/dir' --generation 7 \
+             --member \"$first-$(( first + 2 ))\"\n"
+        );
+        assert_eq!(
+            context.train_arguments("n", &Chunk { offset: 1000, indices: vec![0, 1, 2, 5] }, 7).join(" "),
+            "--parsable --job-name=n --chdir=/run's/dir --output=logs/0007-%a-%A.log --open-mode=append --hold \
+             --requeue --array=0-2,5%8 --partition=gpu --gres=gpu:1 --time=04:00:00 --signal=B:USR1@120 --exclusive"
+        );
+        assert_eq!(
+            context.step_arguments("n", &["5".into(), "6".into()], 7).join(" "),
+            "--parsable --job-name=n --chdir=/run's/dir --output=logs/0007-step-%j.log --open-mode=append \
+             --requeue --dependency=afterany:5:6"
+        );
+    }
+
+    #[test]
+    fn a_shell_reads_a_quoted_word_as_it_is() {
+        for word in ["plain", "it's", "$(rm -rf x) `y` \"z\" \\ *", "'; touch gone; '"] {
+            let script = format!("printf %s {}", quote(word));
+            let output = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
+            assert_eq!(String::from_utf8(output.stdout).unwrap(), word);
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! The JSON files of a run. Unknown keys are refused: a file of a later format must not be half understood.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::checkpoint::Digest;
+use crate::search::{Genotype, MemberId, Origin};
+
+/// Version of all records.
+pub const FORMAT: u64 = 1;
+
+/// A file that another file names: where, and what is in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileRef {
+    /// Relative to the run's directory.
+    pub path: String,
+    /// Bytes.
+    pub size: u64,
+    /// Of the whole file.
+    pub digest: Digest,
+}
+
+/// `run.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunRecord {
+    /// [`FORMAT`].
+    pub format: u64,
+    /// Random; part of job names, so that two runs never mistake each other's jobs.
+    pub run_id: String,
+    /// Seed of every random number.
+    pub seed: u64,
+    /// Version of the program that made the run.
+    pub program: String,
+    /// When it was made.
+    pub created: DateTime<Utc>,
+    /// The configuration.
+    pub config: FileRef,
+    /// The search space.
+    pub space: FileRef,
+    /// Files that the task made for all members.
+    pub shared: Vec<FileRef>,
+}
+
+/// `plan.json`: a generation. Nothing in it depends on clock, host or scheduler.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlanRecord {
+    /// [`FORMAT`].
+    pub format: u64,
+    /// Counted from 0.
+    pub generation: u32,
+    /// Epochs that are complete when the step starts.
+    pub from_epoch: u32,
+    /// Epochs that are complete when it ends.
+    pub to_epoch: u32,
+    /// In order of their ids.
+    pub members: Vec<MemberPlan>,
+}
+
+/// A member in a plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MemberPlan {
+    /// Its place.
+    pub id: MemberId,
+    /// Its architecture.
+    pub genotype: Genotype,
+    /// Where it comes from.
+    pub origin: Origin,
+    /// What it starts from.
+    pub start: StartRecord,
+}
+
+/// What a member starts from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum StartRecord {
+    /// Fresh weights, drawn at the member's address.
+    Fresh,
+    /// A checkpoint: the offspring's own, or the final one of the generation before.
+    Checkpoint(FileRef),
+}
+
+/// `result.json`: the end of a member's step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResultRecord {
+    /// [`FORMAT`].
+    pub format: u64,
+    /// The generation.
+    pub generation: u32,
+    /// The member.
+    pub member: MemberId,
+    /// What came out.
+    pub outcome: Outcome,
+}
+
+/// What came out of a member's step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Outcome {
+    /// It was trained and evaluated.
+    Trained {
+        /// Higher is better; null if it diverged (not a finite number).
+        fitness: Option<f64>,
+        /// Numbers behind the fitness; those that are not finite are left out.
+        metrics: BTreeMap<String, f64>,
+        /// Epochs of training behind the network.
+        epoch: u32,
+        /// `final.safetensors`.
+        checkpoint: FileRef,
+        /// The attempt that succeeded, counted from 1.
+        attempt: u32,
+        /// Where it ran.
+        host: String,
+        /// When the attempt began.
+        started: DateTime<Utc>,
+        /// When it ended.
+        finished: DateTime<Utc>,
+    },
+    /// All its attempts failed; it has no network and ranks last.
+    Failed {
+        /// Why the last attempt failed.
+        reason: String,
+        /// How many there were.
+        attempts: u32,
+    },
+}
+
+/// `attempts/0001.start.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AttemptStart {
+    /// [`FORMAT`].
+    pub format: u64,
+    /// The scheduler's name for the job, if there is one.
+    pub job: Option<String>,
+    /// Where it runs.
+    pub host: String,
+    /// Its process.
+    pub pid: u32,
+    /// When it began.
+    pub started: DateTime<Utc>,
+}
+
+/// `attempts/0001.end.json`; absent if the attempt was killed or its machine lost.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AttemptEnd {
+    /// [`FORMAT`].
+    pub format: u64,
+    /// When it ended.
+    pub ended: DateTime<Utc>,
+    /// Why.
+    pub ending: Ending,
+}
+
+/// Why an attempt ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Ending {
+    /// The result is published.
+    Done,
+    /// A signal told it to leave; its snapshot is kept.
+    Stopped {
+        /// Name of the signal.
+        signal: String,
+    },
+    /// Somebody else published the member's result meanwhile.
+    Superseded,
+    /// An error.
+    Failed {
+        /// What happened.
+        message: String,
+    },
+}
+
+/// `submission.intent.json`: somebody sets out to submit jobs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IntentRecord {
+    /// [`FORMAT`].
+    pub format: u64,
+    /// Where.
+    pub host: String,
+    /// The process.
+    pub pid: u32,
+    /// When.
+    pub at: DateTime<Utc>,
+    /// Names of the jobs that it will submit, the step's last.
+    pub job_names: Vec<String>,
+}
+
+/// `submission.json`: the jobs of a round, or that there will be none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SubmissionRecord {
+    /// [`FORMAT`].
+    pub format: u64,
+    /// Job names, as in the intent.
+    pub job_names: Vec<String>,
+    /// Ids of the training arrays; empty for a round that only adds a step.
+    pub arrays: Vec<String>,
+    /// Id of the step that follows; none if the round was given up and nothing of it may run.
+    pub step: Option<String>,
+    /// Members that are trained.
+    pub members: Vec<MemberId>,
+    /// When.
+    pub at: DateTime<Utc>,
+}
+
+/// `best.json`: replaced whenever a better member is found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BestRecord {
+    /// [`FORMAT`].
+    pub format: u64,
+    /// The last generation that was looked at.
+    pub as_of: u32,
+    /// The generation of the best member.
+    pub generation: u32,
+    /// The best member.
+    pub member: MemberId,
+    /// Its fitness.
+    pub fitness: f64,
+    /// Numbers behind it.
+    pub metrics: BTreeMap<String, f64>,
+    /// Its architecture.
+    pub genotype: Genotype,
+    /// Its checkpoint.
+    pub checkpoint: FileRef,
+}
+
+/// `progress/heartbeat.json`: replaced every few seconds while a member trains.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Heartbeat {
+    /// Epochs complete.
+    pub epoch: u32,
+    /// Part of the step that is done, 0 to 1.
+    pub fraction: f64,
+    /// What it does: `training` or `evaluating`.
+    pub phase: String,
+    /// The attempt.
+    pub attempt: u32,
+    /// When this was written, by the clock of the machine that trains.
+    pub at: DateTime<Utc>,
+}

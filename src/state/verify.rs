@@ -1,0 +1,186 @@
+//! Checks a whole run: every record, every file that a record names, and every decision once more.
+
+use std::path::PathBuf;
+
+use super::{
+    FileRef, MemberPlan, Outcome, PlanRecord, ResultRecord, Run, StartRecord, StateError, kept_generations,
+    read_attempts,
+};
+use crate::search::{Offspring, Origin, first_generation, next_generation};
+
+/// Something that is not as it should be.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Fault {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub what: String,
+}
+
+/// All faults of a run, none if it is sound.
+pub fn verify(run: &Run) -> Result<Vec<Fault>, StateError> {
+    let mut check = Check { run, faults: Vec::new(), first_kept: 0 };
+    for file in &run.record.shared {
+        check.file(file);
+    }
+    if let Some(latest) = run.latest_generation()? {
+        check.first_kept = kept_generations(run.config.storage.keep, latest);
+        check.generations(latest);
+    }
+    Ok(check.faults)
+}
+
+struct Check<'a> {
+    run: &'a Run,
+    faults: Vec<Fault>,
+    /// The first generation whose tensors must be there.
+    first_kept: u32,
+}
+
+/// A generation with the results that are there.
+type Before = (PlanRecord, Vec<Option<ResultRecord>>);
+
+impl Check<'_> {
+    fn fault(&mut self, path: PathBuf, what: impl Into<String>) {
+        self.faults.push(Fault { path, what: what.into() });
+    }
+
+    /// Notes what is wrong; the value, if nothing is.
+    fn good<T>(&mut self, path: PathBuf, result: Result<T, StateError>) -> Option<T> {
+        result.map_err(|error| self.fault(path, error.to_string())).ok()
+    }
+
+    fn file(&mut self, file: &FileRef) {
+        let path = self.run.path_of(file).unwrap_or_else(|_| file.path.clone().into());
+        let result = self.run.check_file(file);
+        self.good(path, result);
+    }
+
+    fn generations(&mut self, latest: u32) {
+        let mut before: Option<Before> = None;
+        let mut best: Option<(u32, ResultRecord)> = None;
+        let stored = self.run.best();
+        let stored = self.good(self.run.layout.best(), stored).flatten();
+        for generation in 0..=latest {
+            let path = self.run.layout.plan(generation);
+            let plan = self.run.plan(generation);
+            let Some(plan) = self.good(path, plan) else {
+                before = None;
+                continue;
+            };
+            self.decisions(&plan, before.as_ref());
+            let results: Vec<_> = plan.members.iter().map(|member| self.member(&plan, member)).collect();
+            if stored.as_ref().is_some_and(|stored| generation <= stored.as_of) {
+                for result in results.iter().flatten() {
+                    if fitness(result) > best.as_ref().and_then(|(_, best)| fitness(best)) {
+                        best = Some((generation, result.clone()));
+                    }
+                }
+            }
+            before = Some((plan, results));
+        }
+        if let Some(stored) = stored {
+            let found = best.map(|(generation, result)| (generation, result.member));
+            if found != Some((stored.generation, stored.member)) {
+                self.fault(self.run.layout.best(), "it does not name the member of the highest fitness");
+            }
+            self.file(&stored.checkpoint);
+        }
+    }
+
+    /// The plan must be what the search decides from the results before it.
+    fn decisions(&mut self, plan: &PlanRecord, before: Option<&Before>) {
+        let run = self.run;
+        let (settings, seed) = (run.config.settings(), run.record.seed);
+        let path = run.layout.plan(plan.generation);
+        let (from_epoch, expected) = match (plan.generation, before) {
+            (0, _) => (0, first_generation(&run.space, &settings, seed)),
+            (_, None) => return,
+            (generation, Some((last, results))) => {
+                if results.iter().any(Option::is_none) {
+                    return self.fault(path, "it was planned although a result before it is missing");
+                }
+                let trained: Vec<_> = last
+                    .members
+                    .iter()
+                    .zip(results.iter().flatten())
+                    .map(|(member, result)| Run::trained(member, result))
+                    .collect();
+                match next_generation(&run.space, &settings, seed, generation, &trained) {
+                    Ok(expected) => (last.to_epoch, expected),
+                    Err(error) => return self.fault(path, error.to_string()),
+                }
+            }
+        };
+        let planned: Vec<Offspring> = plan
+            .members
+            .iter()
+            .map(|m| Offspring { id: m.id, genotype: m.genotype.clone(), origin: m.origin.clone() })
+            .collect();
+        for (planned, expected) in planned.iter().zip(&expected).filter(|(a, b)| a != b) {
+            let what = format!("member {} is not what the search decides: {:?}", planned.id, expected.origin);
+            self.fault(path.clone(), what);
+        }
+        let boundary = run.config.search.schedule().ok().and_then(|s| s.next_boundary(from_epoch));
+        if plan.from_epoch != from_epoch || Some(plan.to_epoch) != boundary {
+            self.fault(path, "its epochs are not those of the schedule");
+        }
+    }
+
+    fn member(&mut self, plan: &PlanRecord, member: &MemberPlan) -> Option<ResultRecord> {
+        let run = self.run;
+        let kept = plan.generation >= self.first_kept;
+        match (&member.origin, &member.start) {
+            (Origin::Random, StartRecord::Fresh) => {}
+            (Origin::Mix { .. }, StartRecord::Checkpoint(file)) => {
+                self.names(plan, file, run.layout.start(plan.generation, member.id));
+                if kept {
+                    self.file(file);
+                }
+            }
+            (Origin::Survivor, StartRecord::Checkpoint(file)) => {
+                let before = plan.generation.saturating_sub(1);
+                self.names(plan, file, run.layout.final_checkpoint(before, member.id));
+                let path = run.layout.result(before, member.id);
+                let result = run.result(before, member.id);
+                let outcome = self.good(path.clone(), result).flatten().map(|result| result.outcome);
+                if !matches!(outcome, Some(Outcome::Trained { checkpoint, .. }) if checkpoint == *file) {
+                    self.fault(path, "it does not name the checkpoint that the member was planned to go on from");
+                }
+            }
+            _ => self.fault(
+                run.layout.plan(plan.generation),
+                format!("member {} does not start as its origin asks for", member.id),
+            ),
+        }
+        let attempts = read_attempts(&run.layout, plan.generation, member.id);
+        self.good(run.layout.attempts(plan.generation, member.id), attempts);
+        let path = run.layout.result(plan.generation, member.id);
+        let result = run.result(plan.generation, member.id);
+        let result = self.good(path.clone(), result).flatten()?;
+        if let Outcome::Trained { epoch, checkpoint, .. } = &result.outcome {
+            self.names(plan, checkpoint, run.layout.final_checkpoint(plan.generation, member.id));
+            if *epoch < plan.to_epoch - plan.from_epoch || *epoch > plan.to_epoch {
+                self.fault(path, format!("its network has seen {epoch} epochs"));
+            }
+            if kept {
+                self.file(checkpoint);
+            }
+        }
+        Some(result)
+    }
+
+    fn names(&mut self, plan: &PlanRecord, file: &FileRef, expected: PathBuf) {
+        if self.run.layout.resolve(&file.path).as_ref() != Some(&expected) {
+            let what = format!("a record names {:?} instead of {}", file.path, expected.display());
+            self.fault(self.run.layout.plan(plan.generation), what);
+        }
+    }
+}
+
+fn fitness(result: &ResultRecord) -> Option<f64> {
+    match result.outcome {
+        Outcome::Trained { fitness, .. } => fitness,
+        Outcome::Failed { .. } => None,
+    }
+}

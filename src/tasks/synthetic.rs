@@ -1,0 +1,312 @@
+//! A task without training: tiny tensors, an analytic fitness. It shows in seconds how a search moves through
+//! a cluster, and can be told to be slow, to crash and to diverge.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use rand::Rng;
+use safetensors::Dtype;
+use serde::{Deserialize, Serialize};
+
+use super::{Evaluation, Seeds, Session, Start, Task};
+use crate::checkpoint::{Entry, Init, Meta, Reader, TensorSpec, fresh};
+use crate::search::{Genotype, Space, Variable, rng};
+
+/// `[synthetic]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SyntheticConfig {
+    /// Number of layers, one variable each. Another variable owns no weights.
+    pub layers: usize,
+    /// Options of each variable; an option's number decides quality and size of its layer.
+    pub options: usize,
+    /// Steps of an epoch.
+    pub steps_per_epoch: u64,
+    /// Milliseconds that a step takes.
+    pub step_milliseconds: u64,
+    /// Part of the attempts that crash, at random.
+    pub crash_rate: f64,
+    /// Architectures whose first layer has this option always crash.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub crash_option: Option<usize>,
+    /// Architectures whose first layer has this option have no finite fitness.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub diverge_option: Option<usize>,
+}
+
+impl Default for SyntheticConfig {
+    fn default() -> Self {
+        Self {
+            layers: 6,
+            options: 4,
+            steps_per_epoch: 10,
+            step_milliseconds: 0,
+            crash_rate: 0.0,
+            crash_option: None,
+            diverge_option: None,
+        }
+    }
+}
+
+impl SyntheticConfig {
+    /// The first value that cannot be used: its key and why.
+    pub fn check(&self) -> Result<(), (&'static str, String)> {
+        for (key, value) in [("layers", self.layers), ("options", self.options)] {
+            if value == 0 || value > 1000 {
+                return Err((key, "must be between 1 and 1000".into()));
+            }
+        }
+        if self.steps_per_epoch == 0 {
+            return Err(("steps_per_epoch", "must be at least 1".into()));
+        }
+        if !(self.crash_rate >= 0.0 && self.crash_rate <= 1.0) {
+            return Err(("crash_rate", "must be between 0 and 1".into()));
+        }
+        Ok(())
+    }
+}
+
+/// See the module.
+pub struct SyntheticTask {
+    config: SyntheticConfig,
+    space: Space,
+}
+
+impl SyntheticTask {
+    /// The task; the configuration must have been checked.
+    pub fn new(config: SyntheticConfig) -> Self {
+        let options = || (0..config.options).map(|option| format!("o{option}")).collect();
+        let mut variables: Vec<Variable> = (0..config.layers)
+            .map(|layer| Variable {
+                name: format!("layer{layer}"),
+                options: options(),
+                owns: vec![format!("net/layer{layer}/")],
+            })
+            .collect();
+        variables.push(Variable { name: "activation".into(), options: options(), owns: vec![] });
+        Self { config, space: Space { variables } }
+    }
+}
+
+/// The number in an option's name.
+fn option_number(genotype: &Genotype, variable: &str) -> Result<usize> {
+    genotype
+        .get(variable)
+        .and_then(|value| value.strip_prefix('o'))
+        .and_then(|digits| digits.parse().ok())
+        .with_context(|| format!("the genotype has no option for {variable}"))
+}
+
+impl Task for SyntheticTask {
+    fn space(&self) -> &Space {
+        &self.space
+    }
+
+    /// For each layer a weight of `(option + 1, 3)`, averaged and trained, and a counter; a fixed head.
+    fn tensors(&self, genotype: &Genotype) -> Result<Vec<TensorSpec>> {
+        let float = |name: String, shape: Vec<usize>| TensorSpec {
+            name,
+            shape,
+            dtype: Dtype::F32,
+            init: Init::Normal(0.0, 1.0),
+            trained: true,
+            averaged: true,
+        };
+        let mut tensors = vec![float("net/head".into(), vec![3])];
+        for layer in 0..self.config.layers {
+            let option = option_number(genotype, &format!("layer{layer}"))?;
+            tensors.push(float(format!("net/layer{layer}/weight"), vec![option + 1, 3]));
+            tensors.push(TensorSpec {
+                name: format!("net/layer{layer}/steps"),
+                shape: vec![],
+                dtype: Dtype::I64,
+                init: Init::Constant(0.0),
+                trained: false,
+                averaged: false,
+            });
+        }
+        Ok(tensors)
+    }
+
+    fn prepare(&self, _dir: &Path, _run_seed: u64) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
+    fn session<'a>(&'a self, start: Start<'a>, seeds: Seeds, _shared: &Path) -> Result<Box<dyn Session + 'a>> {
+        let genotype = match start {
+            Start::Fresh(genotype) => genotype.clone(),
+            Start::Checkpoint(reader) => reader.meta().genotype.clone(),
+        };
+        let mut tensors = Vec::new();
+        for spec in self.tensors(&genotype)? {
+            let values = match start {
+                Start::Checkpoint(reader) => Values::read(reader, &spec)?,
+                Start::Fresh(_) => Values::fresh(&spec, seeds),
+            };
+            tensors.push((spec, values));
+        }
+        let (epoch, step) = match start {
+            Start::Fresh(_) => (0, 0),
+            Start::Checkpoint(reader) => (reader.meta().epoch, reader.meta().step),
+        };
+        // The only random number without an address: an attempt that crashed must not crash again.
+        let crash_in = (rand::random::<f64>() < self.config.crash_rate)
+            .then(|| rand::random_range(0..self.config.steps_per_epoch));
+        let config = &self.config;
+        Ok(Box::new(SyntheticSession { config, genotype, tensors, seeds, epoch, step, crash_in }))
+    }
+}
+
+/// The values of one tensor and of what is kept beside it.
+struct Values {
+    model: Vec<f32>,
+    average: Vec<f32>,
+    /// A moment of a pretended optimizer.
+    moment: Vec<f32>,
+    count: i64,
+}
+
+impl Values {
+    fn fresh(spec: &TensorSpec, seeds: Seeds) -> Self {
+        let model: Vec<f32> = fresh(spec, &seeds.at("fresh")).collect();
+        Self { average: model.clone(), moment: vec![0.0; model.len()], model, count: 0 }
+    }
+
+    fn read(reader: &Reader, spec: &TensorSpec) -> Result<Self> {
+        let bytes = |prefix: &str| {
+            let name = format!("{prefix}{}", spec.name);
+            reader.bytes(&Entry { name, dtype: spec.dtype, shape: spec.shape.clone() })
+        };
+        if spec.dtype == Dtype::I64 {
+            let count = bytes("model/")?.try_into().map(i64::from_le_bytes).unwrap_or(0);
+            return Ok(Self { model: vec![], average: vec![], moment: vec![], count });
+        }
+        let floats = |bytes: Vec<u8>| -> Vec<f32> {
+            bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+        };
+        let moment = moment_entry(spec);
+        let moment = match reader.entry(&moment.name) {
+            Some(_) => floats(reader.bytes(&moment)?),
+            None => vec![0.0; spec.len()],
+        };
+        Ok(Self { model: floats(bytes("model/")?), average: floats(bytes("average/")?), moment, count: 0 })
+    }
+}
+
+fn moment_entry(spec: &TensorSpec) -> Entry {
+    let rest = spec.name.strip_prefix("net/").unwrap_or(&spec.name);
+    Entry { name: format!("optimizer/net/exp_avg/{rest}"), dtype: spec.dtype, shape: spec.shape.clone() }
+}
+
+struct SyntheticSession<'a> {
+    config: &'a SyntheticConfig,
+    genotype: Genotype,
+    tensors: Vec<(TensorSpec, Values)>,
+    seeds: Seeds,
+    epoch: u32,
+    step: u64,
+    /// Steps until this attempt crashes, if it does.
+    crash_in: Option<u64>,
+}
+
+impl SyntheticSession<'_> {
+    fn first_layer_is(&self, option: Option<usize>) -> Result<bool> {
+        Ok(option.is_some() && option == option_number(&self.genotype, "layer0").ok())
+    }
+}
+
+impl Session for SyntheticSession<'_> {
+    fn position(&self) -> (u32, u64) {
+        (self.epoch, self.step)
+    }
+
+    fn steps_per_epoch(&self) -> u64 {
+        self.config.steps_per_epoch
+    }
+
+    /// Every weight moves a tenth of its way to a noisy 1.
+    fn advance(&mut self) -> Result<()> {
+        std::thread::sleep(Duration::from_millis(self.config.step_milliseconds));
+        if self.first_layer_is(self.config.crash_option)? {
+            bail!("this architecture crashes, as [synthetic] crash_option asks for");
+        }
+        if self.crash_in == Some(0) {
+            bail!("crashed at random, as [synthetic] crash_rate asks for");
+        }
+        self.crash_in = self.crash_in.map(|steps| steps - 1);
+        let purpose = format!("step {} {}", self.epoch, self.step);
+        let mut rng = rng(&self.seeds.at(&purpose));
+        for (spec, values) in &mut self.tensors {
+            if spec.dtype == Dtype::I64 {
+                values.count += 1;
+                continue;
+            }
+            for i in 0..values.model.len() {
+                let target = 1.0 + 0.1 * (rng.random::<f32>() - 0.5);
+                values.moment[i] = 0.9 * values.moment[i] + 0.1 * (target - values.model[i]);
+                values.model[i] += 0.1 * values.moment[i];
+                values.average[i] += 0.01 * (values.model[i] - values.average[i]);
+            }
+        }
+        self.step += 1;
+        if self.step == self.config.steps_per_epoch {
+            (self.epoch, self.step) = (self.epoch + 1, 0);
+        }
+        Ok(())
+    }
+
+    fn describe(&self) -> Result<(Meta, Vec<Entry>)> {
+        let mut entries = Vec::new();
+        for (spec, _) in &self.tensors {
+            let entry = |prefix: &str| Entry {
+                name: format!("{prefix}{}", spec.name),
+                dtype: spec.dtype,
+                shape: spec.shape.clone(),
+            };
+            entries.push(entry("model/"));
+            if spec.averaged {
+                entries.push(entry("average/"));
+                entries.push(moment_entry(spec));
+            }
+        }
+        Ok((Meta { genotype: self.genotype.clone(), epoch: self.epoch, step: self.step }, entries))
+    }
+
+    fn tensor(&self, entry: &Entry) -> Result<Vec<u8>> {
+        for (spec, values) in &self.tensors {
+            let floats = match entry.name.strip_suffix(spec.name.as_str()) {
+                Some("model/") if spec.dtype == Dtype::I64 => return Ok(values.count.to_le_bytes().into()),
+                Some("model/") => &values.model,
+                Some("average/") => &values.average,
+                _ if entry.name == moment_entry(spec).name => &values.moment,
+                _ => continue,
+            };
+            return Ok(floats.iter().flat_map(|value| value.to_le_bytes()).collect());
+        }
+        bail!("no tensor {:?}", entry.name)
+    }
+
+    /// The better the options and the nearer the averaged weights to 1, the fitter.
+    fn evaluate(&mut self) -> Result<Evaluation> {
+        let mut quality = 0.0;
+        for (name, _) in self.genotype.iter() {
+            quality += option_number(&self.genotype, name)? as f64;
+        }
+        let floats = self.tensors.iter().flat_map(|(_, values)| &values.average);
+        let (sum, count) = floats.fold((0.0, 0.0), |(sum, count), value| {
+            (sum + f64::from(value - 1.0).abs(), count + 1.0)
+        });
+        let distance = sum / f64::max(count, 1.0);
+        let diverged = self.first_layer_is(self.config.diverge_option)?;
+        let fitness = if diverged { f64::NAN } else { quality - distance };
+        Ok(Evaluation {
+            fitness,
+            metrics: vec![("quality".into(), quality), ("distance".into(), distance)],
+        })
+    }
+
+    fn export(&mut self, _dir: &Path) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+}
