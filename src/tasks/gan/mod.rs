@@ -1,15 +1,82 @@
-//! stub
-use super::*;
+//! Image generation with GANs: the Gan space of the paper (section 4.2), its generator and its training.
+//!
+//! What is searched and how it is trained is written down, with sources, in [`GanConfig`] and [`space`].
+
+mod config;
+mod data;
+mod discriminator;
+mod features;
+mod frechet;
+mod generator;
+mod grid;
+mod layers;
+mod optimizer;
+mod scope;
+mod session;
+mod space;
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+pub use config::GanConfig;
+pub use frechet::{Statistics, frechet_distance};
+pub use space::space;
+
+use super::{Seeds, Session, Start, Task};
 use crate::checkpoint::TensorSpec;
-#[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct GanConfig { pub data: std::path::PathBuf }
-impl GanConfig { pub fn check(&self) -> Result<(), (&'static str, String)> { Ok(()) } }
-pub struct GanTask;
-impl GanTask { pub fn new(_: GanConfig) -> Result<Self> { anyhow::bail!("stub") } }
+use crate::search::{Genotype, Space};
+use data::Images;
+use discriminator::Discriminator;
+use generator::Generator;
+use scope::Scope;
+
+/// Name of the file in which the members share network and statistics of the quality measure.
+const FEATURES: &str = "features.safetensors";
+
+/// See the module.
+pub struct GanTask {
+    config: GanConfig,
+    space: Space,
+    channels: i64,
+}
+
+impl GanTask {
+    /// The task. Fails if the data is not there; nothing of it is loaded yet.
+    pub fn new(config: GanConfig) -> Result<Self> {
+        let channels = data::channels(&config.data)?;
+        Ok(Self { config, space: space(), channels })
+    }
+
+    /// Both networks: declared, or built from the values in the scope.
+    fn networks(&self, genotype: &Genotype, scope: &mut Scope) -> Result<(Generator, Discriminator)> {
+        let generator = Generator::new(&self.config, self.channels, genotype, scope)?;
+        let discriminator = Discriminator::new(&self.config, self.channels, scope);
+        Ok((generator, discriminator))
+    }
+}
+
 impl Task for GanTask {
-    fn space(&self) -> &Space { unreachable!() }
-    fn tensors(&self, _: &Genotype) -> Result<Vec<TensorSpec>> { unreachable!() }
-    fn prepare(&self, _: &Path, _: u64) -> Result<Vec<String>> { unreachable!() }
-    fn session<'a>(&'a self, _: Start<'a>, _: Seeds, _: &Path) -> Result<Box<dyn Session + 'a>> { unreachable!() }
+    fn space(&self) -> &Space {
+        &self.space
+    }
+
+    fn tensors(&self, genotype: &Genotype) -> Result<Vec<TensorSpec>> {
+        let mut scope = Scope::declare();
+        self.networks(genotype, &mut scope)?;
+        Ok(scope.into_specs())
+    }
+
+    fn prepare(&self, dir: &Path, run_seed: u64) -> Result<Vec<String>> {
+        tch::set_num_threads(self.config.threads);
+        let images = Images::load(&self.config)?;
+        features::prepare(&self.config, &images, run_seed, &dir.join(FEATURES))?;
+        Ok(vec![FEATURES.into()])
+    }
+
+    fn session<'a>(&'a self, start: Start<'a>, seeds: Seeds, shared: &Path) -> Result<Box<dyn Session + 'a>> {
+        tch::set_num_threads(self.config.threads);
+        let session = session::GanSession::new(self, start, seeds, shared.join(FEATURES));
+        Ok(Box::new(session.context("failed to set up the GAN")?))
+    }
 }

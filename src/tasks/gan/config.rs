@@ -1,0 +1,139 @@
+//! `[gan]`: data, sizes and optimisation.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// Settings of the GAN task. Defaults are the paper's for CIFAR-10 (facts: GAN task), at a width that trains
+/// on a CPU.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GanConfig {
+    /// Folder with the IDX files `train-images-idx3-ubyte` and `train-labels-idx1-ubyte`; a relative path is
+    /// relative to the configuration's own folder.
+    pub data: PathBuf,
+    /// Number of images to use, the first ones; 0 for all.
+    pub subset: usize,
+    /// Width and height that the networks see: 8 times `bottom_width`. Smaller images get a black border,
+    /// larger ones are averaged down.
+    pub image_size: usize,
+    /// Width of the generator's first feature map.
+    pub bottom_width: usize,
+    /// gf_dim, channels in the generator.
+    pub generator_width: usize,
+    /// df_dim, channels in the discriminator.
+    pub discriminator_width: usize,
+    /// Size of the latent vector; a multiple of `projections`.
+    pub latent: usize,
+    /// Linear layers from a part of the latent: 3 (CIFAR-10; one for each cell) or 2 (STL-10; the last cell
+    /// has none).
+    pub projections: usize,
+    /// Real images in a discriminator step, and as many generated ones.
+    pub batch: usize,
+    /// Images in a generator step.
+    pub generator_batch: usize,
+    /// Discriminator steps for each generator step.
+    pub discriminator_steps: u64,
+    /// Of AdamW, for both networks, as are the next four.
+    pub learning_rate: f64,
+    /// Decay of the first moment.
+    pub beta1: f64,
+    /// Decay of the second moment.
+    pub beta2: f64,
+    /// Added to the denominator.
+    pub epsilon: f64,
+    /// Decoupled weight decay.
+    pub weight_decay: f64,
+    /// Decay of the moving average of the generator's parameters, for each generator step.
+    pub average_decay: f64,
+    /// Generated images for the Fréchet distance.
+    pub evaluation_images: usize,
+    /// Epochs for which the classifier is trained whose features the Fréchet distance uses.
+    pub feature_epochs: usize,
+    /// CPU threads of a member. The same number gives the same numbers.
+    pub threads: i32,
+}
+
+impl Default for GanConfig {
+    fn default() -> Self {
+        Self {
+            data: "../.deps/data/fashion-mnist".into(),
+            subset: 0,
+            image_size: 32,
+            bottom_width: 4,
+            generator_width: 32,
+            discriminator_width: 32,
+            latent: 120,
+            projections: 3,
+            batch: 40,
+            generator_batch: 80,
+            discriminator_steps: 5,
+            learning_rate: 2e-4,
+            beta1: 0.0,
+            beta2: 0.9,
+            epsilon: 1e-4,
+            weight_decay: 0.0,
+            average_decay: 0.999,
+            evaluation_images: 5000,
+            feature_epochs: 3,
+            threads: 1,
+        }
+    }
+}
+
+impl GanConfig {
+    /// The first value that cannot be used: its key and why.
+    pub fn check(&self) -> Result<(), (&'static str, String)> {
+        let at_least_one = [
+            ("bottom_width", self.bottom_width),
+            ("generator_width", self.generator_width),
+            ("discriminator_width", self.discriminator_width),
+            ("latent", self.latent),
+            ("batch", self.batch),
+            ("generator_batch", self.generator_batch),
+            ("feature_epochs", self.feature_epochs),
+        ];
+        for (key, value) in at_least_one {
+            if value == 0 || value > 1 << 20 {
+                return Err((key, "must be at least 1".into()));
+            }
+        }
+        if self.image_size != 8 * self.bottom_width {
+            let size = 8 * self.bottom_width;
+            return Err(("image_size", format!("must be 8 times bottom_width, which is {size}")));
+        }
+        if !(2..=3).contains(&self.projections) {
+            return Err(("projections", "must be 2 or 3".into()));
+        }
+        if !self.latent.is_multiple_of(self.projections) {
+            return Err(("latent", format!("must be a multiple of projections, {}", self.projections)));
+        }
+        if self.evaluation_images < 2 {
+            return Err(("evaluation_images", "must be at least 2".into()));
+        }
+        if self.discriminator_steps == 0 {
+            return Err(("discriminator_steps", "must be at least 1".into()));
+        }
+        if self.threads < 1 {
+            return Err(("threads", "must be at least 1".into()));
+        }
+        let decays =
+            [("beta1", self.beta1), ("beta2", self.beta2), ("average_decay", self.average_decay)];
+        for (key, value) in decays {
+            if !(value >= 0.0 && value < 1.0) {
+                return Err((key, "must be at least 0 and less than 1".into()));
+            }
+        }
+        let rates = [
+            ("learning_rate", self.learning_rate),
+            ("epsilon", self.epsilon),
+            ("weight_decay", self.weight_decay),
+        ];
+        for (key, value) in rates {
+            if !(value >= 0.0 && value.is_finite()) {
+                return Err((key, "must be a number that is not negative".into()));
+            }
+        }
+        Ok(())
+    }
+}

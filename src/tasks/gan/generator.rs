@@ -1,0 +1,184 @@
+//! The generator of the Gan space (facts: Generator; its structure is AdversarialNAS').
+
+use anyhow::Result;
+use tch::Tensor;
+
+use super::GanConfig;
+use super::layers::{BatchNorm, Conv, DepthwiseUp, Linear, Shape};
+use super::scope::{Role, Scope};
+use super::space::{CELLS, Edge, Up, edge, up};
+use crate::search::Genotype;
+
+const ROLE: Role = Role::AveragedParameter;
+
+/// From latents `(n, latent)` to images `(n, channels, size, size)` in [-1, 1].
+pub struct Generator {
+    projections: Vec<Linear>,
+    cells: Vec<Cell>,
+    norm: BatchNorm,
+    to_image: Conv,
+    width: i64,
+    bottom: i64,
+}
+
+impl Generator {
+    /// Declares or builds the generator of an architecture, under `generator/`.
+    pub fn new(config: &GanConfig, channels: i64, genotype: &Genotype, scope: &mut Scope) -> Result<Self> {
+        let (width, bottom) = (config.generator_width as i64, config.bottom_width as i64);
+        let part = (config.latent / config.projections) as i64;
+        let projections = (0..config.projections)
+            .map(|cell| {
+                let side = bottom << cell;
+                let path = format!("generator/projection{}", cell + 1);
+                Linear::new(scope, &path, part, width * side * side, ROLE)
+            })
+            .collect();
+        let cells = (1..=CELLS)
+            .map(|cell| Cell::new(scope, cell, width, genotype))
+            .collect::<Result<_>>()?;
+        let norm = BatchNorm::new(scope, "generator/norm", width, ROLE);
+        let shape = Shape::plain(width, channels, 3);
+        let to_image = Conv::new(scope, "generator/to_image", shape, ROLE, true);
+        Ok(Self { projections, cells, norm, to_image, width, bottom })
+    }
+
+    /// `train` uses (and updates) the statistics of the batch in the last normalisation.
+    pub fn forward(&self, latents: &Tensor, train: bool) -> Tensor {
+        let parts = latents.chunk(self.projections.len() as i64, 1);
+        let mut projected = self.projections.iter().zip(&parts).zip(0..).map(|((linear, part), cell)| {
+            let side = self.bottom << cell;
+            linear.forward(part, train).view([-1, self.width, side, side])
+        });
+        let mut skips: Vec<Tensor> = Vec::new();
+        let mut x = Tensor::new();
+        for (index, cell) in self.cells.iter().enumerate() {
+            let input = match (index, projected.next()) {
+                (0, Some(projection)) => projection,
+                (_, Some(projection)) => x + projection,
+                (_, None) => x,
+            };
+            let (skip, output) = cell.forward(&input, &skips);
+            skips.push(skip);
+            x = output;
+        }
+        self.to_image.forward(&self.norm.forward(&x, train).relu(), train).tanh()
+    }
+}
+
+/// A cell doubles width and height. Nodes 0 and 1 come from the input by upsampling; node 2 from 0 and 1;
+/// node 3, the output, from 0, 1 and 2.
+struct Cell {
+    ups: [UpEdge; 2],
+    edges: [Option<EdgeLayer>; 5],
+    skips: Vec<Conv>,
+    /// How the skip outputs of earlier cells are resized.
+    bilinear_skips: bool,
+}
+
+impl Cell {
+    fn new(scope: &mut Scope, cell: usize, width: i64, genotype: &Genotype) -> Result<Self> {
+        let mut up_edge = |index| {
+            let variable = format!("cell{cell}/up{index}");
+            Ok::<_, anyhow::Error>(UpEdge::new(scope, &variable, up(genotype, &variable)?, width))
+        };
+        let ups = [up_edge(0)?, up_edge(1)?];
+        let mut edge_layer = |index| {
+            let variable = format!("cell{cell}/c{index}");
+            Ok::<_, anyhow::Error>(EdgeLayer::new(scope, &variable, edge(genotype, &variable)?, width))
+        };
+        let edges = [edge_layer(0)?, edge_layer(1)?, edge_layer(2)?, edge_layer(3)?, edge_layer(4)?];
+        let skips = (1..cell)
+            .map(|from| {
+                let path = format!("generator/cell{cell}/skip{from}");
+                Conv::new(scope, &path, Shape::plain(width, width, 1), ROLE, true)
+            })
+            .collect();
+        Ok(Self { ups, edges, skips, bilinear_skips: cell == 2 })
+    }
+
+    /// The skip output (node 2 before the skips of earlier cells are added), and the output.
+    fn forward(&self, x: &Tensor, skips: &[Tensor]) -> (Tensor, Tensor) {
+        let [node0, node1] = [self.ups[0].forward(x), self.ups[1].forward(x)];
+        let [c0, c1, c2, c3, c4] = &self.edges;
+        let along = |edge: &Option<EdgeLayer>, node: &Tensor| edge.as_ref().map(|edge| edge.forward(node));
+        let skip = sum([along(c0, &node0), along(c1, &node1)]).unwrap_or_else(|| &node0 + &node1);
+        let side = skip.size()[2];
+        let mut node2 = skip.shallow_clone();
+        for (conv, skip) in self.skips.iter().zip(skips) {
+            node2 = node2 + conv.forward(&resize(skip, side, self.bilinear_skips), true);
+        }
+        let inputs = [along(c2, &node0), along(c3, &node1), along(c4, &node2)];
+        let output = sum(inputs).unwrap_or(node2);
+        (skip, output)
+    }
+}
+
+/// The sum of what is there.
+fn sum<const N: usize>(terms: [Option<Tensor>; N]) -> Option<Tensor> {
+    terms.into_iter().flatten().reduce(|a, b| a + b)
+}
+
+fn resize(x: &Tensor, side: i64, bilinear: bool) -> Tensor {
+    if bilinear {
+        x.upsample_bilinear2d([side, side], false, None, None)
+    } else {
+        x.upsample_nearest2d([side, side], None, None)
+    }
+}
+
+enum UpEdge {
+    Interpolated { bilinear: bool, conv: Conv },
+    Transposed { up: DepthwiseUp, conv: Conv },
+}
+
+impl UpEdge {
+    fn new(scope: &mut Scope, variable: &str, option: Up, width: i64) -> Self {
+        let path = format!("generator/{variable}");
+        let shape = Shape::plain(width, width, 1);
+        match option {
+            Up::Nearest | Up::Bilinear => Self::Interpolated {
+                bilinear: option == Up::Bilinear,
+                conv: Conv::new(scope, &format!("{path}/conv"), shape, ROLE, true),
+            },
+            Up::Transposed => Self::Transposed {
+                up: DepthwiseUp::new(scope, &format!("{path}/depthwise"), width, ROLE),
+                conv: Conv::new(scope, &format!("{path}/pointwise"), shape, ROLE, false),
+            },
+        }
+    }
+
+    fn forward(&self, x: &Tensor) -> Tensor {
+        match self {
+            Self::Interpolated { bilinear, conv } => {
+                conv.forward(&resize(x, 2 * x.size()[2], *bilinear).relu(), true)
+            }
+            Self::Transposed { up, conv } => conv.forward(&up.forward(&x.relu()), true),
+        }
+    }
+}
+
+enum EdgeLayer {
+    Skip,
+    Conv(Conv),
+}
+
+impl EdgeLayer {
+    fn new(scope: &mut Scope, variable: &str, option: Edge, width: i64) -> Option<Self> {
+        match option {
+            Edge::None => None,
+            Edge::Skip => Some(Self::Skip),
+            Edge::Conv(kernel, dilation) => {
+                let path = format!("generator/{variable}/conv");
+                let shape = Shape { input: width, output: width, kernel, dilation };
+                Some(Self::Conv(Conv::new(scope, &path, shape, ROLE, true)))
+            }
+        }
+    }
+
+    fn forward(&self, x: &Tensor) -> Tensor {
+        match self {
+            Self::Skip => x.shallow_clone(),
+            Self::Conv(conv) => conv.forward(&x.relu(), true),
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! Layers, with the initial distributions of the published code (facts: GAN task).
+
+use tch::{Tensor, no_grad};
+
+use super::scope::{Role, Scope};
+use crate::checkpoint::Init;
+
+/// Bound of PyTorch's default for weights and biases of a layer.
+fn default_bound(fan_in: i64) -> Init {
+    Init::Uniform((fan_in as f32).sqrt().recip())
+}
+
+/// Spectral normalisation by one power iteration for each forward pass in training
+/// (`torch.nn.utils.spectral_norm`).
+pub struct Spectral {
+    u: Tensor,
+    v: Tensor,
+}
+
+impl Spectral {
+    fn new(scope: &mut Scope, path: &str, rows: i64, columns: i64) -> Self {
+        Self {
+            u: scope.tensor(format!("{path}/u"), &[rows], Init::Direction, Role::Buffer),
+            v: scope.tensor(format!("{path}/v"), &[columns], Init::Direction, Role::Buffer),
+        }
+    }
+
+    /// The weight divided by its estimated largest singular value.
+    fn normalise(&self, weight: &Tensor, train: bool) -> Tensor {
+        let matrix = weight.flatten(1, -1);
+        if train {
+            no_grad(|| {
+                let v = unit(&matrix.tr().mv(&self.u));
+                let u = unit(&matrix.mv(&v));
+                self.v.shallow_clone().copy_(&v);
+                self.u.shallow_clone().copy_(&u);
+            });
+        }
+        // Copies: the vectors change in place before the gradient is computed.
+        let sigma = self.u.copy().dot(&matrix.mv(&self.v.copy()));
+        weight / sigma
+    }
+}
+
+/// A vector of length 1 in the same direction.
+fn unit(vector: &Tensor) -> Tensor {
+    vector / vector.norm().clamp_min(1e-12)
+}
+
+/// A convolution with stride 1 that keeps the size of `(n, c, h, w)`.
+pub struct Conv {
+    weight: Tensor,
+    bias: Option<Tensor>,
+    kernel: i64,
+    dilation: i64,
+    spectral: Option<Spectral>,
+}
+
+/// What a convolution looks like.
+#[derive(Clone, Copy)]
+pub struct Shape {
+    pub input: i64,
+    pub output: i64,
+    pub kernel: i64,
+    pub dilation: i64,
+}
+
+impl Shape {
+    /// Without dilation.
+    pub fn plain(input: i64, output: i64, kernel: i64) -> Self {
+        Self { input, output, kernel, dilation: 1 }
+    }
+}
+
+impl Conv {
+    /// Weights are Xavier-uniform with gain 1.
+    pub fn new(scope: &mut Scope, path: &str, shape: Shape, role: Role, bias: bool) -> Self {
+        let Shape { input, output, kernel, dilation } = shape;
+        let area = kernel * kernel;
+        let xavier = Init::Uniform((6.0 / ((input + output) * area) as f32).sqrt());
+        let size = [output, input, kernel, kernel];
+        let weight = scope.tensor(format!("{path}/weight"), &size, xavier, role);
+        let bias = bias.then(|| {
+            scope.tensor(format!("{path}/bias"), &[output], default_bound(input * area), role)
+        });
+        Self { weight, bias, kernel, dilation, spectral: None }
+    }
+
+    /// With bias and spectral normalisation.
+    pub fn spectral(scope: &mut Scope, path: &str, input: i64, output: i64, kernel: i64) -> Self {
+        let shape = Shape::plain(input, output, kernel);
+        let mut conv = Self::new(scope, path, shape, Role::Parameter, true);
+        conv.spectral = Some(Spectral::new(scope, path, output, input * kernel * kernel));
+        conv
+    }
+
+    pub fn forward(&self, x: &Tensor, train: bool) -> Tensor {
+        let weight = match &self.spectral {
+            Some(spectral) => spectral.normalise(&self.weight, train),
+            None => self.weight.shallow_clone(),
+        };
+        let padding = self.dilation * (self.kernel - 1) / 2;
+        x.conv2d(&weight, self.bias.as_ref(), [1, 1], [padding, padding], [self.dilation, self.dilation], 1)
+    }
+}
+
+/// A linear layer on `(n, input)`.
+pub struct Linear {
+    weight: Tensor,
+    bias: Option<Tensor>,
+    spectral: Option<Spectral>,
+}
+
+impl Linear {
+    /// PyTorch's default initialisation.
+    pub fn new(scope: &mut Scope, path: &str, input: i64, output: i64, role: Role) -> Self {
+        let bound = default_bound(input);
+        let weight = scope.tensor(format!("{path}/weight"), &[output, input], bound, role);
+        let bias = scope.tensor(format!("{path}/bias"), &[output], bound, role);
+        Self { weight, bias: Some(bias), spectral: None }
+    }
+
+    /// Without bias, with spectral normalisation.
+    pub fn spectral(scope: &mut Scope, path: &str, input: i64, output: i64) -> Self {
+        let weight =
+            scope.tensor(format!("{path}/weight"), &[output, input], default_bound(input), Role::Parameter);
+        let spectral = Spectral::new(scope, path, output, input);
+        Self { weight, bias: None, spectral: Some(spectral) }
+    }
+
+    pub fn forward(&self, x: &Tensor, train: bool) -> Tensor {
+        match &self.spectral {
+            Some(spectral) => x.linear(&spectral.normalise(&self.weight, train), self.bias.as_ref()),
+            None => x.linear(&self.weight, self.bias.as_ref()),
+        }
+    }
+}
+
+/// A depthwise transposed convolution 3x3 with stride 2 and no bias: doubles width and height.
+pub struct DepthwiseUp {
+    weight: Tensor,
+    channels: i64,
+}
+
+impl DepthwiseUp {
+    pub fn new(scope: &mut Scope, path: &str, channels: i64, role: Role) -> Self {
+        // PyTorch's default: its fan-in is that of one output channel, 3 * 3.
+        let weight = scope.tensor(format!("{path}/weight"), &[channels, 1, 3, 3], default_bound(9), role);
+        Self { weight, channels }
+    }
+
+    pub fn forward(&self, x: &Tensor) -> Tensor {
+        x.conv_transpose2d(&self.weight, None::<Tensor>, [2, 2], [1, 1], [1, 1], self.channels, [1, 1])
+    }
+}
+
+/// Batch normalisation with running statistics, momentum 0.1.
+pub struct BatchNorm {
+    weight: Tensor,
+    bias: Tensor,
+    mean: Tensor,
+    var: Tensor,
+}
+
+impl BatchNorm {
+    pub fn new(scope: &mut Scope, path: &str, channels: i64, role: Role) -> Self {
+        let mut tensor =
+            |name: &str, init, role| scope.tensor(format!("{path}/{name}"), &[channels], init, role);
+        Self {
+            weight: tensor("weight", Init::Normal(1.0, 0.02), role),
+            bias: tensor("bias", Init::Constant(0.0), role),
+            mean: tensor("running_mean", Init::Constant(0.0), Role::Buffer),
+            var: tensor("running_var", Init::Constant(1.0), Role::Buffer),
+        }
+    }
+
+    pub fn forward(&self, x: &Tensor, train: bool) -> Tensor {
+        let (weight, bias) = (Some(&self.weight), Some(&self.bias));
+        x.batch_norm(weight, bias, Some(&self.mean), Some(&self.var), train, 0.1, 1e-5, true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::scope::Values;
+    use super::*;
+    use tch::{Device, Kind};
+
+    #[test]
+    fn the_power_iteration_finds_the_largest_singular_value() {
+        tch::manual_seed(1);
+        let options = (Kind::Float, Device::Cpu);
+        let weight = Tensor::randn([6, 10], options);
+        let values = Values::from([
+            ("l/weight".to_owned(), weight.shallow_clone()),
+            ("l/u".to_owned(), unit(&Tensor::randn([6], options))),
+            ("l/v".to_owned(), unit(&Tensor::randn([10], options))),
+        ]);
+        let layer = Linear::spectral(&mut Scope::load(&values), "l", 10, 6);
+        let x = Tensor::eye(10, options);
+        for _ in 0..200 {
+            layer.forward(&x, true);
+        }
+        let (_, singular, _) = weight.svd(true, true);
+        let expected = weight.tr() / singular.max();
+        let difference = (layer.forward(&x, false) - expected).abs().max().double_value(&[]);
+        assert!(difference < 1e-5, "{difference}");
+        // In evaluation the vectors stay as they are.
+        let before = values["l/u"].copy();
+        layer.forward(&x, false);
+        assert_eq!((before - &values["l/u"]).abs().max().double_value(&[]), 0.0);
+    }
+}

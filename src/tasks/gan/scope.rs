@@ -1,0 +1,60 @@
+//! One description of a network for two uses: to declare its tensors, and to build it from their values.
+
+use std::collections::BTreeMap;
+
+use safetensors::Dtype;
+use tch::Tensor;
+
+use crate::checkpoint::{Init, TensorSpec};
+
+/// Values by name (without `model/`).
+pub type Values = BTreeMap<String, Tensor>;
+
+/// What a tensor is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Trained, without an averaged copy.
+    Parameter,
+    /// Trained, with an averaged copy.
+    AveragedParameter,
+    /// Changed by forward passes only.
+    Buffer,
+}
+
+/// Collects the tensors of a network while it is described.
+pub struct Scope<'a> {
+    specs: Vec<TensorSpec>,
+    values: Option<&'a Values>,
+}
+
+impl<'a> Scope<'a> {
+    /// To learn a network's tensors: what is built is of no use.
+    pub fn declare() -> Self {
+        Self { specs: Vec::new(), values: None }
+    }
+
+    /// To build a network from values, which must hold every declared tensor.
+    pub fn load(values: &'a Values) -> Self {
+        Self { specs: Vec::new(), values: Some(values) }
+    }
+
+    /// A tensor of the network.
+    pub fn tensor(&mut self, name: String, shape: &[i64], init: Init, role: Role) -> Tensor {
+        let value = self.values.and_then(|values| values.get(&name));
+        let value = value.map_or_else(Tensor::new, Tensor::shallow_clone);
+        self.specs.push(TensorSpec {
+            name,
+            shape: shape.iter().map(|&size| size.unsigned_abs() as usize).collect(),
+            dtype: Dtype::F32,
+            init,
+            trained: role != Role::Buffer,
+            averaged: role == Role::AveragedParameter,
+        });
+        value
+    }
+
+    /// All tensors of the network.
+    pub fn into_specs(self) -> Vec<TensorSpec> {
+        self.specs
+    }
+}

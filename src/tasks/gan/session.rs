@@ -1,0 +1,321 @@
+//! One GAN in training: discriminator and generator steps, moving average, evaluation.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use rand::seq::SliceRandom;
+use safetensors::Dtype;
+use tch::{Device, Kind, Tensor, no_grad};
+
+use super::data::{Images, quantise};
+use super::discriminator::Discriminator;
+use super::features::{DIMENSION, Features, bytes_of};
+use super::frechet::{Statistics, frechet_distance};
+use super::generator::Generator;
+use super::grid::write_grid;
+use super::optimizer::{AdamW, Moments};
+use super::scope::{Scope, Values};
+use super::{GanConfig, GanTask};
+use crate::checkpoint::{AVERAGE, Entry, MODEL, Meta, OPTIMIZER, Reader, TensorSpec, fresh};
+use crate::search::{Genotype, rng, word};
+use crate::tasks::{Evaluation, Seeds, Session, Start};
+
+const NETWORKS: [&str; 2] = ["generator", "discriminator"];
+/// Images of an evaluation that are generated at a time.
+const EVALUATION_BATCH: i64 = 100;
+
+/// See the module. A step is one discriminator step; every `discriminator_steps`-th is followed by a
+/// generator step, as in the loop of the published code.
+pub struct GanSession<'a> {
+    task: &'a GanTask,
+    genotype: Genotype,
+    specs: Vec<TensorSpec>,
+    values: Values,
+    averages: Values,
+    /// By network, then by parameter (without the network's name).
+    moments: BTreeMap<&'static str, BTreeMap<String, Moments>>,
+    generator: Generator,
+    discriminator: Discriminator,
+    /// Loaded at the first step: evaluation and export need none.
+    images: Option<Images>,
+    /// Positions of the images in the order of an epoch.
+    order: Option<(u32, Vec<i64>)>,
+    features: PathBuf,
+    seeds: Seeds,
+    epoch: u32,
+    step: u64,
+    image_count: usize,
+    device: Device,
+}
+
+impl<'a> GanSession<'a> {
+    /// From fresh weights or a checkpoint.
+    pub fn new(task: &'a GanTask, start: Start, seeds: Seeds, features: PathBuf) -> Result<Self> {
+        let device = Device::cuda_if_available();
+        let (genotype, epoch, step) = match start {
+            Start::Fresh(genotype) => (genotype.clone(), 0, 0),
+            Start::Checkpoint(reader) => {
+                let meta = reader.meta();
+                (meta.genotype.clone(), meta.epoch, meta.step)
+            }
+        };
+        let mut scope = Scope::declare();
+        task.networks(&genotype, &mut scope)?;
+        let specs = scope.into_specs();
+        let (mut values, mut averages) = (Values::new(), Values::new());
+        let mut moments: BTreeMap<&'static str, BTreeMap<String, Moments>> =
+            NETWORKS.iter().map(|network| (*network, BTreeMap::new())).collect();
+        for spec in &specs {
+            let value = match start {
+                Start::Fresh(_) => {
+                    let numbers: Vec<f32> = fresh(spec, &seeds.at("fresh")).collect();
+                    Tensor::from_slice(&numbers).reshape(shape(spec))
+                }
+                Start::Checkpoint(reader) => read(reader, &format!("{MODEL}{}", spec.name), &spec.shape)?,
+            };
+            if spec.averaged {
+                let average = match start {
+                    Start::Fresh(_) => value.copy(),
+                    Start::Checkpoint(reader) => {
+                        read(reader, &format!("{AVERAGE}{}", spec.name), &spec.shape)?
+                    }
+                };
+                averages.insert(spec.name.clone(), average.to_device(device));
+            }
+            if let (Start::Checkpoint(reader), Some((network, rest))) = (&start, split(&spec.name)) {
+                if let Some(found) = read_moments(reader, network, rest, &spec.shape, device)? {
+                    moments.entry(network).or_default().insert(rest.to_owned(), found);
+                }
+            }
+            let value = value.to_device(device).set_requires_grad(spec.trained);
+            values.insert(spec.name.clone(), value);
+        }
+        let (generator, discriminator) = task.networks(&genotype, &mut Scope::load(&values))?;
+        let image_count = super::data::count(&task.config)?;
+        Ok(Self {
+            task,
+            genotype,
+            specs,
+            values,
+            averages,
+            moments,
+            generator,
+            discriminator,
+            images: None,
+            order: None,
+            features,
+            seeds,
+            epoch,
+            step,
+            image_count,
+            device,
+        })
+    }
+
+    fn config(&self) -> &'a GanConfig {
+        &self.task.config
+    }
+
+    fn latents(&self, count: i64) -> Tensor {
+        Tensor::randn([count, self.config().latent as i64], (Kind::Float, self.device))
+    }
+
+    /// Gradients of a loss, and AdamW's step, for one network.
+    fn update(&mut self, network: &'static str, loss: &Tensor) {
+        let config = self.config();
+        let adam = AdamW {
+            learning_rate: config.learning_rate,
+            beta1: config.beta1,
+            beta2: config.beta2,
+            epsilon: config.epsilon,
+            weight_decay: config.weight_decay,
+        };
+        let parameters: Vec<(String, Tensor)> = self
+            .specs
+            .iter()
+            .filter(|spec| spec.trained)
+            .filter_map(|spec| {
+                let (of, rest) = split(&spec.name)?;
+                (of == network).then(|| (rest.to_owned(), self.values[&spec.name].shallow_clone()))
+            })
+            .collect();
+        let leaves: Vec<&Tensor> = parameters.iter().map(|(_, value)| value).collect();
+        let gradients = Tensor::run_backward(&[loss], &leaves, false, false);
+        adam.step(self.moments.entry(network).or_default(), &parameters, &gradients);
+    }
+
+    /// Hinge loss on real images and as many generated ones.
+    fn discriminator_step(&mut self, real: &Tensor) {
+        let fake = no_grad(|| self.generator.forward(&self.latents(real.size()[0]), true));
+        let on_real = self.discriminator.forward(real, true);
+        let on_fake = self.discriminator.forward(&fake, true);
+        let loss: Tensor = (-on_real + 1.0).relu().mean(Kind::Float) + (on_fake + 1.0).relu().mean(Kind::Float);
+        self.update("discriminator", &loss);
+    }
+
+    fn generator_step(&mut self) {
+        let images = self.generator.forward(&self.latents(self.config().generator_batch as i64), true);
+        let loss = -self.discriminator.forward(&images, true).mean(Kind::Float);
+        self.update("generator", &loss);
+        let weight = 1.0 - self.config().average_decay;
+        no_grad(|| {
+            for (name, average) in &mut self.averages {
+                let _ = average.lerp_(&self.values[name], weight);
+            }
+        });
+    }
+
+    /// The generator with averaged parameters and the running statistics of the trained one.
+    fn averaged_generator(&self) -> Result<Generator> {
+        let mut values = Values::new();
+        for (name, value) in &self.values {
+            values.insert(name.clone(), self.averages.get(name).unwrap_or(value).shallow_clone());
+        }
+        Generator::new(self.config(), self.task.channels, &self.genotype, &mut Scope::load(&values))
+    }
+
+    /// 8-bit images `(count, channels, size, size)` of a generator.
+    fn sample(&self, generator: &Generator, count: i64) -> Tensor {
+        no_grad(|| quantise(&generator.forward(&self.latents(count), false)))
+    }
+}
+
+impl Session for GanSession<'_> {
+    fn position(&self) -> (u32, u64) {
+        (self.epoch, self.step)
+    }
+
+    fn steps_per_epoch(&self) -> u64 {
+        (self.image_count / self.config().batch) as u64
+    }
+
+    fn advance(&mut self) -> Result<()> {
+        let config = self.config();
+        if self.order.as_ref().is_none_or(|(epoch, _)| *epoch != self.epoch) {
+            let mut order: Vec<i64> = (0..self.image_count as i64).collect();
+            order.shuffle(&mut rng(&self.seeds.at(&format!("data order {}", self.epoch))));
+            self.order = Some((self.epoch, order));
+        }
+        if self.images.is_none() {
+            self.images = Some(Images::load(config)?);
+        }
+        let (Some((_, order)), Some(images)) = (&self.order, &self.images) else {
+            bail!("no data was loaded")
+        };
+        let first = self.step as usize * config.batch;
+        let real = images.batch(&order[first..first + config.batch], self.device);
+        tch::manual_seed(word(&self.seeds.at(&format!("step {} {}", self.epoch, self.step))));
+        self.discriminator_step(&real);
+        let total = u64::from(self.epoch) * self.steps_per_epoch() + self.step;
+        if total.is_multiple_of(config.discriminator_steps) {
+            self.generator_step();
+        }
+        self.step += 1;
+        if self.step == self.steps_per_epoch() {
+            (self.epoch, self.step) = (self.epoch + 1, 0);
+        }
+        Ok(())
+    }
+
+    fn describe(&self) -> Result<(Meta, Vec<Entry>)> {
+        let mut entries = Vec::new();
+        let entry = |name: String, shape: &[usize]| Entry { name, dtype: Dtype::F32, shape: shape.to_vec() };
+        for spec in &self.specs {
+            entries.push(entry(format!("{MODEL}{}", spec.name), &spec.shape));
+            if spec.averaged {
+                entries.push(entry(format!("{AVERAGE}{}", spec.name), &spec.shape));
+            }
+            let Some((network, rest)) = split(&spec.name) else { continue };
+            if self.moments.get(network).is_some_and(|moments| moments.contains_key(rest)) {
+                entries.push(entry(format!("{OPTIMIZER}{network}/exp_avg/{rest}"), &spec.shape));
+                entries.push(entry(format!("{OPTIMIZER}{network}/exp_avg_sq/{rest}"), &spec.shape));
+                entries.push(entry(format!("{OPTIMIZER}{network}/step/{rest}"), &[]));
+            }
+        }
+        Ok((Meta { genotype: self.genotype.clone(), epoch: self.epoch, step: self.step }, entries))
+    }
+
+    fn tensor(&self, entry: &Entry) -> Result<Vec<u8>> {
+        let name = entry.name.as_str();
+        let found = if let Some(name) = name.strip_prefix(MODEL) {
+            self.values.get(name).map(bytes_of)
+        } else if let Some(name) = name.strip_prefix(AVERAGE) {
+            self.averages.get(name).map(bytes_of)
+        } else {
+            let mut parts = name.strip_prefix(OPTIMIZER).unwrap_or_default().splitn(3, '/');
+            let (network, moment, rest) = (parts.next(), parts.next(), parts.next());
+            let moments = network.zip(rest).and_then(|(n, rest)| self.moments.get(n)?.get(rest));
+            moments.zip(moment).and_then(|(moments, moment)| match moment {
+                "exp_avg" => Some(bytes_of(&moments.exp_avg)),
+                "exp_avg_sq" => Some(bytes_of(&moments.exp_avg_sq)),
+                "step" => Some((moments.step as f32).to_le_bytes().into()),
+                _ => None,
+            })
+        };
+        found.with_context(|| format!("no tensor {name:?}"))
+    }
+
+    fn evaluate(&mut self) -> Result<Evaluation> {
+        let features = Features::load(&self.features, self.config(), self.task.channels, self.device)?;
+        let generator = self.averaged_generator()?;
+        tch::manual_seed(word(&self.seeds.at("evaluation")));
+        let mut statistics = Statistics::new(DIMENSION);
+        let mut left = self.config().evaluation_images as i64;
+        while left > 0 {
+            let images = self.sample(&generator, left.min(EVALUATION_BATCH));
+            statistics.add(&features.of(&images));
+            left -= EVALUATION_BATCH;
+        }
+        let (mean, covariance) = statistics.finish()?;
+        let sound = self.values.values().all(|value| value.isfinite().all().int64_value(&[]) == 1);
+        let (real_mean, real_covariance) = &features.real;
+        let distance = match sound {
+            true => frechet_distance((real_mean, real_covariance), (&mean, &covariance))?,
+            false => f64::NAN,
+        };
+        Ok(Evaluation { fitness: -distance, metrics: vec![("fid".into(), distance)] })
+    }
+
+    fn export(&mut self, dir: &Path) -> Result<Vec<String>> {
+        tch::manual_seed(word(&self.seeds.at("export")));
+        let images = self.sample(&self.averaged_generator()?, 64);
+        write_grid(&dir.join("grid.png"), &images, 8, 2)?;
+        Ok(vec!["grid.png".into()])
+    }
+}
+
+/// Network and rest of a tensor's name.
+fn split(name: &str) -> Option<(&'static str, &str)> {
+    let (network, rest) = name.split_once('/')?;
+    Some((NETWORKS.into_iter().find(|known| *known == network)?, rest))
+}
+
+fn shape(spec: &TensorSpec) -> Vec<i64> {
+    spec.shape.iter().map(|&size| size as i64).collect()
+}
+
+fn read(reader: &Reader, name: &str, shape: &[usize]) -> Result<Tensor> {
+    let bytes = reader.bytes(&Entry { name: name.into(), dtype: Dtype::F32, shape: shape.to_vec() })?;
+    let shape: Vec<i64> = shape.iter().map(|&size| size as i64).collect();
+    Ok(Tensor::from_data_size(&bytes, &shape, Kind::Float))
+}
+
+/// The optimizer's state of a parameter, if the checkpoint has any.
+fn read_moments(
+    reader: &Reader,
+    network: &str,
+    rest: &str,
+    shape: &[usize],
+    device: Device,
+) -> Result<Option<Moments>> {
+    let name = |moment: &str| format!("{OPTIMIZER}{network}/{moment}/{rest}");
+    if reader.entry(&name("step")).is_none() {
+        return Ok(None);
+    }
+    Ok(Some(Moments {
+        exp_avg: read(reader, &name("exp_avg"), shape)?.to_device(device),
+        exp_avg_sq: read(reader, &name("exp_avg_sq"), shape)?.to_device(device),
+        step: read(reader, &name("step"), &[])?.double_value(&[]),
+    }))
+}
