@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result};
 
-use crate::checkpoint::{CheckpointError, Digest, Donation, Meta, Reader, ShrinkPerturb, digest_file, offspring};
-use crate::search::{
-    Address, MemberId, Offspring, Origin, Trained, first_generation, next_generation,
+use crate::checkpoint::{
+    CheckpointError, Digest, Donation, Meta, Reader, ShrinkPerturb, digest_file, offspring,
 };
+use crate::search::{Address, MemberId, Offspring, Origin, Trained, first_generation, next_generation};
 use crate::state::{
     BestRecord, FORMAT, FileRef, MemberPlan, Outcome, PlanRecord, Published, ResultRecord, Run, StartRecord,
     StateError, collect, ensure_dir, publish_json, read_attempts, replace_json, stage,
@@ -75,7 +75,8 @@ pub fn advance(run: &Run, task: &dyn Task, idle: bool) -> Result<Next> {
 fn give_up(run: &Run, generation: u32, member: MemberId) -> Result<bool, StateError> {
     let attempts = read_attempts(&run.layout, generation, member)?;
     let failed: Vec<_> = attempts.iter().filter(|attempt| attempt.failed()).collect();
-    let Some(last) = failed.last().filter(|_| failed.len() >= run.config.training.max_attempts as usize) else {
+    let Some(last) = failed.last().filter(|_| failed.len() >= run.config.training.max_attempts as usize)
+    else {
         return Ok(false);
     };
     let result = ResultRecord {
@@ -132,12 +133,17 @@ fn first(run: &Run) -> Result<()> {
     publish_plan(run, 0, 0, schedule.next_boundary(0).unwrap_or(schedule.total()), members)
 }
 
-fn next(run: &Run, task: &dyn Task, plan: &PlanRecord, results: &[ResultRecord], to_epoch: u32) -> Result<()> {
+fn next(
+    run: &Run,
+    task: &dyn Task,
+    plan: &PlanRecord,
+    results: &[ResultRecord],
+    to_epoch: u32,
+) -> Result<()> {
     let generation = plan.generation + 1;
     let trained: Vec<Trained> =
         plan.members.iter().zip(results).map(|(member, result)| Run::trained(member, result)).collect();
-    let planned =
-        next_generation(&run.space, &run.config.settings(), run.record.seed, generation, &trained)?;
+    let planned = next_generation(&run.space, &run.config.settings(), run.record.seed, generation, &trained)?;
     let files: BTreeMap<MemberId, &FileRef> = results
         .iter()
         .filter_map(|result| match &result.outcome {

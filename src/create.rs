@@ -67,7 +67,9 @@ fn prepare(layout: &Layout, config: &Config, task: &dyn Task) -> Result<Vec<File
             .iter()
             .map(|name| {
                 let (from, to) = (aside.join(name), layout.shared().join(name));
-                fs::File::open(&from).and_then(|file| file.sync_all()).map_err(StateError::io("sync", &from))?;
+                fs::File::open(&from)
+                    .and_then(|file| file.sync_all())
+                    .map_err(StateError::io("sync", &from))?;
                 match fs::hard_link(&from, &to) {
                     Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
                         return Err(StateError::io("publish", &to)(error).into());

@@ -11,8 +11,9 @@ use crate::checkpoint::{Reader, Written, digest_file, write};
 use crate::search::MemberId;
 use crate::signal::StopSignal;
 use crate::state::{
-    Ending, FORMAT, FileRef, Heartbeat, Layout, Lock, MemberPlan, Outcome, PlanRecord, Published, ResultRecord, Run,
-    Staged, StartRecord, StateError, begin_attempt, end_attempt, ensure_dir, publish_json, replace_json, stage,
+    Ending, FORMAT, FileRef, Heartbeat, Layout, Lock, MemberPlan, Outcome, PlanRecord, Published,
+    ResultRecord, Run, Staged, StartRecord, StateError, begin_attempt, end_attempt, ensure_dir, publish_json,
+    replace_json, stage,
 };
 use crate::tasks::{Evaluation, Seeds, Session, Start, Task};
 
@@ -236,8 +237,7 @@ impl Life<'_> {
 
     /// Tells how far the member is. What fails here costs a reader some news, and the member nothing.
     fn beat(&self, epoch: u32, fraction: f64, phase: &str) {
-        let beat =
-            Heartbeat { epoch, fraction, phase: phase.into(), attempt: self.attempt, at: Utc::now() };
+        let beat = Heartbeat { epoch, fraction, phase: phase.into(), attempt: self.attempt, at: Utc::now() };
         let path = self.run.layout.heartbeat(self.plan.generation, self.planned.id);
         if let Err(error) = replace_json(&path, &beat) {
             eprintln!("pbtnas: {error}");

@@ -298,8 +298,10 @@ impl Reader {
         while at < end {
             let count = buffer.len().min(end - at);
             let chunk = &mut buffer[..count];
-            self.file.read_exact_at(chunk, self.start + at as u64).map_err(|source| {
-                CheckpointError::Io { doing: "read", path: self.path.clone(), source }
+            self.file.read_exact_at(chunk, self.start + at as u64).map_err(|source| CheckpointError::Io {
+                doing: "read",
+                path: self.path.clone(),
+                source,
             })?;
             sink(chunk)?;
             at += count;

@@ -6,7 +6,9 @@ use std::io::Write;
 use safetensors::Dtype;
 
 use super::file::CHUNK;
-use super::{AVERAGE, CheckpointError, Entry, MODEL, Meta, OPTIMIZER, Reader, TensorSpec, Written, fresh, write};
+use super::{
+    AVERAGE, CheckpointError, Entry, MODEL, Meta, OPTIMIZER, Reader, TensorSpec, Written, fresh, write,
+};
 use crate::search::{Address, Space};
 
 /// The (lambda, gamma) of shrink-perturb: `lambda * w + gamma * w_fresh`.
@@ -65,9 +67,8 @@ pub fn offspring<W: Write>(
         specs.get(parameter.as_str()).is_some_and(|spec| before == Some((spec.dtype, &spec.shape)))
     }));
 
-    let donated = |name: &str| {
-        space.owner(name).is_some_and(|variable| donation.replaced.contains(&variable.name))
-    };
+    let donated =
+        |name: &str| space.owner(name).is_some_and(|variable| donation.replaced.contains(&variable.name));
     write(out, meta, entries, |entry, out| {
         let (name, is_model) = match (entry.name.strip_prefix(MODEL), entry.name.strip_prefix(AVERAGE)) {
             (Some(name), _) => (name, true),

@@ -21,9 +21,12 @@ use crate::state::{Heartbeat, Outcome, Run};
 ///
 /// Interrupt it whenever you like: the same command goes on from the last snapshots.
 #[derive(Debug, Args)]
-#[command(name = "run", after_help = "Examples:\n  \
+#[command(
+    name = "run",
+    after_help = "Examples:\n  \
     pbtnas run --config configs/fashion-small.toml --state runs/first\n  \
-    pbtnas run --state runs/first --workers 4")]
+    pbtnas run --state runs/first --workers 4"
+)]
 pub struct RunLocally {
     #[command(flatten)]
     state: StateArg,
@@ -158,7 +161,9 @@ impl Watcher for Progress<'_> {
         }
         match self.run.result(self.generation, member) {
             Ok(Some(result)) => match result.outcome {
-                Outcome::Trained { fitness: Some(fitness), .. } => println!("  member {member}: {fitness:.4}"),
+                Outcome::Trained { fitness: Some(fitness), .. } => {
+                    println!("  member {member}: {fitness:.4}")
+                }
                 Outcome::Trained { fitness: None, .. } => println!("  member {member}: diverged"),
                 Outcome::Failed { reason, .. } => println!("  member {member}: failed: {reason}"),
             },

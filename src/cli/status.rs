@@ -7,7 +7,9 @@ use crate::state::Run;
 
 /// Show how far a run is, and each member of its latest generation.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  pbtnas status --state runs/first\n  pbtnas status --state runs/first --json")]
+#[command(
+    after_help = "Examples:\n  pbtnas status --state runs/first\n  pbtnas status --state runs/first --json"
+)]
 pub struct Status {
     #[command(flatten)]
     state: StateArg,

@@ -64,7 +64,11 @@ impl Train {
         let members: Vec<MemberId> =
             (self.member.first..=self.member.last).filter(|&id| id < population).map(MemberId).collect();
         match members.as_slice() {
-            [] => anyhow::bail!("the population has no member {}, only 0 to {}", self.member.first, population - 1),
+            [] => anyhow::bail!(
+                "the population has no member {}, only 0 to {}",
+                self.member.first,
+                population - 1
+            ),
             [member] => train_here(&run, generation, *member),
             several => train_beside(&run, generation, several),
         }
@@ -106,13 +110,24 @@ fn train_beside(run: &Run, generation: u32, members: &[MemberId]) -> Result<u8> 
     let stop = StopSignal::listen(|_| {}).context("failed to listen for signals")?;
     let program = std::env::current_exe().context("failed to find this program")?;
     let mut failed = Vec::new();
-    let whole = local::train_members(run, &program, generation, members, members.len(), &stop, &mut Failures(&mut failed))?;
+    let whole = local::train_members(
+        run,
+        &program,
+        generation,
+        members,
+        members.len(),
+        &stop,
+        &mut Failures(&mut failed),
+    )?;
     if !whole {
         requeue_after(stop.get());
         return Ok(STOPPED);
     }
     for member in &failed {
-        println!("member {member} of generation {generation} has no result; see {}", run.layout.logs().display());
+        println!(
+            "member {member} of generation {generation} has no result; see {}",
+            run.layout.logs().display()
+        );
     }
     Ok(if failed.is_empty() { 0 } else { FAILED })
 }
@@ -132,7 +147,8 @@ impl local::Watcher for Failures<'_> {
 /// After the warning before a time limit the job asks for another turn. After SIGTERM the scheduler decides:
 /// a preempted job is requeued by it, a cancelled one is not.
 fn requeue_after(signal: Option<Signal>) {
-    if signal == Some(Signal::Warning) && std::env::var_os(local::PARENT).is_none()
+    if signal == Some(Signal::Warning)
+        && std::env::var_os(local::PARENT).is_none()
         && let Err(error) = slurm::requeue_own_job()
     {
         eprintln!("pbtnas: {error}; the next step will submit the member again");

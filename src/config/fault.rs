@@ -64,20 +64,20 @@ fn offset_of(text: &str, key: &str) -> Option<usize> {
 /// Adds the nearest known name to serde's "unknown field `x`, expected one of `a`, `b`".
 fn explain(message: &str) -> String {
     let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
-    let (kind, rest) = match (message.strip_prefix("unknown field"), message.strip_prefix("unknown variant")) {
+    let (kind, rest) = match (message.strip_prefix("unknown field"), message.strip_prefix("unknown variant"))
+    {
         (Some(_), _) => ("key", &quoted),
         (_, Some(_)) => ("value", &quoted),
         _ => return message.trim().to_owned(),
     };
     let Some((unknown, known)) = rest.split_first() else { return message.trim().to_owned() };
-    let nearest = known.iter().max_by(|a, b| {
-        strsim::jaro_winkler(unknown, a).total_cmp(&strsim::jaro_winkler(unknown, b))
-    });
+    let nearest = known
+        .iter()
+        .max_by(|a, b| strsim::jaro_winkler(unknown, a).total_cmp(&strsim::jaro_winkler(unknown, b)));
     match nearest {
-        Some(nearest) => format!(
-            "unknown {kind} `{unknown}`: did you mean `{nearest}`? (known: {})",
-            known.join(", ")
-        ),
+        Some(nearest) => {
+            format!("unknown {kind} `{unknown}`: did you mean `{nearest}`? (known: {})", known.join(", "))
+        }
         None => format!("unknown {kind} `{unknown}`"),
     }
 }

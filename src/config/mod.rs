@@ -57,9 +57,8 @@ impl Config {
         let folder = path.parent().unwrap_or(Path::new(""));
         let data = folder.join(&config.gan.data);
         // A folder that is not there yet keeps its path as written; the task says what is missing.
-        config.gan.data = std::path::absolute(&data)
-            .map(|path| path.canonicalize().unwrap_or(path))
-            .unwrap_or(data);
+        config.gan.data =
+            std::path::absolute(&data).map(|path| path.canonicalize().unwrap_or(path)).unwrap_or(data);
         Ok(config)
     }
 
@@ -173,7 +172,8 @@ kind = "synthetic"
 
     #[test]
     fn the_resolved_configuration_reads_back_the_same() {
-        for extra in ["", "[storage]\nkeep = \"all\"\n", "[storage]\nkeep = 5\n[slurm]\nsetup = [\"a b\"]\n"] {
+        for extra in ["", "[storage]\nkeep = \"all\"\n", "[storage]\nkeep = 5\n[slurm]\nsetup = [\"a b\"]\n"]
+        {
             let config = Config::parse(Path::new("run.toml"), &format!("{GOOD}{extra}")).unwrap();
             let text = toml::to_string_pretty(&config).unwrap();
             assert_eq!(Config::parse(Path::new("again.toml"), &text).unwrap(), config);
@@ -197,7 +197,10 @@ kind = "synthetic"
         let message = error(&GOOD.replace("epochs = 10", "epochs = 10\ntau = 0.7"));
         assert!(message.starts_with("run.toml:7: search.tau: "), "{message}");
         let message = error(&GOOD.replace("\"synthetic\"", "\"synthetik\""));
-        assert!(message.contains("run.toml:10") && message.contains("did you mean `synthetic`?"), "{message}");
+        assert!(
+            message.contains("run.toml:10") && message.contains("did you mean `synthetic`?"),
+            "{message}"
+        );
         let message = error(&GOOD.replace("population = 8", "population = \"8\""));
         assert!(message.starts_with("run.toml:5: "), "{message}");
         let message = error(&format!("{GOOD}[slurm]\naccount = \"a\\nb\"\n"));

@@ -99,7 +99,9 @@ impl<'de> Deserialize<'de> for EpochsPerStep {
             type Value = EpochsPerStep;
 
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a number of epochs, or a list such as [{ epochs = 20, until = 150 }, { epochs = 10 }]")
+                f.write_str(
+                    "a number of epochs, or a list such as [{ epochs = 20, until = 150 }, { epochs = 10 }]",
+                )
             }
 
             fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<Self::Value, E> {
@@ -333,10 +335,10 @@ impl SlurmConfig {
             ("step.time", &step.time),
         ];
         let several = [("extra", &self.extra), ("setup", &self.setup), ("step.extra", &step.extra)];
-        let values = single
-            .into_iter()
-            .flat_map(|(key, value)| value.iter().map(move |value| (key, value)))
-            .chain(several.into_iter().flat_map(|(key, values)| values.iter().map(move |value| (key, value))));
+        let values =
+            single.into_iter().flat_map(|(key, value)| value.iter().map(move |value| (key, value))).chain(
+                several.into_iter().flat_map(|(key, values)| values.iter().map(move |value| (key, value))),
+            );
         for (key, value) in values {
             if value.trim().is_empty() || value.chars().any(char::is_control) {
                 return Err((key.into(), "must be a single line of text that is not empty".into()));
@@ -344,7 +346,10 @@ impl SlurmConfig {
         }
         for (key, values) in [("extra", &self.extra), ("step.extra", &step.extra)] {
             if let Some(value) = values.iter().find(|value| !value.starts_with('-')) {
-                return Err((key.into(), format!("{value:?} is no option of sbatch: it must start with `-`")));
+                return Err((
+                    key.into(),
+                    format!("{value:?} is no option of sbatch: it must start with `-`"),
+                ));
             }
         }
         for (name, value) in &self.environment {

@@ -123,7 +123,10 @@ pub fn status_table(status: &Status) -> String {
         None => text += "no generation yet: call `pbtnas step` or `pbtnas run`\n",
         Some(generation) => {
             let state = if status.finished { "finished" } else { "training" };
-            text += &format!("generation {generation}, up to epoch {} of {}: {state}\n", status.to_epoch, status.epochs);
+            text += &format!(
+                "generation {generation}, up to epoch {} of {}: {state}\n",
+                status.to_epoch, status.epochs
+            );
         }
     }
     if let Some(best) = &status.best {
@@ -157,7 +160,9 @@ fn origin(origin: &Origin) -> String {
     match origin {
         Origin::Random => "random".into(),
         Origin::Survivor => "survivor".into(),
-        Origin::Mix { base, donor, replaced } => format!("{base} + {} variable(s) of {donor}", replaced.len()),
+        Origin::Mix { base, donor, replaced } => {
+            format!("{base} + {} variable(s) of {donor}", replaced.len())
+        }
     }
 }
 

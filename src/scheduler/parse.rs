@@ -45,7 +45,12 @@ pub fn queue(output: &str) -> Vec<Job> {
         .filter_map(|line| {
             let mut fields = line.trim().splitn(4, '|');
             let (id, state, reason, name) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
-            Some(Job { id: id.into(), name: name.into(), state: job_state(state, reason), reason: reason.into() })
+            Some(Job {
+                id: id.into(),
+                name: name.into(),
+                state: job_state(state, reason),
+                reason: reason.into(),
+            })
         })
         .collect()
 }

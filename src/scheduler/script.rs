@@ -119,12 +119,8 @@ impl Context<'_> {
         if !after.is_empty() {
             arguments.push(format!("--dependency=afterany:{}", after.join(":")));
         }
-        let options = [
-            ("partition", &step.partition),
-            ("qos", &step.qos),
-            ("mem", &step.memory),
-            ("time", &step.time),
-        ];
+        let options =
+            [("partition", &step.partition), ("qos", &step.qos), ("mem", &step.memory), ("time", &step.time)];
         push_options(&mut arguments, &options);
         arguments.extend(step.extra.iter().cloned());
         arguments
@@ -161,7 +157,10 @@ mod tests {
     #[test]
     fn arrays_stay_below_the_cluster_s_limit() {
         let all = chunks(&ids(0..25), 1, 10);
-        assert_eq!(all.iter().map(|c| (c.offset, c.indices.len())).collect::<Vec<_>>(), [(0, 10), (10, 10), (20, 5)]);
+        assert_eq!(
+            all.iter().map(|c| (c.offset, c.indices.len())).collect::<Vec<_>>(),
+            [(0, 10), (10, 10), (20, 5)]
+        );
         let some = chunks(&ids([3, 17, 20]), 1, 1001);
         assert_eq!(some, [Chunk { offset: 0, indices: vec![3, 17, 20] }]);
         let shared = chunks(&ids([0, 1, 7, 9]), 4, 1001);

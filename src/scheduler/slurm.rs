@@ -229,7 +229,9 @@ impl Cluster<'_> {
     fn queue(&self, generation: u32, rounds: u32) -> Result<Vec<Job>> {
         let mut names = Vec::new();
         for round in 1..=rounds {
-            names.extend(read_json::<SubmissionRecord>(&self.run.layout.submission(generation, round))?.job_names);
+            names.extend(
+                read_json::<SubmissionRecord>(&self.run.layout.submission(generation, round))?.job_names,
+            );
         }
         if names.is_empty() {
             return Ok(Vec::new());
@@ -265,7 +267,10 @@ impl Cluster<'_> {
         for &member in members {
             let attempts = read_attempts(&self.run.layout, generation, member)?;
             let may_be_late = attempts.last().is_some_and(|attempt| {
-                matches!(attempt.end.as_ref().map(|end| &end.ending), None | Some(Ending::Done | Ending::Superseded))
+                matches!(
+                    attempt.end.as_ref().map(|end| &end.ending),
+                    None | Some(Ending::Done | Ending::Superseded)
+                )
             });
             while may_be_late
                 && Instant::now() < until
@@ -280,7 +285,12 @@ impl Cluster<'_> {
 
     /// Stops a loop of jobs that end before the program starts (a wrong `setup` line, a missing program).
     /// A person who calls `step` by hand gets another round.
-    fn check_progress(&self, generation: u32, members: &[MemberId], rounds: &[SubmissionRecord]) -> Result<()> {
+    fn check_progress(
+        &self,
+        generation: u32,
+        members: &[MemberId],
+        rounds: &[SubmissionRecord],
+    ) -> Result<()> {
         if self.own_job.is_none() {
             return Ok(());
         }
@@ -347,7 +357,11 @@ fn command(program: &str, arguments: &[&str], input: Option<&str>) -> Result<Str
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy();
         let of_job = name.starts_with("SLURM_") && name != "SLURM_CONF";
-        if of_job || name.starts_with("SBATCH_") || name.starts_with("SQUEUE_") || name.starts_with("SCANCEL_") {
+        if of_job
+            || name.starts_with("SBATCH_")
+            || name.starts_with("SQUEUE_")
+            || name.starts_with("SCANCEL_")
+        {
             command.env_remove(name.as_ref());
         }
     }

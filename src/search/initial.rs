@@ -83,9 +83,10 @@ mod tests {
         // With 1000 members and 3 options an exactly even split of all variables would be no accident.
         let space = space(&[3, 3, 3, 3]);
         let population = initial_population(&space, 999, Initial::Uniform, 7);
-        let even = space.variables.iter().all(|variable| {
-            population.iter().filter(|g| g.get(&variable.name) == Some("o0")).count() == 333
-        });
+        let even = space
+            .variables
+            .iter()
+            .all(|variable| population.iter().filter(|g| g.get(&variable.name) == Some("o0")).count() == 333);
         assert!(!even);
         for variable in &space.variables {
             let share = population.iter().filter(|g| g.get(&variable.name) == Some("o1")).count();

@@ -25,13 +25,14 @@ pub fn variable_lineage(
     let mut history = vec![of];
     let mut current = of;
     while let Some(before) = current.generation.checked_sub(1) {
-        let member = match origin(current) {
-            None | Some(Origin::Random) => break,
-            Some(Origin::Survivor) => current.member,
-            Some(Origin::Mix { base, donor, replaced }) => {
-                if replaced.iter().any(|name| name == variable) { donor } else { base }
-            }
-        };
+        let member =
+            match origin(current) {
+                None | Some(Origin::Random) => break,
+                Some(Origin::Survivor) => current.member,
+                Some(Origin::Mix { base, donor, replaced }) => {
+                    if replaced.iter().any(|name| name == variable) { donor } else { base }
+                }
+            };
         current = Ancestor { generation: before, member };
         history.push(current);
     }
@@ -65,8 +66,11 @@ mod tests {
         let mut generations = vec![first_generation(&space, &settings(8), 5)];
         for generation in 1..20u32 {
             let last = generations.last().unwrap();
-            let mut trained =
-                population(&space, 5, &(0..8).map(|i| Some((i * 7 + generation as i32 * 3) % 8)).collect::<Vec<_>>());
+            let mut trained = population(
+                &space,
+                5,
+                &(0..8).map(|i| Some((i * 7 + generation as i32 * 3) % 8)).collect::<Vec<_>>(),
+            );
             for (member, planned) in trained.iter_mut().zip(last) {
                 member.genotype = planned.genotype.clone();
             }

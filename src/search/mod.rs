@@ -15,7 +15,8 @@ pub use initial::{Initial, initial_population};
 pub use lineage::{Ancestor, variable_lineage};
 pub use mix::{Mixed, mix};
 pub use plan::{
-    Algorithm, MemberId, NoParent, Offspring, Origin, SearchSettings, Trained, first_generation, next_generation,
+    Algorithm, MemberId, NoParent, Offspring, Origin, SearchSettings, Trained, first_generation,
+    next_generation,
 };
 pub use schedule::{Piece, Schedule, ScheduleError};
 pub use seed::{Address, rng, word};

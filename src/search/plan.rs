@@ -131,7 +131,8 @@ pub fn next_generation(
                 });
             }
             if !evolve {
-                let mut drawn = initial_population(space, 1, Initial::Uniform, redraw_seed(run, generation, member.id));
+                let mut drawn =
+                    initial_population(space, 1, Initial::Uniform, redraw_seed(run, generation, member.id));
                 let genotype = drawn.pop().unwrap_or_else(|| member.genotype.clone());
                 return Ok(Offspring { id: member.id, genotype, origin: Origin::Random });
             }
@@ -245,7 +246,8 @@ mod tests {
     #[test]
     fn a_diverged_member_is_replaced_only_if_it_is_among_the_worst() {
         let space = space(&[2, 2]);
-        let mut trained = population(&space, 1, &[Some(1), Some(2), Some(3), Some(4), None, None, None, None]);
+        let mut trained =
+            population(&space, 1, &[Some(1), Some(2), Some(3), Some(4), None, None, None, None]);
         for member in &mut trained {
             member.has_network = true;
         }

@@ -36,12 +36,8 @@ pub fn rank(fitness: &[Option<f64>]) -> Vec<usize> {
 pub fn select(fitness: &[Option<f64>], tau: f64) -> Selection {
     let order = rank(fitness);
     let count = truncation_count(fitness.len(), tau);
-    let best = order
-        .iter()
-        .copied()
-        .filter(|&i| fitness[i].is_some_and(|f| !f.is_nan()))
-        .take(count)
-        .collect();
+    let best =
+        order.iter().copied().filter(|&i| fitness[i].is_some_and(|f| !f.is_nan())).take(count).collect();
     let mut worst: Vec<usize> = order.iter().rev().copied().take(count).collect();
     worst.sort_unstable();
     Selection { best, worst }

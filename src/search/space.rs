@@ -174,9 +174,8 @@ mod tests {
     #[test]
     fn a_genotype_is_checked_against_its_space() {
         let space = Space { variables: vec![variable("x", &[])] };
-        let genotype = |pairs: &[(&str, &str)]| {
-            Genotype::new(pairs.iter().map(|&(k, v)| (k.to_owned(), v.to_owned())))
-        };
+        let genotype =
+            |pairs: &[(&str, &str)]| Genotype::new(pairs.iter().map(|&(k, v)| (k.to_owned(), v.to_owned())));
         assert_eq!(space.check_genotype(&genotype(&[("x", "a")])), Ok(()));
         assert!(matches!(space.check_genotype(&genotype(&[])), Err(SpaceError::Missing(_))));
         assert!(matches!(space.check_genotype(&genotype(&[("x", "c")])), Err(SpaceError::Value { .. })));

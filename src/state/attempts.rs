@@ -5,7 +5,8 @@ use std::fs;
 use chrono::Utc;
 
 use super::{
-    AttemptEnd, AttemptStart, Ending, FORMAT, Layout, Published, StateError, ensure_dir, publish_json, read_json,
+    AttemptEnd, AttemptStart, Ending, FORMAT, Layout, Published, StateError, ensure_dir, publish_json,
+    read_json,
 };
 use crate::search::MemberId;
 
@@ -51,8 +52,7 @@ pub fn begin_attempt(
 ) -> Result<(u32, AttemptStart), StateError> {
     let dir = layout.attempts(generation, member);
     ensure_dir(&dir)?;
-    let start =
-        AttemptStart { format: FORMAT, job, host, pid: std::process::id(), started: Utc::now() };
+    let start = AttemptStart { format: FORMAT, job, host, pid: std::process::id(), started: Utc::now() };
     let mut number = 1 + numbers(layout, generation, member)?.last().copied().unwrap_or(0);
     while publish_json(&dir.join(format!("{number:04}.start.json")), &start)? == Published::Existed {
         number += 1;

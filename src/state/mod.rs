@@ -19,8 +19,8 @@ pub use layout::Layout;
 pub use lock::Lock;
 pub use publish::{Published, Staged, ensure_dir, publish_bytes, publish_json, replace_json, stage};
 pub use records::{
-    AttemptEnd, AttemptStart, BestRecord, Ending, FORMAT, FileRef, Heartbeat, IntentRecord, MemberPlan, Outcome,
-    PlanRecord, ResultRecord, RunRecord, StartRecord, SubmissionRecord,
+    AttemptEnd, AttemptStart, BestRecord, Ending, FORMAT, FileRef, Heartbeat, IntentRecord, MemberPlan,
+    Outcome, PlanRecord, ResultRecord, RunRecord, StartRecord, SubmissionRecord,
 };
 pub use retention::{collect, kept_generations};
 pub use run::{Run, read_json};

@@ -78,8 +78,8 @@ impl Run {
         if Digest::of(&bytes) != record.space.digest {
             return Err(StateError::damaged(&path, "it was changed after `pbtnas init`"));
         }
-        let space: Space = serde_json::from_slice(&bytes)
-            .map_err(|error| StateError::damaged(&path, error.to_string()))?;
+        let space: Space =
+            serde_json::from_slice(&bytes).map_err(|error| StateError::damaged(&path, error.to_string()))?;
         Ok(Self { layout, record, config, space })
     }
 

@@ -145,7 +145,10 @@ impl Check<'_> {
                 let result = run.result(before, member.id);
                 let outcome = self.good(path.clone(), result).flatten().map(|result| result.outcome);
                 if !matches!(outcome, Some(Outcome::Trained { checkpoint, .. }) if checkpoint == *file) {
-                    self.fault(path, "it does not name the checkpoint that the member was planned to go on from");
+                    self.fault(
+                        path,
+                        "it does not name the checkpoint that the member was planned to go on from",
+                    );
                 }
             }
             _ => self.fault(

@@ -133,7 +133,12 @@ impl Task for SyntheticTask {
         Ok(Vec::new())
     }
 
-    fn session<'a>(&'a self, start: Start<'a>, seeds: Seeds, _shared: &Path) -> Result<Box<dyn Session + 'a>> {
+    fn session<'a>(
+        &'a self,
+        start: Start<'a>,
+        seeds: Seeds,
+        _shared: &Path,
+    ) -> Result<Box<dyn Session + 'a>> {
         let genotype = match start {
             Start::Fresh(genotype) => genotype.clone(),
             Start::Checkpoint(reader) => reader.meta().genotype.clone(),
@@ -294,16 +299,12 @@ impl Session for SyntheticSession<'_> {
             quality += option_number(&self.genotype, name)? as f64;
         }
         let floats = self.tensors.iter().flat_map(|(_, values)| &values.average);
-        let (sum, count) = floats.fold((0.0, 0.0), |(sum, count), value| {
-            (sum + f64::from(value - 1.0).abs(), count + 1.0)
-        });
+        let (sum, count) =
+            floats.fold((0.0, 0.0), |(sum, count), value| (sum + f64::from(value - 1.0).abs(), count + 1.0));
         let distance = sum / f64::max(count, 1.0);
         let diverged = self.first_layer_is(self.config.diverge_option)?;
         let fitness = if diverged { f64::NAN } else { quality - distance };
-        Ok(Evaluation {
-            fitness,
-            metrics: vec![("quality".into(), quality), ("distance".into(), distance)],
-        })
+        Ok(Evaluation { fitness, metrics: vec![("quality".into(), quality), ("distance".into(), distance)] })
     }
 
     fn export(&mut self, _dir: &Path) -> Result<Vec<String>> {

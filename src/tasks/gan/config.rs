@@ -117,8 +117,7 @@ impl GanConfig {
         if self.threads < 1 {
             return Err(("threads", "must be at least 1".into()));
         }
-        let decays =
-            [("beta1", self.beta1), ("beta2", self.beta2), ("average_decay", self.average_decay)];
+        let decays = [("beta1", self.beta1), ("beta2", self.beta2), ("average_decay", self.average_decay)];
         for (key, value) in decays {
             if !(value >= 0.0 && value < 1.0) {
                 return Err((key, "must be at least 0 and less than 1".into()));

@@ -176,7 +176,8 @@ pub mod tests {
         assert_eq!(small.pixels.size(), [20, 1, 16, 16]);
         let batch = large.batch(&[0, 9], Device::Cpu);
         assert!(batch.min().double_value(&[]) >= -1.0 && batch.max().double_value(&[]) <= 1.0);
-        let same = quantise(&batch).to_kind(Kind::Int64) - large.pixels.index_select(0, &Tensor::from_slice(&[0i64, 9]));
+        let same = quantise(&batch).to_kind(Kind::Int64)
+            - large.pixels.index_select(0, &Tensor::from_slice(&[0i64, 9]));
         assert_eq!(same.abs().max().int64_value(&[]), 0);
     }
 

@@ -127,8 +127,7 @@ pub fn prepare(config: &GanConfig, images: &Images, run_seed: u64, path: &Path) 
         let value = Tensor::from_slice(&numbers).reshape(shape).to_device(device).set_requires_grad(true);
         values.insert(spec.name, value);
     }
-    let classifier =
-        Classifier::new(&mut Scope::load(&values), channels, config.image_size as i64, classes);
+    let classifier = Classifier::new(&mut Scope::load(&values), channels, config.image_size as i64, classes);
     let parameters: Vec<(String, Tensor)> =
         values.iter().map(|(name, value)| (name.clone(), value.shallow_clone())).collect();
     let leaves: Vec<&Tensor> = parameters.iter().map(|(_, value)| value).collect();

@@ -111,6 +111,9 @@ mod tests {
         let (mean, covariance) = statistics.finish().unwrap();
         let expected = x.mean_dim([0i64].as_slice(), false, Kind::Double);
         assert!((&mean - expected).abs().max().double_value(&[]) < 1e-12);
-        assert!((covariance - x.tr().cov(1, None::<Tensor>, None::<Tensor>)).abs().max().double_value(&[]) < 1e-12);
+        assert!(
+            (covariance - x.tr().cov(1, None::<Tensor>, None::<Tensor>)).abs().max().double_value(&[])
+                < 1e-12
+        );
     }
 }

@@ -33,9 +33,7 @@ impl Generator {
                 Linear::new(scope, &path, part, width * side * side, ROLE)
             })
             .collect();
-        let cells = (1..=CELLS)
-            .map(|cell| Cell::new(scope, cell, width, genotype))
-            .collect::<Result<_>>()?;
+        let cells = (1..=CELLS).map(|cell| Cell::new(scope, cell, width, genotype)).collect::<Result<_>>()?;
         let norm = BatchNorm::new(scope, "generator/norm", width, ROLE);
         let shape = Shape::plain(width, channels, 3);
         let to_image = Conv::new(scope, "generator/to_image", shape, ROLE, true);

@@ -80,9 +80,8 @@ impl Conv {
         let xavier = Init::Uniform((6.0 / ((input + output) * area) as f32).sqrt());
         let size = [output, input, kernel, kernel];
         let weight = scope.tensor(format!("{path}/weight"), &size, xavier, role);
-        let bias = bias.then(|| {
-            scope.tensor(format!("{path}/bias"), &[output], default_bound(input * area), role)
-        });
+        let bias =
+            bias.then(|| scope.tensor(format!("{path}/bias"), &[output], default_bound(input * area), role));
         Self { weight, bias, kernel, dilation, spectral: None }
     }
 

@@ -150,7 +150,8 @@ impl<'a> GanSession<'a> {
         let fake = no_grad(|| self.generator.forward(&self.latents(real.size()[0]), true));
         let on_real = self.discriminator.forward(real, true);
         let on_fake = self.discriminator.forward(&fake, true);
-        let loss: Tensor = (-on_real + 1.0).relu().mean(Kind::Float) + (on_fake + 1.0).relu().mean(Kind::Float);
+        let loss: Tensor =
+            (-on_real + 1.0).relu().mean(Kind::Float) + (on_fake + 1.0).relu().mean(Kind::Float);
         self.update("discriminator", &loss);
     }
 
@@ -280,7 +281,8 @@ impl Session for GanSession<'_> {
     fn export(&mut self, dir: &Path) -> Result<Vec<String>> {
         tch::manual_seed(word(&self.seeds.at("export")));
         let images = self.sample(&self.averaged_generator()?, 64);
-        write_grid(&dir.join("grid.png"), &images, 8, 2)?;
+        let zoom = (64 / self.config().image_size as i64).max(1);
+        write_grid(&dir.join("grid.png"), &images, 8, zoom)?;
         Ok(vec!["grid.png".into()])
     }
 }

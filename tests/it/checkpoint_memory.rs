@@ -1,0 +1,74 @@
+//! Making a child takes no more memory for a large checkpoint than for a small one.
+
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+use pbtnas::checkpoint::{Donation, Entry, Init, Meta, Reader, ShrinkPerturb, TensorSpec, offspring, write};
+use pbtnas::search::{Address, Genotype, Space, Variable};
+use safetensors::Dtype;
+
+const MIB: usize = 1 << 20;
+
+fn specs(mib: usize) -> Vec<TensorSpec> {
+    (0..2)
+        .map(|i| TensorSpec {
+            name: format!("net/layer{i}/weight"),
+            shape: vec![mib / 2, MIB / 4],
+            dtype: Dtype::F32,
+            init: Init::Normal(0.0, 1.0),
+            trained: true,
+            averaged: false,
+        })
+        .collect()
+}
+
+fn parent(path: &Path, mib: usize) -> Reader {
+    let entries = specs(mib)
+        .into_iter()
+        .map(|spec| Entry { name: format!("model/{}", spec.name), dtype: spec.dtype, shape: spec.shape })
+        .collect();
+    let meta = Meta { genotype: Genotype::new([]), epoch: 0, step: 0 };
+    let mut file = BufWriter::new(std::fs::File::create(path).unwrap());
+    let chunk = vec![1; MIB];
+    write(&mut file, &meta, entries, |_, out| {
+        for _ in 0..mib / 2 {
+            out.write_all(&chunk)?;
+        }
+        Ok::<_, std::io::Error>(())
+    })
+    .unwrap();
+    file.flush().unwrap();
+    Reader::open(path).unwrap()
+}
+
+/// Peak resident memory of this process since it was last reset, in bytes.
+fn peak() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 1024
+}
+
+#[test]
+fn memory_does_not_grow_with_the_checkpoint() {
+    let dir = tempfile::tempdir().unwrap();
+    let variable =
+        Variable { name: "layer0".into(), options: vec!["a".into()], owns: vec!["net/layer0/".into()] };
+    let space = Space { variables: vec![variable] };
+    let mib = 256;
+    let base = parent(&dir.path().join("base"), mib);
+    let donor = parent(&dir.path().join("donor"), mib);
+    std::fs::write("/proc/self/clear_refs", "5").unwrap();
+    let before = peak();
+    let donation = Donation {
+        donor: &donor,
+        replaced: &["layer0".into()],
+        shrink_perturb: ShrinkPerturb { shrink: 0.4, perturb: 0.1 },
+        noise: Address { run: 1, generation: 1, member: None, purpose: "noise" },
+    };
+    let mut file = std::fs::File::create(dir.path().join("child")).unwrap();
+    let written = offspring(&mut file, &space, &specs(mib), &base, &donation, base.meta()).unwrap();
+    let grown = peak().saturating_sub(before);
+    println!("a child of {} MiB took {} KiB of memory", written.size / MIB as u64, grown / 1024);
+    assert!(written.size > (mib * MIB) as u64);
+    assert!(grown < 48 * MIB, "{grown} bytes");
+}
