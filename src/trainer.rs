@@ -33,10 +33,13 @@ pub enum Ended {
 
 /// The attempt that runs, for whoever has to end it from outside (see [`Claim::abandon`]).
 #[derive(Debug, Clone, Default)]
-pub struct Claim(Arc<Mutex<Option<(Layout, u32, MemberId, u32)>>>);
+pub struct Claim(Arc<Mutex<Option<Running>>>);
+
+/// Layout, generation, member and number of an attempt.
+type Running = (Layout, u32, MemberId, u32);
 
 impl Claim {
-    fn set(&self, value: Option<(Layout, u32, MemberId, u32)>) {
+    fn set(&self, value: Option<Running>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = value;
     }
 

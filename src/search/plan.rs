@@ -226,7 +226,7 @@ mod tests {
             let settings = SearchSettings { algorithm: Algorithm::RandomSearch, ..settings(fitness.len()) };
             let next = next_generation(&space, &settings, run, 1, &trained).unwrap();
             for (child, before) in next.iter().zip(&trained) {
-                prop_assert_eq!(&child.origin == &Origin::Survivor, before.has_network);
+                prop_assert_eq!(child.origin == Origin::Survivor, before.has_network);
                 prop_assert_eq!(space.check_genotype(&child.genotype), Ok(()));
             }
         }

@@ -119,7 +119,7 @@ impl GanConfig {
         }
         let decays = [("beta1", self.beta1), ("beta2", self.beta2), ("average_decay", self.average_decay)];
         for (key, value) in decays {
-            if !(value >= 0.0 && value < 1.0) {
+            if !(0.0..1.0).contains(&value) {
                 return Err((key, "must be at least 0 and less than 1".into()));
             }
         }

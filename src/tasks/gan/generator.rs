@@ -101,10 +101,10 @@ impl Cell {
         let along = |edge: &Option<EdgeLayer>, node: &Tensor| edge.as_ref().map(|edge| edge.forward(node));
         let skip = sum([along(c0, &node0), along(c1, &node1)]).unwrap_or_else(|| &node0 + &node1);
         let side = skip.size()[2];
-        let mut node2 = skip.shallow_clone();
-        for (conv, skip) in self.skips.iter().zip(skips) {
-            node2 = node2 + conv.forward(&resize(skip, side, self.bilinear_skips), true);
-        }
+        // Never in place: `skip` leaves the cell as it is.
+        let node2 = self.skips.iter().zip(skips).fold(skip.shallow_clone(), |node, (conv, skip)| {
+            node + conv.forward(&resize(skip, side, self.bilinear_skips), true)
+        });
         let inputs = [along(c2, &node0), along(c3, &node1), along(c4, &node2)];
         let output = sum(inputs).unwrap_or(node2);
         (skip, output)

@@ -83,10 +83,10 @@ impl<'a> GanSession<'a> {
                 };
                 averages.insert(spec.name.clone(), average.to_device(device));
             }
-            if let (Start::Checkpoint(reader), Some((network, rest))) = (&start, split(&spec.name)) {
-                if let Some(found) = read_moments(reader, network, rest, &spec.shape, device)? {
-                    moments.entry(network).or_default().insert(rest.to_owned(), found);
-                }
+            if let (Start::Checkpoint(reader), Some((network, rest))) = (&start, split(&spec.name))
+                && let Some(found) = read_moments(reader, network, rest, &spec.shape, device)?
+            {
+                moments.entry(network).or_default().insert(rest.to_owned(), found);
             }
             let value = value.to_device(device).set_requires_grad(spec.trained);
             values.insert(spec.name.clone(), value);
