@@ -50,6 +50,18 @@ fn peak() -> usize {
 
 #[test]
 fn memory_does_not_grow_with_the_checkpoint() {
+    // In a process of its own: other tests of this one take memory too.
+    if std::env::var_os("PBTNAS_TEST_ALONE").is_none() {
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["checkpoint_memory::memory_does_not_grow_with_the_checkpoint", "--exact", "--nocapture"])
+            .env("PBTNAS_TEST_ALONE", "1")
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        println!("{text}");
+        assert!(output.status.success() && text.contains("1 passed"), "{text}");
+        return;
+    }
     let dir = tempfile::tempdir().unwrap();
     let variable =
         Variable { name: "layer0".into(), options: vec!["a".into()], owns: vec!["net/layer0/".into()] };
@@ -70,5 +82,5 @@ fn memory_does_not_grow_with_the_checkpoint() {
     let grown = peak().saturating_sub(before);
     println!("a child of {} MiB took {} KiB of memory", written.size / MIB as u64, grown / 1024);
     assert!(written.size > (mib * MIB) as u64);
-    assert!(grown < 48 * MIB, "{grown} bytes");
+    assert!(grown < 16 * MIB, "{grown} bytes");
 }

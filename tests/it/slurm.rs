@@ -199,7 +199,7 @@ fn a_step_killed_while_it_submits_neither_loses_nor_doubles_work() {
 fn preempted_members_are_requeued_and_go_on_from_their_snapshots() {
     let cluster = Cluster::get();
     let slurm = "[slurm]\npartition = \"low\"\n[slurm.step]\npartition = \"main\"";
-    let search = Search::init(&synthetic(400, slurm));
+    let search = Search::init(&synthetic(600, slurm));
     cluster.step(&search);
     cluster.pid(&search, 0, 0, 1);
     std::thread::sleep(std::time::Duration::from_secs(1));
