@@ -1,5 +1,7 @@
 //! One member's life in one generation: claim, restore, train, snapshot, evaluate, publish.
 
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -90,7 +92,9 @@ pub fn train(
         begin_attempt(&run.layout, generation, member, identity.job.clone(), identity.host.clone())?;
     claim.set(Some((run.layout.clone(), generation, member, attempt)));
     let life = Life { run, task, plan: &plan, planned, attempt, stop };
-    let ended = life.live(identity, start.started);
+    // libtorch reports a lack of memory, say, by a panic: that is this attempt's failure, with its message.
+    let ended = catch_unwind(AssertUnwindSafe(|| life.live(identity, start.started)))
+        .unwrap_or_else(|panic| Err(anyhow!("it panicked: {}", panic_message(panic.as_ref()))));
     let (ending, outcome) = match ended {
         Ok(LifeEnd::Done) => (Ending::Done, Ok(Ended::Done)),
         Ok(LifeEnd::Superseded) => (Ending::Superseded, Ok(Ended::Done)),
@@ -100,6 +104,14 @@ pub fn train(
     claim.set(None);
     end_attempt(&run.layout, generation, member, attempt, ending)?;
     outcome
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> String {
+    match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
+        (Some(text), _) => (*text).to_owned(),
+        (None, Some(text)) => text.clone(),
+        (None, None) => "without a message".to_owned(),
+    }
 }
 
 enum LifeEnd {

@@ -181,6 +181,20 @@ kind = "synthetic"
     }
 
     #[test]
+    fn the_configurations_that_come_along_are_sound_and_the_full_one_holds_the_defaults() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs");
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            Config::load(&entry.unwrap().path()).unwrap();
+        }
+        let full = Config::load(&folder.join("fashion-small.toml")).unwrap();
+        let short =
+            "seed = 1\n[search]\npopulation = 24\nepochs = 60\nepochs_per_step = 5\n[task]\nkind = \"gan\"\n";
+        let mut short = Config::parse(Path::new("short.toml"), short).unwrap();
+        short.gan.data = full.gan.data.clone();
+        assert_eq!(full, short);
+    }
+
+    #[test]
     fn an_unknown_key_is_refused_with_the_nearest_one() {
         let message = error(&GOOD.replace("population", "populaton"));
         assert!(message.starts_with("run.toml:5: unknown key `populaton`"), "{message}");

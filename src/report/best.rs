@@ -1,16 +1,18 @@
 //! The best network as files that need no pbtnas to be read.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
 use crate::checkpoint::{CheckpointError, OPTIMIZER, write};
+use crate::search::{Ancestor, variable_lineage};
 use crate::state::{BestRecord, Run};
 use crate::tasks::{Seeds, Start};
 
-/// Writes `network.safetensors` (the networks and their averages, without the optimizer), `genotype.json`
-/// and what the task has to show into a directory; the paths of the files.
+/// Writes `network.safetensors` (the networks and their averages, without the optimizer), `genotype.json`,
+/// `lineage.json` (through which members each variable came) and what the task has to show into a directory; the paths of the files.
 pub fn export_best(run: &Run, best: &BestRecord, output: &Path) -> Result<Vec<PathBuf>> {
     fs::create_dir_all(output).with_context(|| format!("failed to make {}", output.display()))?;
     let reader = run.checkpoint(&best.checkpoint)?;
@@ -28,13 +30,30 @@ pub fn export_best(run: &Run, best: &BestRecord, output: &Path) -> Result<Vec<Pa
     let json = serde_json::to_string_pretty(&best.genotype)?;
     fs::write(&genotype, json + "\n").with_context(|| format!("failed to write {}", genotype.display()))?;
 
+    let lineage = output.join("lineage.json");
+    let json = serde_json::to_string_pretty(&lineage_of(run, best)?)?;
+    fs::write(&lineage, json + "\n").with_context(|| format!("failed to write {}", lineage.display()))?;
+
     let task = run.config.task()?;
     let seeds = Seeds { run: run.record.seed, generation: best.generation, member: best.member };
     for file in &run.record.shared {
         run.check_file(file)?;
     }
     let mut session = task.session(Start::Checkpoint(&reader), seeds, &run.layout.shared())?;
-    let mut paths = vec![network, genotype];
+    let mut paths = vec![network, genotype, lineage];
     paths.extend(session.export(output)?.into_iter().map(|name| output.join(name)));
     Ok(paths)
+}
+
+/// For each variable, the members through which its value and weights came.
+fn lineage_of(run: &Run, best: &BestRecord) -> Result<BTreeMap<String, Vec<Ancestor>>> {
+    let plans =
+        (0..=best.generation).map(|generation| run.plan(generation)).collect::<Result<Vec<_>, _>>()?;
+    let origin = |ancestor: Ancestor| {
+        let plan = plans.get(ancestor.generation as usize)?;
+        plan.members.get(ancestor.member.0 as usize).map(|member| member.origin.clone())
+    };
+    let of = Ancestor { generation: best.generation, member: best.member };
+    let names = run.space.variables.iter().map(|variable| variable.name.clone());
+    Ok(names.map(|name| (name.clone(), variable_lineage(&name, of, origin))).collect())
 }

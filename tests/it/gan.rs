@@ -4,7 +4,8 @@ use std::path::Path;
 
 use crate::support::{Search, signal, wait_for};
 
-fn config(epochs: u32, gan: &str) -> String {
+/// A configuration of eight GANs, small enough for a test; `gan` holds what differs.
+pub fn config(epochs: u32, gan: &str) -> String {
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join(".deps/data/fashion-mnist");
     assert!(data.exists(), "{} is missing: call scripts/setup data", data.display());
     format!(

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
+use crate::gan::config as gan_config;
 use crate::support::{PBTNAS, Search, signal, synthetic, text, wait_for};
 
 /// The cluster, for one test at a time: a preemption of one would be a disturbance of another.
@@ -89,6 +90,17 @@ fn a_search_drives_itself_and_ends_as_the_local_one() {
     search.assert_same(&local());
     assert!(cluster.step(&search).contains("finished: generation 2 was the last"));
     assert!(cluster.jobs(&search).is_empty(), "a finished search submits nothing");
+}
+
+#[test]
+fn gans_trained_on_the_cluster_are_those_trained_here() {
+    let cluster = Cluster::get();
+    let gan = "subset = 200\nbatch = 20\ngenerator_batch = 20\nevaluation_images = 100\nfeature_epochs = 1";
+    let (here, there) = (Search::init(&gan_config(2, gan)), Search::init(&gan_config(2, gan)));
+    here.ok(&["run"]);
+    cluster.step(&there);
+    cluster.wait(&there, 120);
+    here.assert_same(&there);
 }
 
 #[test]
@@ -280,6 +292,21 @@ fn several_members_share_a_task() {
     let tasks = cluster.jobs(&search).iter().filter(|job| !job.contains("-step")).count();
     assert!(tasks <= 3, "eight members in groups of three make three tasks, not {tasks}");
     cluster.wait(&search, 120);
+    search.assert_same(&local());
+}
+
+#[test]
+fn a_population_larger_than_an_array_may_be_goes_into_several() {
+    let cluster = Cluster::get();
+    let search = Search::init(&synthetic(10, ""));
+    // The real limit is 1001; here the first step is told of a smaller one.
+    let script =
+        "if [[ $* == 'show config' ]]; then echo 'MaxArraySize            = 3'; else exec $real \"$@\"; fi";
+    assert_eq!(cluster.step_with(&search, "scontrol", script), Some(0));
+    let submission = search.json("generations/0000/submission.json");
+    assert_eq!(submission["arrays"].as_array().unwrap().len(), 3);
+    cluster.wait(&search, 90);
+    assert_eq!(search.endings(0).len(), 8, "each member once");
     search.assert_same(&local());
 }
 

@@ -269,7 +269,9 @@ impl Session for GanSession<'_> {
             left -= EVALUATION_BATCH;
         }
         let (mean, covariance) = statistics.finish()?;
-        let sound = self.values.values().all(|value| value.isfinite().all().int64_value(&[]) == 1);
+        // Quantised images would hide it if the weights are no numbers any more.
+        let mut weights = self.values.values().chain(self.averages.values());
+        let sound = weights.all(|value| value.isfinite().all().int64_value(&[]) == 1);
         let (real_mean, real_covariance) = &features.real;
         let distance = match sound {
             true => frechet_distance((real_mean, real_covariance), (&mean, &covariance))?,
@@ -320,4 +322,124 @@ fn read_moments(
         exp_avg_sq: read(reader, &name("exp_avg_sq"), shape)?.to_device(device),
         step: read(reader, &name("step"), &[])?.double_value(&[]),
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::data::tests::write_data_set;
+    use super::*;
+    use crate::checkpoint::write;
+    use crate::search::{Initial, MemberId, initial_population};
+    use crate::tasks::Task;
+
+    const SEEDS: Seeds = Seeds { run: 1, generation: 2, member: MemberId(3) };
+
+    fn task(folder: &Path) -> GanTask {
+        write_data_set(folder, 48);
+        GanTask::new(GanConfig {
+            data: folder.to_owned(),
+            image_size: 16,
+            bottom_width: 2,
+            generator_width: 4,
+            discriminator_width: 4,
+            latent: 6,
+            batch: 8,
+            generator_batch: 8,
+            discriminator_steps: 2,
+            evaluation_images: 70,
+            feature_epochs: 1,
+            ..GanConfig::default()
+        })
+        .unwrap()
+    }
+
+    /// A genotype in which every edge has the same option.
+    fn uniform(task: &GanTask, edge: &str) -> Genotype {
+        Genotype::new(task.space().variables.iter().map(|variable| {
+            let value = if variable.options.contains(&edge.to_owned()) { edge } else { "nearest" };
+            (variable.name.clone(), value.to_owned())
+        }))
+    }
+
+    fn saved(session: &dyn Session) -> Vec<u8> {
+        let (meta, entries) = session.describe().unwrap();
+        let mut bytes = Vec::new();
+        write(&mut bytes, &meta, entries, |entry, out| out.write_all(&session.tensor(entry).unwrap()))
+            .unwrap();
+        bytes
+    }
+
+    #[test]
+    fn odd_and_random_architectures_train_and_are_evaluated() {
+        let dir = tempfile::tempdir().unwrap();
+        let task = task(dir.path());
+        task.prepare(dir.path(), 1).unwrap();
+        let mut genotypes = initial_population(task.space(), 14, Initial::Balanced, 5);
+        genotypes.extend(["none", "skip"].map(|edge| uniform(&task, edge)));
+        for genotype in &genotypes {
+            let mut session = task.session(Start::Fresh(genotype), SEEDS, dir.path()).unwrap();
+            let before = saved(session.as_ref());
+            for _ in 0..3 {
+                session.advance().unwrap();
+            }
+            assert_ne!(before, saved(session.as_ref()));
+            let evaluation = session.evaluate().unwrap();
+            assert!(evaluation.fitness.is_finite() && evaluation.fitness < 0.0, "{genotype:?}");
+        }
+        // Every option of every variable was among them.
+        for variable in &task.space().variables {
+            for option in &variable.options {
+                assert!(genotypes.iter().any(|g| g.get(&variable.name) == Some(option)));
+            }
+        }
+    }
+
+    #[test]
+    fn a_restored_session_goes_on_bit_for_bit_in_the_middle_of_an_epoch() {
+        let dir = tempfile::tempdir().unwrap();
+        let task = task(dir.path());
+        let genotype = &initial_population(task.space(), 1, Initial::Uniform, 9)[0];
+        let mut whole = task.session(Start::Fresh(genotype), SEEDS, dir.path()).unwrap();
+        for _ in 0..4 {
+            whole.advance().unwrap();
+        }
+        let path = dir.path().join("snapshot");
+        std::fs::write(&path, saved(whole.as_ref())).unwrap();
+        let reader = Reader::open(&path).unwrap();
+        let mut restored = task.session(Start::Checkpoint(&reader), SEEDS, dir.path()).unwrap();
+        assert_eq!(restored.position(), (0, 4));
+        for _ in 0..5 {
+            whole.advance().unwrap();
+            restored.advance().unwrap();
+        }
+        assert_eq!(whole.position(), (1, 3));
+        assert!(saved(whole.as_ref()) == saved(restored.as_ref()));
+    }
+
+    #[test]
+    fn a_diverged_member_is_told_by_its_fitness() {
+        let dir = tempfile::tempdir().unwrap();
+        let task = task(dir.path());
+        task.prepare(dir.path(), 1).unwrap();
+        let genotype = uniform(&task, "skip");
+        let features = dir.path().join(super::super::FEATURES);
+        let mut session = GanSession::new(&task, Start::Fresh(&genotype), SEEDS, features).unwrap();
+        no_grad(|| session.averages["generator/to_image/bias"].shallow_clone().fill_(f64::NAN));
+        assert!(session.evaluate().unwrap().fitness.is_nan());
+    }
+
+    #[test]
+    fn each_variable_owns_exactly_its_own_layers() {
+        let dir = tempfile::tempdir().unwrap();
+        let task = task(dir.path());
+        let genotype = uniform(&task, "conv_3x3");
+        for spec in task.tensors(&genotype).unwrap() {
+            let owner = task.space().owner(&spec.name).map(|variable| variable.name.clone());
+            let parts: Vec<&str> = spec.name.split('/').collect();
+            let searched =
+                parts[0] == "generator" && parts[1].starts_with("cell") && !parts[2].starts_with("skip");
+            let expected = searched.then(|| parts[1..3].join("/"));
+            assert_eq!(owner, expected, "{}", spec.name);
+        }
+    }
 }
