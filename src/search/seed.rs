@@ -36,7 +36,7 @@ pub fn rng(address: &Address) -> ChaCha8Rng {
     ChaCha8Rng::from_seed(key(address))
 }
 
-/// A non-negative number at an address, for generators of other libraries (libtorch's `manual_seed`).
+/// A non-negative number at an address: the seed of something that is drawn as a whole.
 pub fn word(address: &Address) -> i64 {
     let [a, b, c, d, e, f, g, h, ..] = key(address);
     i64::from_le_bytes([a, b, c, d, e, f, g, h]) & i64::MAX

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+use rand_distr::{Distribution, StandardNormal};
 use safetensors::Dtype;
 use tch::{Device, Kind, Tensor, no_grad};
 
@@ -18,12 +20,12 @@ use super::optimizer::{AdamW, Moments};
 use super::scope::{Scope, Values};
 use super::{GanConfig, GanTask};
 use crate::checkpoint::{AVERAGE, Entry, MODEL, Meta, OPTIMIZER, Reader, TensorSpec, fresh};
-use crate::search::{Genotype, rng, word};
+use crate::search::{Genotype, rng};
 use crate::tasks::{Evaluation, Seeds, Session, Start};
 
 const NETWORKS: [&str; 2] = ["generator", "discriminator"];
 /// Images of an evaluation that are generated at a time.
-const EVALUATION_BATCH: i64 = 100;
+const EVALUATION_BATCH: usize = 100;
 
 /// See the module. A step is one discriminator step; every `discriminator_steps`-th is followed by a
 /// generator step, as in the loop of the published code.
@@ -117,8 +119,11 @@ impl<'a> GanSession<'a> {
         &self.task.config
     }
 
-    fn latents(&self, count: i64) -> Tensor {
-        Tensor::randn([count, self.config().latent as i64], (Kind::Float, self.device))
+    /// Latents `(count, latent)` from an addressed generator: libtorch's own is one for the whole process.
+    fn latents(&self, rng: &mut ChaCha8Rng, count: usize) -> Tensor {
+        let size = self.config().latent;
+        let numbers: Vec<f32> = StandardNormal.sample_iter(rng).take(count * size).collect();
+        Tensor::from_slice(&numbers).reshape([count as i64, size as i64]).to_device(self.device)
     }
 
     /// Gradients of a loss, and AdamW's step, for one network.
@@ -146,8 +151,8 @@ impl<'a> GanSession<'a> {
     }
 
     /// Hinge loss on real images and as many generated ones.
-    fn discriminator_step(&mut self, real: &Tensor) {
-        let fake = no_grad(|| self.generator.forward(&self.latents(real.size()[0]), true));
+    fn discriminator_step(&mut self, real: &Tensor, rng: &mut ChaCha8Rng) {
+        let fake = no_grad(|| self.generator.forward(&self.latents(rng, self.config().batch), true));
         let on_real = self.discriminator.forward(real, true);
         let on_fake = self.discriminator.forward(&fake, true);
         let loss: Tensor =
@@ -155,8 +160,8 @@ impl<'a> GanSession<'a> {
         self.update("discriminator", &loss);
     }
 
-    fn generator_step(&mut self) {
-        let images = self.generator.forward(&self.latents(self.config().generator_batch as i64), true);
+    fn generator_step(&mut self, rng: &mut ChaCha8Rng) {
+        let images = self.generator.forward(&self.latents(rng, self.config().generator_batch), true);
         let loss = -self.discriminator.forward(&images, true).mean(Kind::Float);
         self.update("generator", &loss);
         let weight = 1.0 - self.config().average_decay;
@@ -177,8 +182,8 @@ impl<'a> GanSession<'a> {
     }
 
     /// 8-bit images `(count, channels, size, size)` of a generator.
-    fn sample(&self, generator: &Generator, count: i64) -> Tensor {
-        no_grad(|| quantise(&generator.forward(&self.latents(count), false)))
+    fn sample(&self, generator: &Generator, rng: &mut ChaCha8Rng, count: usize) -> Tensor {
+        no_grad(|| quantise(&generator.forward(&self.latents(rng, count), false)))
     }
 }
 
@@ -206,11 +211,11 @@ impl Session for GanSession<'_> {
         };
         let first = self.step as usize * config.batch;
         let real = images.batch(&order[first..first + config.batch], self.device);
-        tch::manual_seed(word(&self.seeds.at(&format!("step {} {}", self.epoch, self.step))));
-        self.discriminator_step(&real);
+        let mut rng = rng(&self.seeds.at(&format!("step {} {}", self.epoch, self.step)));
+        self.discriminator_step(&real, &mut rng);
         let total = u64::from(self.epoch) * self.steps_per_epoch() + self.step;
         if total.is_multiple_of(config.discriminator_steps) {
-            self.generator_step();
+            self.generator_step(&mut rng);
         }
         self.step += 1;
         if self.step == self.steps_per_epoch() {
@@ -260,13 +265,13 @@ impl Session for GanSession<'_> {
     fn evaluate(&mut self) -> Result<Evaluation> {
         let features = Features::load(&self.features, self.config(), self.task.channels, self.device)?;
         let generator = self.averaged_generator()?;
-        tch::manual_seed(word(&self.seeds.at("evaluation")));
+        let mut rng = rng(&self.seeds.at("evaluation"));
         let mut statistics = Statistics::new(DIMENSION);
-        let mut left = self.config().evaluation_images as i64;
+        let mut left = self.config().evaluation_images;
         while left > 0 {
-            let images = self.sample(&generator, left.min(EVALUATION_BATCH));
+            let images = self.sample(&generator, &mut rng, left.min(EVALUATION_BATCH));
             statistics.add(&features.of(&images));
-            left -= EVALUATION_BATCH;
+            left = left.saturating_sub(EVALUATION_BATCH);
         }
         let (mean, covariance) = statistics.finish()?;
         // Quantised images would hide it if the weights are no numbers any more.
@@ -281,8 +286,8 @@ impl Session for GanSession<'_> {
     }
 
     fn export(&mut self, dir: &Path) -> Result<Vec<String>> {
-        tch::manual_seed(word(&self.seeds.at("export")));
-        let images = self.sample(&self.averaged_generator()?, 64);
+        let mut rng = rng(&self.seeds.at("export"));
+        let images = self.sample(&self.averaged_generator()?, &mut rng, 64);
         let zoom = (64 / self.config().image_size as i64).max(1);
         write_grid(&dir.join("grid.png"), &images, 8, zoom)?;
         Ok(vec!["grid.png".into()])
@@ -424,7 +429,7 @@ mod tests {
         let genotype = uniform(&task, "skip");
         let features = dir.path().join(super::super::FEATURES);
         let mut session = GanSession::new(&task, Start::Fresh(&genotype), SEEDS, features).unwrap();
-        no_grad(|| session.averages["generator/to_image/bias"].shallow_clone().fill_(f64::NAN));
+        let _ = no_grad(|| session.averages["generator/to_image/bias"].shallow_clone().fill_(f64::NAN));
         assert!(session.evaluate().unwrap().fitness.is_nan());
     }
 
