@@ -118,6 +118,9 @@ impl<'a> Progress<'a> {
             println!("{message}");
         }
         total.set_message(message);
+        if bars.is_some() {
+            total.enable_steady_tick(std::time::Duration::from_secs(1));
+        }
         Ok(Self { run, generation, bars, total, members: BTreeMap::new() })
     }
 
