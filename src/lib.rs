@@ -5,7 +5,8 @@
 //! ```text
 //! search      nobody                         pure decisions: selection, mixing, lineage, seeds
 //! checkpoint  search                         safetensors streaming, layer surgery, shrink-perturb
-//! tasks       search, checkpoint             what is trained: gan, synthetic
+//! gpu         nobody                         device and precision; loads libtorch's CUDA half
+//! tasks       search, checkpoint, gpu        what is trained: gan, synthetic
 //! config      search, tasks                  typed, validated TOML
 //! state       search, checkpoint, config     the run's directory: publish, read, verify
 //! create      all of the above               a new run
@@ -22,6 +23,7 @@ pub mod cli;
 pub mod config;
 pub mod create;
 pub mod error;
+pub mod gpu;
 pub mod report;
 pub mod scheduler;
 pub mod search;

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use num_bigint::BigUint;
 use serde::{Deserialize, Serialize};
 
 /// One categorical variable x_i of the paper's section 3.1.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Variable {
-    /// Unique name, e.g. `cell1.up0`.
+    /// Unique name, e.g. `generator/cell1/up0`.
     pub name: String,
     /// The values it can take, at least one, all different.
     pub options: Vec<String>,
@@ -89,6 +90,11 @@ impl Space {
             }
         }
         Ok(())
+    }
+
+    /// The number of architectures: the product of the numbers of options. Exact, however large.
+    pub fn size(&self) -> BigUint {
+        self.variables.iter().map(|variable| BigUint::from(variable.options.len())).product()
     }
 
     /// The variable that owns a tensor (`name` without the leading `model/`), if any does.

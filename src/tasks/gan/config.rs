@@ -4,18 +4,24 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::{DataSet, SpaceKind};
+use crate::gpu::{DeviceChoice, Precision};
+
 /// Settings of the GAN task. Defaults are the paper's for CIFAR-10 (facts: GAN task), at a width that trains
 /// on a CPU.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct GanConfig {
-    /// Folder with the IDX files `train-images-idx3-ubyte` and `train-labels-idx1-ubyte`; a relative path is
-    /// relative to the configuration's own folder.
+    /// `gan` (21 variables) or `gan-hard` (72).
+    pub space: SpaceKind,
+    /// `idx`, `cifar-10` or `stl-10`: the format of the files in `data`.
+    pub dataset: DataSet,
+    /// Folder with the files; a relative path is relative to the configuration's own folder.
     pub data: PathBuf,
     /// Number of images to use, the first ones; 0 for all.
     pub subset: usize,
     /// Width and height that the networks see: 8 times `bottom_width`. Smaller images get a black border,
-    /// larger ones are averaged down.
+    /// larger ones are scaled down.
     pub image_size: usize,
     /// Width of the generator's first feature map.
     pub bottom_width: usize,
@@ -23,10 +29,10 @@ pub struct GanConfig {
     pub generator_width: usize,
     /// df_dim, channels in the discriminator.
     pub discriminator_width: usize,
-    /// Size of the latent vector; a multiple of `projections`.
+    /// Size of the latent vector; a multiple of the number of projections.
     pub latent: usize,
-    /// Linear layers from a part of the latent: 3 (CIFAR-10; one for each cell) or 2 (STL-10; the last cell
-    /// has none).
+    /// In the space `gan`, linear layers from a part of the latent: 3 (CIFAR-10; one for each cell) or 2
+    /// (STL-10; the last cell has none). In `gan-hard` there are always 3.
     pub projections: usize,
     /// Real images in a discriminator step, and as many generated ones.
     pub batch: usize,
@@ -48,8 +54,16 @@ pub struct GanConfig {
     pub average_decay: f64,
     /// Generated images for the Fréchet distance.
     pub evaluation_images: usize,
-    /// Epochs for which the classifier is trained whose features the Fréchet distance uses.
+    /// The Inception network for FID and IS: `inception-2015-12-05.pt` (TorchScript) or a safetensors file
+    /// with pytorch-fid's names. Without it, a small classifier is trained on the data's own labels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inception: Option<PathBuf>,
+    /// Epochs for which that classifier is trained.
     pub feature_epochs: usize,
+    /// `auto`, `cpu` or `cuda`.
+    pub device: DeviceChoice,
+    /// `float32`, `tf32` or `bf16`.
+    pub precision: Precision,
     /// CPU threads of a member. The same number gives the same numbers.
     pub threads: i32,
 }
@@ -57,6 +71,8 @@ pub struct GanConfig {
 impl Default for GanConfig {
     fn default() -> Self {
         Self {
+            space: SpaceKind::Gan,
+            dataset: DataSet::Idx,
             data: "../.deps/data/fashion-mnist".into(),
             subset: 0,
             image_size: 32,
@@ -75,7 +91,10 @@ impl Default for GanConfig {
             weight_decay: 0.0,
             average_decay: 0.999,
             evaluation_images: 5000,
+            inception: None,
             feature_epochs: 3,
+            device: DeviceChoice::Auto,
+            precision: Precision::Float32,
             threads: 1,
         }
     }
@@ -105,8 +124,9 @@ impl GanConfig {
         if !(2..=3).contains(&self.projections) {
             return Err(("projections", "must be 2 or 3".into()));
         }
-        if !self.latent.is_multiple_of(self.projections) {
-            return Err(("latent", format!("must be a multiple of projections, {}", self.projections)));
+        let parts = if self.space == SpaceKind::GanHard { 3 } else { self.projections };
+        if !self.latent.is_multiple_of(parts) {
+            return Err(("latent", format!("must be a multiple of {parts}, the number of projections")));
         }
         if self.evaluation_images < 2 {
             return Err(("evaluation_images", "must be at least 2".into()));

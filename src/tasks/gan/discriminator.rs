@@ -1,17 +1,28 @@
-//! The fixed discriminator of AutoGAN (facts: Discriminator): four residual blocks, spectral norm everywhere.
+//! The discriminators (facts: Discriminator), spectral norm everywhere: AutoGAN's fixed one of the space Gan,
+//! and the searched one of GanHard.
 
-use tch::{Kind, Tensor};
+use anyhow::Result;
+use tch::Tensor;
 
 use super::GanConfig;
-use super::layers::{Conv, Linear};
+use super::discriminator_cell::Cell;
+use super::layers::{Conv, Linear, Shape};
 use super::scope::Scope;
+use super::space::{DISCRIMINATOR_CELLS, SpaceKind};
+use crate::search::Genotype;
 
 /// From images `(n, channels, size, size)` to scores `(n, 1)`.
 pub struct Discriminator {
-    blocks: Vec<Block>,
+    body: Body,
     linear: Linear,
 }
 
+enum Body {
+    Fixed(Vec<Block>),
+    Searched(Vec<Cell>),
+}
+
+/// A residual block of AutoGAN's discriminator.
 struct Block {
     conv1: Conv,
     conv2: Conv,
@@ -21,38 +32,51 @@ struct Block {
 }
 
 impl Discriminator {
-    /// Declares or builds the discriminator, under `discriminator/`.
-    pub fn new(config: &GanConfig, channels: i64, scope: &mut Scope) -> Self {
+    /// Declares or builds the discriminator of an architecture, under `discriminator/`.
+    pub fn new(config: &GanConfig, channels: i64, genotype: &Genotype, scope: &mut Scope) -> Result<Self> {
         let width = config.discriminator_width as i64;
-        let blocks = (1..=4)
-            .map(|number| {
-                let path = |layer: &str| format!("discriminator/block{number}/{layer}");
-                let input = if number == 1 { channels } else { width };
-                let down = number <= 2;
-                Block {
-                    conv1: Conv::spectral(scope, &path("conv1"), input, width, 3),
-                    conv2: Conv::spectral(scope, &path("conv2"), width, width, 3),
-                    shortcut: down.then(|| Conv::spectral(scope, &path("shortcut"), input, width, 1)),
-                    first: number == 1,
-                    down,
-                }
-            })
-            .collect();
-        Self { blocks, linear: Linear::spectral(scope, "discriminator/linear", width, 1) }
+        let body = match config.space {
+            SpaceKind::Gan => {
+                Body::Fixed((1..=4).map(|number| Block::new(scope, number, channels, width)).collect())
+            }
+            SpaceKind::GanHard => {
+                let cells = 1..=DISCRIMINATOR_CELLS;
+                let cells = cells.map(|number| Cell::new(scope, number, channels, width, genotype));
+                Body::Searched(cells.collect::<Result<_>>()?)
+            }
+        };
+        Ok(Self { body, linear: Linear::spectral(scope, "discriminator/linear", width, 1) })
     }
 
-    /// `train` lets every spectral norm do one power iteration.
+    /// `train` lets every spectral norm that is passed do one power iteration.
     pub fn forward(&self, images: &Tensor, train: bool) -> Tensor {
-        let mut x = images.shallow_clone();
-        for block in &self.blocks {
-            x = block.forward(&x, train);
-        }
-        let pooled = x.relu().sum_dim_intlist([2i64, 3].as_slice(), false, Kind::Float);
+        let image = images.shallow_clone();
+        let x = match &self.body {
+            Body::Fixed(blocks) => blocks.iter().fold(image, |x, block| block.forward(&x, train)),
+            Body::Searched(cells) => cells.iter().fold(image, |x, cell| cell.forward(&x, train)),
+        };
+        let pooled = x.relu().sum_dim_intlist([2i64, 3].as_slice(), false, x.kind());
         self.linear.forward(&pooled, train)
     }
 }
 
 impl Block {
+    fn new(scope: &mut Scope, number: usize, channels: i64, width: i64) -> Self {
+        let input = if number == 1 { channels } else { width };
+        let down = number <= 2;
+        let mut conv = |layer: &str, input, kernel| {
+            let path = format!("discriminator/block{number}/{layer}");
+            Conv::spectral(scope, &path, Shape::plain(input, width, kernel))
+        };
+        Self {
+            conv1: conv("conv1", input, 3),
+            conv2: conv("conv2", width, 3),
+            shortcut: down.then(|| conv("shortcut", input, 1)),
+            first: number == 1,
+            down,
+        }
+    }
+
     fn forward(&self, x: &Tensor, train: bool) -> Tensor {
         // The first block sees pixels: no activation before its first convolution.
         let input = if self.first { x.shallow_clone() } else { x.relu() };

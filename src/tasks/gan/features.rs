@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use rand::seq::SliceRandom;
 use safetensors::Dtype;
 use tch::{Device, Kind, Tensor, no_grad};
@@ -18,6 +18,7 @@ use super::layers::{Conv, Linear, Shape};
 use super::optimizer::AdamW;
 use super::scope::{Role, Scope, Values};
 use crate::checkpoint::{CheckpointError, Entry, Meta, Reader, TensorSpec, fresh, write};
+use crate::gpu::device;
 use crate::search::{Address, Genotype, rng};
 
 /// Dimension of the features.
@@ -116,9 +117,12 @@ pub fn bytes_of(tensor: &Tensor) -> Vec<u8> {
 /// Trains the classifier on nine tenths of the images, prints its accuracy on the rest, and writes it with
 /// the statistics of all images. The same seed gives the same file (on one CPU type).
 pub fn prepare(config: &GanConfig, images: &Images, run_seed: u64, path: &Path) -> Result<()> {
-    let device = Device::cuda_if_available();
-    let channels = images.pixels.size()[1];
-    let classes = images.labels.max().int64_value(&[]) + 1;
+    let device = device(config.device, config.precision)?;
+    let channels = images.channels();
+    let labels = images.labels();
+    let Some(classes) = labels.iter().max().map(|class| class + 1) else {
+        bail!("the feature network learns from labels, but there are none among the images in use");
+    };
     let network = Address { run: run_seed, generation: 0, member: None, purpose: "features" };
     let mut values = Values::new();
     for spec in specs(config, channels, classes) {
@@ -134,16 +138,17 @@ pub fn prepare(config: &GanConfig, images: &Images, run_seed: u64, path: &Path) 
     let adam = AdamW { learning_rate: 1e-3, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0 };
     let mut state = BTreeMap::new();
 
-    let held_out = images.len() / 10;
-    let mut order: Vec<i64> = (0..(images.len() - held_out) as i64).collect();
+    let held_out = labels.len() / 10;
+    let mut order: Vec<i64> = (0..(labels.len() - held_out) as i64).collect();
     for epoch in 0..config.feature_epochs {
         let purpose = format!("features order {epoch}");
         order.shuffle(&mut rng(&Address { purpose: &purpose, ..network }));
         for batch in order.chunks(64) {
             let x = images.batch(batch, device);
-            let labels = images.labels.index_select(0, &Tensor::from_slice(batch)).to_device(device);
+            let classes: Vec<i64> = batch.iter().map(|&position| labels[position as usize]).collect();
+            let classes = Tensor::from_slice(&classes).to_device(device);
             let logits = classifier.classes.forward(&classifier.features(&x), false);
-            let loss = logits.cross_entropy_for_logits(&labels);
+            let loss = logits.cross_entropy_for_logits(&classes);
             let gradients = Tensor::run_backward(&[&loss], &leaves, false, false);
             adam.step(&mut state, &parameters, &gradients);
         }
@@ -151,17 +156,24 @@ pub fn prepare(config: &GanConfig, images: &Images, run_seed: u64, path: &Path) 
 
     let mut statistics = Statistics::new(DIMENSION);
     let mut right = 0;
-    no_grad(|| {
+    no_grad(|| -> Result<()> {
         let positions: Vec<i64> = (0..images.len() as i64).collect();
         for batch in positions.chunks(BATCH as usize) {
             let features = classifier.features(&images.batch(batch, device));
-            let guess = classifier.classes.forward(&features, false).argmax(1, false).to_device(Device::Cpu);
-            let labels = images.labels.index_select(0, &Tensor::from_slice(batch));
-            let test = Tensor::from_slice(batch).ge((images.len() - held_out) as i64);
-            right += guess.eq_tensor(&labels).logical_and(&test).sum(Kind::Int64).int64_value(&[]);
+            let guesses = classifier.classes.forward(&features, false).argmax(1, false);
+            let guesses = Vec::<i64>::try_from(&guesses)?;
+            right += batch
+                .iter()
+                .zip(guesses)
+                .filter(|&(&position, guess)| {
+                    let position = position as usize;
+                    position >= labels.len() - held_out && labels.get(position) == Some(&guess)
+                })
+                .count();
             statistics.add(&features);
         }
-    });
+        Ok(())
+    })?;
     eprintln!(
         "feature network: {:.1} % of {held_out} held-out images classified right",
         100.0 * right as f64 / held_out.max(1) as f64

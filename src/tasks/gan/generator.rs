@@ -1,64 +1,54 @@
-//! The generator of the Gan space (facts: Generator; its structure is AdversarialNAS').
+//! The generator of both spaces (facts: Generator; its structure is AdversarialNAS').
 
 use anyhow::Result;
 use tch::Tensor;
 
 use super::GanConfig;
-use super::layers::{BatchNorm, Conv, DepthwiseUp, Linear, Shape};
+use super::layers::{BatchNorm, Conv, DepthwiseUp, Shape};
+use super::projection::{Mode, Projection};
 use super::scope::{Role, Scope};
 use super::space::{CELLS, Edge, Up, edge, up};
 use crate::search::Genotype;
 
-const ROLE: Role = Role::AveragedParameter;
+/// All parameters of the generator have an averaged copy.
+pub const ROLE: Role = Role::AveragedParameter;
 
 /// From latents `(n, latent)` to images `(n, channels, size, size)` in [-1, 1].
 pub struct Generator {
-    projections: Vec<Linear>,
+    projections: Vec<Projection>,
     cells: Vec<Cell>,
     norm: BatchNorm,
     to_image: Conv,
-    width: i64,
-    bottom: i64,
 }
 
 impl Generator {
     /// Declares or builds the generator of an architecture, under `generator/`.
     pub fn new(config: &GanConfig, channels: i64, genotype: &Genotype, scope: &mut Scope) -> Result<Self> {
-        let (width, bottom) = (config.generator_width as i64, config.bottom_width as i64);
-        let part = (config.latent / config.projections) as i64;
-        let projections = (0..config.projections)
-            .map(|cell| {
-                let side = bottom << cell;
-                let path = format!("generator/projection{}", cell + 1);
-                Linear::new(scope, &path, part, width * side * side, ROLE)
-            })
-            .collect();
+        let width = config.generator_width as i64;
+        let projections = Projection::all(config, genotype, scope)?;
         let cells = (1..=CELLS).map(|cell| Cell::new(scope, cell, width, genotype)).collect::<Result<_>>()?;
         let norm = BatchNorm::new(scope, "generator/norm", width, ROLE);
         let shape = Shape::plain(width, channels, 3);
         let to_image = Conv::new(scope, "generator/to_image", shape, ROLE, true);
-        Ok(Self { projections, cells, norm, to_image, width, bottom })
+        Ok(Self { projections, cells, norm, to_image })
     }
 
-    /// `train` uses (and updates) the statistics of the batch in the last normalisation.
-    pub fn forward(&self, latents: &Tensor, train: bool) -> Tensor {
-        let parts = latents.chunk(self.projections.len() as i64, 1);
-        let mut projected = self.projections.iter().zip(&parts).zip(0..).map(|((linear, part), cell)| {
-            let side = self.bottom << cell;
-            linear.forward(part, train).view([-1, self.width, side, side])
-        });
+    /// The images of latents.
+    pub fn forward(&self, latents: &Tensor, mut mode: Mode) -> Tensor {
+        let mut projected =
+            self.projections.iter().map(|projection| projection.forward(latents, &mut mode)).collect::<Vec<_>>();
+        projected.resize_with(self.cells.len(), || None);
         let mut skips: Vec<Tensor> = Vec::new();
-        let mut x = Tensor::new();
-        for (index, cell) in self.cells.iter().enumerate() {
-            let input = match (index, projected.next()) {
-                (0, Some(projection)) => projection,
-                (_, Some(projection)) => x + projection,
-                (_, None) => x,
-            };
+        let mut x: Option<Tensor> = None;
+        for (cell, projection) in self.cells.iter().zip(projected) {
+            let Some(input) = sum([x.take(), projection]) else { break };
             let (skip, output) = cell.forward(&input, &skips);
             skips.push(skip);
-            x = output;
+            x = Some(output);
         }
+        // The first projection is always there, so that there is an output.
+        let x = x.unwrap_or_else(|| latents.shallow_clone());
+        let train = matches!(mode, Mode::Training(_));
         self.to_image.forward(&self.norm.forward(&x, train).relu(), train).tanh()
     }
 }
@@ -76,12 +66,12 @@ struct Cell {
 impl Cell {
     fn new(scope: &mut Scope, cell: usize, width: i64, genotype: &Genotype) -> Result<Self> {
         let mut up_edge = |index| {
-            let variable = format!("cell{cell}/up{index}");
+            let variable = format!("generator/cell{cell}/up{index}");
             Ok::<_, anyhow::Error>(UpEdge::new(scope, &variable, up(genotype, &variable)?, width))
         };
         let ups = [up_edge(0)?, up_edge(1)?];
         let mut edge_layer = |index| {
-            let variable = format!("cell{cell}/c{index}");
+            let variable = format!("generator/cell{cell}/c{index}");
             Ok::<_, anyhow::Error>(EdgeLayer::new(scope, &variable, edge(genotype, &variable)?, width))
         };
         let edges = [edge_layer(0)?, edge_layer(1)?, edge_layer(2)?, edge_layer(3)?, edge_layer(4)?];
@@ -116,7 +106,8 @@ fn sum<const N: usize>(terms: [Option<Tensor>; N]) -> Option<Tensor> {
     terms.into_iter().flatten().reduce(|a, b| a + b)
 }
 
-fn resize(x: &Tensor, side: i64, bilinear: bool) -> Tensor {
+/// Brings `(n, c, h, w)` to another width and height.
+pub fn resize(x: &Tensor, side: i64, bilinear: bool) -> Tensor {
     if bilinear {
         x.upsample_bilinear2d([side, side], false, None, None)
     } else {
@@ -130,8 +121,7 @@ enum UpEdge {
 }
 
 impl UpEdge {
-    fn new(scope: &mut Scope, variable: &str, option: Up, width: i64) -> Self {
-        let path = format!("generator/{variable}");
+    fn new(scope: &mut Scope, path: &str, option: Up, width: i64) -> Self {
         let shape = Shape::plain(width, width, 1);
         match option {
             Up::Nearest | Up::Bilinear => Self::Interpolated {
@@ -166,9 +156,8 @@ impl EdgeLayer {
             Edge::None => None,
             Edge::Skip => Some(Self::Skip),
             Edge::Conv(kernel, dilation) => {
-                let path = format!("generator/{variable}/conv");
-                let shape = Shape { input: width, output: width, kernel, dilation };
-                Some(Self::Conv(Conv::new(scope, &path, shape, ROLE, true)))
+                let shape = Shape { input: width, output: width, kernel, dilation, stride: 1 };
+                Some(Self::Conv(Conv::new(scope, &format!("{variable}/conv"), shape, ROLE, true)))
             }
         }
     }

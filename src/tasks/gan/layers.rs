@@ -1,6 +1,6 @@
 //! Layers, with the initial distributions of the published code (facts: GAN task).
 
-use tch::{Tensor, no_grad};
+use tch::{Kind, Tensor, no_grad};
 
 use super::scope::{Role, Scope};
 use crate::checkpoint::Init;
@@ -47,13 +47,14 @@ fn unit(vector: &Tensor) -> Tensor {
     vector / vector.norm().clamp_min(1e-12)
 }
 
-/// A convolution with stride 1 that keeps the size of `(n, c, h, w)`.
+/// A convolution of `(n, c, h, w)` that keeps height and width, or halves them (rounding up) with stride 2.
 pub struct Conv {
     weight: Tensor,
     bias: Option<Tensor>,
-    kernel: i64,
-    dilation: i64,
+    shape: Shape,
     spectral: Option<Spectral>,
+    /// The type to compute in, if it is not that of the input.
+    compute: Option<Kind>,
 }
 
 /// What a convolution looks like.
@@ -63,33 +64,34 @@ pub struct Shape {
     pub output: i64,
     pub kernel: i64,
     pub dilation: i64,
+    pub stride: i64,
 }
 
 impl Shape {
-    /// Without dilation.
+    /// Without dilation and stride.
     pub fn plain(input: i64, output: i64, kernel: i64) -> Self {
-        Self { input, output, kernel, dilation: 1 }
+        Self { input, output, kernel, dilation: 1, stride: 1 }
     }
 }
 
 impl Conv {
     /// Weights are Xavier-uniform with gain 1.
     pub fn new(scope: &mut Scope, path: &str, shape: Shape, role: Role, bias: bool) -> Self {
-        let Shape { input, output, kernel, dilation } = shape;
+        let Shape { input, output, kernel, .. } = shape;
         let area = kernel * kernel;
         let xavier = Init::Uniform((6.0 / ((input + output) * area) as f32).sqrt());
         let size = [output, input, kernel, kernel];
         let weight = scope.tensor(format!("{path}/weight"), &size, xavier, role);
         let bias =
             bias.then(|| scope.tensor(format!("{path}/bias"), &[output], default_bound(input * area), role));
-        Self { weight, bias, kernel, dilation, spectral: None }
+        Self { weight, bias, shape, spectral: None, compute: scope.compute() }
     }
 
     /// With bias and spectral normalisation.
-    pub fn spectral(scope: &mut Scope, path: &str, input: i64, output: i64, kernel: i64) -> Self {
-        let shape = Shape::plain(input, output, kernel);
+    pub fn spectral(scope: &mut Scope, path: &str, shape: Shape) -> Self {
         let mut conv = Self::new(scope, path, shape, Role::Parameter, true);
-        conv.spectral = Some(Spectral::new(scope, path, output, input * kernel * kernel));
+        let columns = shape.input * shape.kernel * shape.kernel;
+        conv.spectral = Some(Spectral::new(scope, path, shape.output, columns));
         conv
     }
 
@@ -98,8 +100,12 @@ impl Conv {
             Some(spectral) => spectral.normalise(&self.weight, train),
             None => self.weight.shallow_clone(),
         };
-        let padding = self.dilation * (self.kernel - 1) / 2;
-        x.conv2d(&weight, self.bias.as_ref(), [1, 1], [padding, padding], [self.dilation, self.dilation], 1)
+        let Shape { kernel, dilation, stride, .. } = self.shape;
+        let padding = dilation * (kernel - 1) / 2;
+        let kind = self.compute.unwrap_or(x.kind());
+        let bias = self.bias.as_ref().map(|bias| bias.to_kind(kind));
+        let (stride, padding, dilation) = ([stride, stride], [padding, padding], [dilation, dilation]);
+        x.to_kind(kind).conv2d(&weight.to_kind(kind), bias, stride, padding, dilation, 1).to_kind(x.kind())
     }
 }
 
@@ -108,6 +114,8 @@ pub struct Linear {
     weight: Tensor,
     bias: Option<Tensor>,
     spectral: Option<Spectral>,
+    /// The type to compute in, if it is not that of the input.
+    compute: Option<Kind>,
 }
 
 impl Linear {
@@ -116,7 +124,7 @@ impl Linear {
         let bound = default_bound(input);
         let weight = scope.tensor(format!("{path}/weight"), &[output, input], bound, role);
         let bias = scope.tensor(format!("{path}/bias"), &[output], bound, role);
-        Self { weight, bias: Some(bias), spectral: None }
+        Self { weight, bias: Some(bias), spectral: None, compute: scope.compute() }
     }
 
     /// Without bias, with spectral normalisation.
@@ -124,14 +132,17 @@ impl Linear {
         let weight =
             scope.tensor(format!("{path}/weight"), &[output, input], default_bound(input), Role::Parameter);
         let spectral = Spectral::new(scope, path, output, input);
-        Self { weight, bias: None, spectral: Some(spectral) }
+        Self { weight, bias: None, spectral: Some(spectral), compute: scope.compute() }
     }
 
     pub fn forward(&self, x: &Tensor, train: bool) -> Tensor {
-        match &self.spectral {
-            Some(spectral) => x.linear(&spectral.normalise(&self.weight, train), self.bias.as_ref()),
-            None => x.linear(&self.weight, self.bias.as_ref()),
-        }
+        let weight = match &self.spectral {
+            Some(spectral) => spectral.normalise(&self.weight, train),
+            None => self.weight.shallow_clone(),
+        };
+        let kind = self.compute.unwrap_or(x.kind());
+        let bias = self.bias.as_ref().map(|bias| bias.to_kind(kind));
+        x.to_kind(kind).linear(&weight.to_kind(kind), bias).to_kind(x.kind())
     }
 }
 
@@ -183,7 +194,7 @@ impl BatchNorm {
 mod tests {
     use super::super::scope::Values;
     use super::*;
-    use tch::{Device, Kind};
+    use tch::Device;
 
     #[test]
     fn the_power_iteration_finds_the_largest_singular_value() {

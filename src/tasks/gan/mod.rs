@@ -5,23 +5,31 @@
 mod config;
 mod data;
 mod discriminator;
+mod discriminator_cell;
 mod features;
 mod frechet;
 mod generator;
 mod grid;
 mod layers;
 mod optimizer;
+mod projection;
 mod scope;
 mod session;
 mod space;
 
+#[cfg(test)]
+mod networks_tests;
+#[cfg(test)]
+mod parity_tests;
+
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 pub use config::GanConfig;
+pub use data::DataSet;
 pub use frechet::{Statistics, frechet_distance};
-pub use space::space;
+pub use space::{SpaceKind, space};
 
 use super::{Seeds, Session, Start, Task};
 use crate::checkpoint::TensorSpec;
@@ -44,14 +52,21 @@ pub struct GanTask {
 impl GanTask {
     /// The task. Fails if the data is not there; nothing of it is loaded yet.
     pub fn new(config: GanConfig) -> Result<Self> {
-        let channels = data::channels(&config.data)?;
-        Ok(Self { config, space: space(), channels })
+        config.dataset.check(&config.data)?;
+        if let Some(inception) = config.inception.as_ref().filter(|path| !path.is_file()) {
+            bail!(
+                "[gan] inception names {}, which is no file: get inception-2015-12-05.pt, the TensorFlow network \
+                 of 2015 as a TorchScript file, or leave the key out to use a small classifier instead",
+                inception.display()
+            );
+        }
+        Ok(Self { space: space(config.space), channels: config.dataset.channels(), config })
     }
 
     /// Both networks: declared, or built from the values in the scope.
     fn networks(&self, genotype: &Genotype, scope: &mut Scope) -> Result<(Generator, Discriminator)> {
         let generator = Generator::new(&self.config, self.channels, genotype, scope)?;
-        let discriminator = Discriminator::new(&self.config, self.channels, scope);
+        let discriminator = Discriminator::new(&self.config, self.channels, genotype, scope)?;
         Ok((generator, discriminator))
     }
 }
@@ -69,7 +84,7 @@ impl Task for GanTask {
 
     fn prepare(&self, dir: &Path, run_seed: u64) -> Result<Vec<String>> {
         tch::set_num_threads(self.config.threads);
-        let images = Images::load(&self.config)?;
+        let images = Images::open(&self.config)?;
         features::prepare(&self.config, &images, run_seed, &dir.join(FEATURES))?;
         Ok(vec![FEATURES.into()])
     }

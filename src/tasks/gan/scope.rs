@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use safetensors::Dtype;
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use crate::checkpoint::{Init, TensorSpec};
 
@@ -25,17 +25,28 @@ pub enum Role {
 pub struct Scope<'a> {
     specs: Vec<TensorSpec>,
     values: Option<&'a Values>,
+    compute: Option<Kind>,
 }
 
 impl<'a> Scope<'a> {
     /// To learn a network's tensors: what is built is of no use.
     pub fn declare() -> Self {
-        Self { specs: Vec::new(), values: None }
+        Self { specs: Vec::new(), values: None, compute: None }
     }
 
     /// To build a network from values, which must hold every declared tensor.
     pub fn load(values: &'a Values) -> Self {
-        Self { specs: Vec::new(), values: Some(values) }
+        Self { specs: Vec::new(), values: Some(values), compute: None }
+    }
+
+    /// Lets convolutions and linear layers compute in another type than that of their weights.
+    pub fn computing_in(self, compute: Option<Kind>) -> Self {
+        Self { compute, ..self }
+    }
+
+    /// The type in which layers compute, if it is not that of their input.
+    pub fn compute(&self) -> Option<Kind> {
+        self.compute
     }
 
     /// A tensor of the network.

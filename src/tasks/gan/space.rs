@@ -1,8 +1,23 @@
-//! The Gan space: 21 variables (paper, section 4.2; facts: Generator).
+//! The search spaces Gan (21 variables) and GanHard (72) of the paper's section 4.2.
+//!
+//! A variable is named like the layer that it stands for, and owns the tensors under that name. Which tensors
+//! those are depends on the value of that variable alone: so any layer can take the place of any other, and
+//! a layer that another variable switches off keeps its weights.
 
 use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
 
 use crate::search::{Genotype, Space, Variable};
+
+/// Which of the paper's spaces is searched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SpaceKind {
+    /// The generator's cells; projections and discriminator are fixed.
+    Gan,
+    /// The generator's cells and projections, and the discriminator.
+    GanHard,
+}
 
 /// How an upsampling edge doubles the width.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +41,51 @@ pub enum Edge {
     Conv(i64, i64),
 }
 
+/// How a branch of the discriminator halves the width.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Down {
+    /// Pooling of what enters the branch.
+    Start(Pool),
+    /// Pooling of what leaves the branch.
+    End(Pool),
+    /// ReLU and convolution with stride 2, of this kernel size and dilation, at the end of the branch.
+    Conv(i64, i64),
+}
+
+/// Pooling of 2x2 pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pool {
+    /// Their mean.
+    Average,
+    /// Their maximum.
+    Max,
+}
+
+/// Width and height of a projection, before it is brought to those of its cell's input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// Those of the first cell's input.
+    Bottom,
+    /// Half of those of its own cell's input.
+    Previous,
+    /// Those of its own cell's input.
+    Target,
+}
+
+/// What a projection reads, and the size that it makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Projected {
+    /// The whole latent, or else the part that belongs to the cell.
+    pub whole: bool,
+    /// What the linear layer makes.
+    pub side: Side,
+}
+
+/// Cells of the generator.
+pub const CELLS: usize = 3;
+/// Cells of the discriminator of GanHard.
+pub const DISCRIMINATOR_CELLS: usize = 4;
+
 const UPS: [(&str, Up); 3] =
     [("nearest", Up::Nearest), ("bilinear", Up::Bilinear), ("transposed", Up::Transposed)];
 
@@ -39,26 +99,78 @@ const EDGES: [(&str, Edge); 7] = [
     ("dilated_5x5", Edge::Conv(5, 2)),
 ];
 
-/// Cells of the generator.
-pub const CELLS: usize = 3;
+const DOWNS: [(&str, Down); 8] = [
+    ("average_start", Down::Start(Pool::Average)),
+    ("max_start", Down::Start(Pool::Max)),
+    ("average_end", Down::End(Pool::Average)),
+    ("max_end", Down::End(Pool::Max)),
+    ("conv_3x3", Down::Conv(3, 1)),
+    ("conv_5x5", Down::Conv(5, 1)),
+    ("dilated_3x3", Down::Conv(3, 2)),
+    ("dilated_5x5", Down::Conv(5, 2)),
+];
 
-/// The Gan space: in each cell two upsampling edges and five others; each owns its layer.
-pub fn space() -> Space {
+const PROJECTIONS: [(&str, Projected); 6] = [
+    ("third_bottom", Projected { whole: false, side: Side::Bottom }),
+    ("third_previous", Projected { whole: false, side: Side::Previous }),
+    ("third_target", Projected { whole: false, side: Side::Target }),
+    ("whole_bottom", Projected { whole: true, side: Side::Bottom }),
+    ("whole_previous", Projected { whole: true, side: Side::Previous }),
+    ("whole_target", Projected { whole: true, side: Side::Target }),
+];
+
+const FLAGS: [(&str, bool); 2] = [("no", false), ("yes", true)];
+const BILINEAR: [(&str, bool); 2] = [("nearest", false), ("bilinear", true)];
+const DROPOUTS: [(&str, f64); 3] = [("0.0", 0.0), ("0.1", 0.1), ("0.2", 0.2)];
+
+fn names<T>(options: &[(&str, T)]) -> Vec<String> {
+    options.iter().map(|(name, _)| (*name).to_owned()).collect()
+}
+
+/// A variable that owns the layer of its name.
+fn layer(name: String, options: Vec<String>) -> Variable {
+    Variable { owns: vec![format!("{name}/")], name, options }
+}
+
+/// A variable without weights.
+fn flag(name: String, options: Vec<String>) -> Variable {
+    Variable { name, options, owns: Vec::new() }
+}
+
+/// The variables of a space.
+pub fn space(kind: SpaceKind) -> Space {
     let mut variables = Vec::new();
+    if kind == SpaceKind::GanHard {
+        for number in 1..=CELLS {
+            let projection = format!("generator/projection{number}");
+            if number > 1 {
+                variables.push(flag(format!("{projection}/enabled"), names(&FLAGS)));
+            }
+            variables.push(layer(format!("{projection}/linear"), names(&PROJECTIONS)));
+            variables.push(flag(format!("{projection}/upsampling"), names(&BILINEAR)));
+            variables.push(flag(format!("{projection}/dropout"), names(&DROPOUTS)));
+        }
+    }
     for cell in 1..=CELLS {
-        let mut add = |edge: String, options: Vec<&str>| {
-            let name = format!("cell{cell}/{edge}");
-            variables.push(Variable {
-                owns: vec![format!("generator/{name}/")],
-                name,
-                options: options.into_iter().map(str::to_owned).collect(),
-            });
-        };
         for up in 0..2 {
-            add(format!("up{up}"), UPS.iter().map(|(name, _)| *name).collect());
+            variables.push(layer(format!("generator/cell{cell}/up{up}"), names(&UPS)));
         }
         for edge in 0..5 {
-            add(format!("c{edge}"), EDGES.iter().map(|(name, _)| *name).collect());
+            variables.push(layer(format!("generator/cell{cell}/c{edge}"), names(&EDGES)));
+        }
+    }
+    if kind == SpaceKind::GanHard {
+        for number in 1..=DISCRIMINATOR_CELLS {
+            let cell = format!("discriminator/cell{number}");
+            for edge in 0..7 {
+                // What reads the image itself is always a convolution: it brings three channels to many.
+                let options = if number == 1 && edge < 3 { names(&EDGES[2..]) } else { names(&EDGES) };
+                variables.push(layer(format!("{cell}/c{edge}"), options));
+            }
+            variables.push(flag(format!("{cell}/downsample"), names(&FLAGS)));
+            for down in 0..2 {
+                variables.push(layer(format!("{cell}/down{down}"), names(&DOWNS)));
+            }
         }
     }
     Space { variables }
@@ -73,14 +185,39 @@ fn value<T: Copy>(genotype: &Genotype, variable: &str, options: &[(&str, T)]) ->
     }
 }
 
-/// The upsampling edge of a variable such as `cell1/up0`.
+/// The upsampling edge of a variable such as `generator/cell1/up0`.
 pub fn up(genotype: &Genotype, variable: &str) -> Result<Up> {
     value(genotype, variable, &UPS)
 }
 
-/// The edge of a variable such as `cell1/c0`.
+/// The edge of a variable such as `generator/cell1/c0`.
 pub fn edge(genotype: &Genotype, variable: &str) -> Result<Edge> {
     value(genotype, variable, &EDGES)
+}
+
+/// The downsampling of a variable such as `discriminator/cell1/down0`.
+pub fn down(genotype: &Genotype, variable: &str) -> Result<Down> {
+    value(genotype, variable, &DOWNS)
+}
+
+/// The value of a flag such as `discriminator/cell1/downsample`.
+pub fn enabled(genotype: &Genotype, variable: &str) -> Result<bool> {
+    value(genotype, variable, &FLAGS)
+}
+
+/// The linear layer of a projection, e.g. of `generator/projection1/linear`.
+pub fn projected(genotype: &Genotype, variable: &str) -> Result<Projected> {
+    value(genotype, variable, &PROJECTIONS)
+}
+
+/// Whether a projection is resized bilinearly, e.g. by `generator/projection1/upsampling`.
+pub fn bilinear(genotype: &Genotype, variable: &str) -> Result<bool> {
+    value(genotype, variable, &BILINEAR)
+}
+
+/// The probability of dropping an element, e.g. of `generator/projection1/dropout`.
+pub fn dropout(genotype: &Genotype, variable: &str) -> Result<f64> {
+    value(genotype, variable, &DROPOUTS)
 }
 
 #[cfg(test)]
@@ -88,11 +225,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_space_has_the_size_that_its_variables_give() {
-        let space = space();
-        assert_eq!(space.check(), Ok(()));
-        assert_eq!(space.variables.len(), 21);
-        let size: u128 = space.variables.iter().map(|variable| variable.options.len() as u128).product();
-        assert_eq!(size, 3_460_972_340_748_447);
+    fn the_spaces_have_the_sizes_that_their_variables_give() {
+        for (kind, variables, size) in [
+            (SpaceKind::Gan, 21, "3460972340748447"),
+            (SpaceKind::GanHard, 72, "29064744805785532203881706814130106923056021635072000"),
+        ] {
+            let space = space(kind);
+            assert_eq!(space.check(), Ok(()));
+            assert_eq!(space.variables.len(), variables);
+            assert_eq!(space.size().to_string(), size);
+        }
+        let hard = space(SpaceKind::GanHard);
+        let generator = hard.variables.iter().filter(|v| v.name.starts_with("generator/")).count();
+        assert_eq!((generator, hard.variables.len() - generator), (32, 40));
     }
 }

@@ -1,0 +1,271 @@
+//! The networks and their training against an independent version in PyTorch (`tests/oracle/gan.py`): the same
+//! weights in, the same outputs, gradients, power iterations and trained weights out.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::json;
+use tch::{Device, Kind, Tensor, no_grad};
+
+use super::networks_tests::{task, values};
+use super::projection::Mode;
+use super::scope::{Scope, Values};
+use super::session::{GanSession, uniform};
+use super::{GanConfig, GanTask, SpaceKind};
+use crate::checkpoint::fresh;
+use crate::search::{Address, Genotype, Initial, MemberId, initial_population, rng};
+use crate::tasks::{Seeds, Session, Start, Task};
+
+const SPACES: [SpaceKind; 2] = [SpaceKind::Gan, SpaceKind::GanHard];
+const SEEDS: Seeds = Seeds { run: 4, generation: 1, member: MemberId(2) };
+/// Spread of double precision after some dozens of layers, far below the 1e-4 that matter.
+const DOUBLE: f64 = 1e-8;
+/// In single precision.
+const SINGLE: f64 = 1e-4;
+
+/// Tensors by name.
+type Named = BTreeMap<String, Tensor>;
+
+/// A call of the oracle for many cases: starting PyTorch takes longer than they do.
+struct Oracle {
+    dir: tempfile::TempDir,
+    cases: Vec<PathBuf>,
+}
+
+impl Oracle {
+    fn new() -> Self {
+        Self { dir: tempfile::tempdir().unwrap(), cases: Vec::new() }
+    }
+
+    fn add(&mut self, kind: &str, config: &GanConfig, genotype: &Genotype, extra: serde_json::Value, inputs: &Named) {
+        let folder = self.dir.path().join(self.cases.len().to_string());
+        std::fs::create_dir(&folder).unwrap();
+        let mut case = serde_json::to_value(config).unwrap();
+        case["kind"] = kind.into();
+        case["channels"] = 1.into();
+        case["genotype"] = serde_json::to_value(genotype).unwrap();
+        for (key, value) in extra.as_object().unwrap() {
+            case[key] = value.clone();
+        }
+        std::fs::write(folder.join("case.json"), case.to_string()).unwrap();
+        if !inputs.is_empty() {
+            let inputs: Vec<_> = inputs.iter().map(|(name, tensor)| (name, tensor.detach())).collect();
+            Tensor::write_safetensors(&inputs, folder.join("inputs.safetensors")).unwrap();
+        }
+        self.cases.push(folder);
+    }
+
+    /// The outputs of all cases.
+    fn call(&self) -> Vec<Named> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let python = root.join(".deps/oracle/bin/python");
+        assert!(python.exists(), "{} is missing: call scripts/setup oracle", python.display());
+        let output =
+            Command::new(python).arg(root.join("tests/oracle/gan.py")).args(&self.cases).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let read = |folder: &PathBuf| {
+            Tensor::read_safetensors(folder.join("outputs.safetensors")).unwrap().into_iter().collect()
+        };
+        self.cases.iter().map(read).collect()
+    }
+}
+
+/// Asserts that two tensors are the same but for rounding, which is measured against their largest element,
+/// or against `scale` where that says what rounding errors are made of.
+fn assert_close(what: &str, ours: &Tensor, theirs: &Tensor, tolerance: f64, scale: f64) {
+    assert_eq!(ours.size(), theirs.size(), "{what}");
+    if ours.numel() == 0 {
+        return;
+    }
+    let size = theirs.abs().max().double_value(&[]).max(scale);
+    let difference = (ours.to_kind(Kind::Double) - theirs.to_kind(Kind::Double)).abs().max().double_value(&[]);
+    assert!(difference <= tolerance * size, "{what} differs by {difference:e}, of {size:e}");
+}
+
+fn normal(shape: &[i64], name: &str) -> Tensor {
+    let purpose = format!("parity {name}");
+    let address = Address { run: 9, generation: 0, member: None, purpose: &purpose };
+    let numbers: Vec<f64> =
+        rand_distr::Distribution::sample_iter(rand_distr::StandardNormal, rng(&address))
+            .take(shape.iter().product::<i64>() as usize)
+            .collect();
+    Tensor::from_slice(&numbers).reshape(shape)
+}
+
+/// Twelve architectures in which every option occurs.
+fn genotypes(task: &GanTask) -> Vec<Genotype> {
+    initial_population(task.space(), 12, Initial::Balanced, 21)
+}
+
+#[test]
+fn outputs_gradients_and_power_iterations_are_pytorch_s() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut oracle = Oracle::new();
+    let mut ours: Vec<Named> = Vec::new();
+    for space in SPACES {
+        let task = task(dir.path(), space);
+        for (number, genotype) in genotypes(&task).iter().enumerate() {
+            let doubles: Values = values(&task, genotype, number as u64)
+                .iter()
+                .map(|(name, value)| {
+                    let double = value.detach().to_kind(Kind::Double).set_requires_grad(value.requires_grad());
+                    (name.clone(), double)
+                })
+                .collect();
+            let mut inputs: Named =
+                doubles.iter().map(|(name, value)| (format!("model/{name}"), value.copy())).collect();
+            inputs.insert("latents".into(), normal(&[5, 6], &format!("latents {number}")));
+            inputs.insert("real".into(), normal(&[5, 1, 16, 16], &format!("real {number}")));
+            inputs.insert("image_weights".into(), normal(&[5, 1, 16, 16], "images"));
+            inputs.insert("score_weights".into(), normal(&[5, 1], "scores"));
+
+            let (generator, discriminator) = task.networks(genotype, &mut Scope::load(&doubles)).unwrap();
+            let mut drawn = Vec::new();
+            let mut numbers = |shape: &[i64]| {
+                drawn.push(normal(shape, "dropout").abs() / 5.0);
+                drawn[drawn.len() - 1].shallow_clone()
+            };
+            let images = generator.forward(&inputs["latents"], Mode::Training(&mut numbers));
+            for (index, numbers) in drawn.into_iter().enumerate() {
+                inputs.insert(format!("uniform/{index}"), numbers);
+            }
+            let scores = discriminator.forward(&images, true);
+            let loss = (&images * &inputs["image_weights"]).sum(Kind::Double)
+                + (&scores * &inputs["score_weights"]).sum(Kind::Double);
+            let trained: Vec<(&String, &Tensor)> = doubles.iter().filter(|(_, v)| v.requires_grad()).collect();
+            let leaves: Vec<&Tensor> = trained.iter().map(|(_, value)| *value).collect();
+            let gradients = Tensor::run_backward(&[loss], &leaves, false, false);
+            let mut outputs = Named::from([("images".into(), images), ("scores".into(), scores)]);
+            for ((name, _), gradient) in trained.iter().zip(gradients).filter(|(_, g)| g.defined()) {
+                outputs.insert(format!("gradient/{name}"), gradient);
+            }
+            outputs.extend(doubles.iter().map(|(name, value)| (format!("after/{name}"), value.copy())));
+            let evaluated = no_grad(|| generator.forward(&inputs["latents"], Mode::Evaluation));
+            outputs.insert("evaluated/images".into(), evaluated);
+            outputs.insert("evaluated/scores".into(), discriminator.forward(&inputs["real"], false));
+            oracle.add("forward", &task.config, genotype, json!({}), &inputs);
+            ours.push(outputs);
+        }
+    }
+    let theirs = oracle.call();
+    let mut compared = 0;
+    for (number, (ours, theirs)) in ours.iter().zip(&theirs).enumerate() {
+        assert_eq!(ours.keys().collect::<Vec<_>>(), theirs.keys().collect::<Vec<_>>(), "case {number}");
+        let gradients = theirs.iter().filter(|(name, _)| name.starts_with("gradient/"));
+        let largest = gradients.map(|(_, g)| g.abs().max().double_value(&[])).fold(0.0, f64::max);
+        for (name, tensor) in ours {
+            // Some gradients vanish but for rounding, such as those of a bias before a normalisation.
+            let scale = if name.starts_with("gradient/") { 1e-6 * largest } else { 0.0 };
+            assert_close(&format!("case {number}: {name}"), tensor, &theirs[name], DOUBLE, scale);
+            compared += 1;
+        }
+    }
+    println!("{compared} tensors of {} architectures agree to {DOUBLE:e}", ours.len());
+}
+
+#[test]
+fn a_training_cycle_ends_in_the_weights_that_pytorch_s_ends_in() {
+    let mut oracle = Oracle::new();
+    let mut ours: Vec<Named> = Vec::new();
+    let dir = tempfile::tempdir().unwrap();
+    for space in SPACES {
+        let mut task = task(dir.path(), space);
+        task.config.generator_batch = 6;
+        task.config.weight_decay = 0.01;
+        task.config.learning_rate = 1e-3;
+        task.config.average_decay = 0.9;
+        for genotype in &genotypes(&task)[..6] {
+            let start = || GanSession::new(&task, Start::Fresh(genotype), SEEDS, PathBuf::new()).unwrap();
+            let (mut trained, recorder) = (start(), start());
+            let mut inputs: Named = recorder
+                .values
+                .iter()
+                .map(|(name, value)| (format!("model/{name}"), value.copy()))
+                .collect();
+            // Two steps of the generator: moments and averages must carry over. A data set of eight images
+            // has two batches of four, so this is several epochs.
+            let steps = 6;
+            for index in 0..steps {
+                let (epoch, step) = trained.position();
+                let mut rng = rng(&SEEDS.at(&format!("step {epoch} {step}")));
+                let mut record = |pass: &str, count: usize| {
+                    let latents = recorder.latents(&mut rng, count);
+                    let mut drawn = Vec::new();
+                    let mut numbers = |shape: &[i64]| {
+                        drawn.push(uniform(&mut rng, shape, Device::Cpu));
+                        drawn[drawn.len() - 1].shallow_clone()
+                    };
+                    recorder.generator.forward(&latents, Mode::Training(&mut numbers));
+                    inputs.insert(format!("{index}/{pass}/latents"), latents);
+                    for (number, numbers) in drawn.into_iter().enumerate() {
+                        inputs.insert(format!("{index}/{pass}/uniform/{number}"), numbers);
+                    }
+                };
+                record("discriminator", task.config.batch);
+                if index % task.config.discriminator_steps == 0 {
+                    record("generator", task.config.generator_batch);
+                }
+                trained.advance().unwrap();
+                let Some((_, order)) = &trained.order else { panic!("no order") };
+                let first = step as usize * task.config.batch;
+                let real = trained.images.batch(&order[first..first + task.config.batch], Device::Cpu);
+                inputs.insert(format!("{index}/real"), real);
+            }
+            let mut outputs: Named =
+                trained.values.iter().map(|(name, value)| (format!("model/{name}"), value.copy())).collect();
+            outputs.extend(trained.averages.iter().map(|(name, v)| (format!("average/{name}"), v.copy())));
+            oracle.add("cycle", &task.config, genotype, json!({ "steps": steps }), &inputs);
+            ours.push(outputs);
+        }
+    }
+    for (number, (ours, theirs)) in ours.iter().zip(&oracle.call()).enumerate() {
+        assert_eq!(ours.keys().collect::<Vec<_>>(), theirs.keys().collect::<Vec<_>>(), "case {number}");
+        for (name, tensor) in ours {
+            assert_close(&format!("case {number}: {name}"), tensor, &theirs[name], SINGLE, 1e-2);
+        }
+    }
+}
+
+#[test]
+fn fresh_networks_are_distributed_as_pytorch_s() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut oracle = Oracle::new();
+    let mut cases = Vec::new();
+    let networks = 300;
+    for space in SPACES {
+        let task = task(dir.path(), space);
+        for genotype in &genotypes(&task)[..4] {
+            oracle.add("first", &task.config, genotype, json!({ "networks": networks }), &Named::new());
+            cases.push(task.tensors(genotype).unwrap());
+        }
+    }
+    for (specs, theirs) in cases.iter().zip(oracle.call()) {
+        assert_eq!(specs.len(), theirs.len());
+        for spec in specs {
+            let Ok([count, mean, std, low, high]) =
+                <[f64; 5]>::try_from(Vec::<f64>::try_from(theirs[&spec.name].to_kind(Kind::Double)).unwrap())
+            else {
+                panic!("five numbers")
+            };
+            let address = |run| Address { run, generation: 0, member: None, purpose: "first" };
+            let ours: Vec<f64> =
+                (0..networks).flat_map(|run| fresh(spec, &address(run)).collect::<Vec<_>>()).map(f64::from).collect();
+            assert_eq!(ours.len(), count as usize, "{}", spec.name);
+            let n = count;
+            let our_mean = ours.iter().sum::<f64>() / n;
+            let our_std = (ours.iter().map(|x| (x - our_mean).powi(2)).sum::<f64>() / n).sqrt();
+            // Five standard errors of the difference, and a little for rounding.
+            let bound = 5.0 * std * (2.0 / n).sqrt() + 1e-7;
+            assert!((our_mean - mean).abs() <= bound, "{}: mean {our_mean} {mean}", spec.name);
+            assert!((our_std - std).abs() <= bound, "{}: deviation {our_std} {std}", spec.name);
+            // A uniform distribution is known by its ends.
+            if high - low < 3.6 * std {
+                let (our_low, our_high) =
+                    ours.iter().fold((f64::MAX, f64::MIN), |(l, h), &x| (l.min(x), h.max(x)));
+                let slack = (high - low) * 10.0 / n + 1e-7;
+                assert!((our_low - low).abs() < slack && (our_high - high).abs() < slack, "{}", spec.name);
+            }
+        }
+    }
+}
