@@ -6,9 +6,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use anyhow::{Context, Result};
 
 use crate::checkpoint::{
-    CheckpointError, Digest, Donation, Meta, Reader, ShrinkPerturb, digest_file, offspring,
+    CheckpointError, Digest, Meta, Reader, ShrinkPerturb, Surgery, digest_file, offspring,
 };
-use crate::search::{Address, MemberId, Offspring, Origin, Trained, first_generation, next_generation};
+use crate::search::{
+    Address, Change, MemberId, Offspring, Origin, Trained, first_generation, next_generation,
+};
 use crate::state::{
     BestRecord, FORMAT, FileRef, MemberPlan, Outcome, PlanRecord, Published, ResultRecord, Run, StartRecord,
     StateError, collect, ensure_dir, publish_json, read_attempts, replace_json, stage,
@@ -73,7 +75,7 @@ pub fn advance(run: &Run, task: &dyn Task, idle: bool) -> Result<Next> {
 
 /// Publishes a failed result if the member's attempts are used up.
 fn give_up(run: &Run, generation: u32, member: MemberId) -> Result<bool, StateError> {
-    let attempts = read_attempts(&run.layout, generation, member)?;
+    let attempts = read_attempts(&run.layout.attempts(generation, member))?;
     let failed: Vec<_> = attempts.iter().filter(|attempt| attempt.failed()).collect();
     let Some(last) = failed.last().filter(|_| failed.len() >= run.config.training.max_attempts as usize)
     else {
@@ -151,8 +153,7 @@ fn next(
             Outcome::Failed { .. } => None,
         })
         .collect();
-    let children: Vec<&Offspring> =
-        planned.iter().filter(|member| matches!(member.origin, Origin::Mix { .. })).collect();
+    let children: Vec<&Offspring> = planned.iter().filter(|member| member.origin.is_made()).collect();
     let mut starts = make_children(run, task, generation, &children, &files)?;
     let members = planned
         .iter()
@@ -160,7 +161,7 @@ fn next(
             let start = match member.origin {
                 Origin::Random => StartRecord::Fresh,
                 Origin::Survivor => StartRecord::Checkpoint(file_of(&files, member.id)?.clone()),
-                Origin::Mix { .. } => {
+                Origin::Perturbed | Origin::Mutation { .. } | Origin::Mix { .. } => {
                     StartRecord::Checkpoint(starts.remove(&member.id).context("a child was not made")?)
                 }
             };
@@ -204,11 +205,15 @@ fn make_children(
     // Each parent is checked once, however many children it has.
     let mut parents: BTreeMap<MemberId, Reader> = BTreeMap::new();
     for child in children {
-        if let Origin::Mix { base, donor, .. } = &child.origin {
-            for parent in [base, donor] {
-                if !parents.contains_key(parent) {
-                    parents.insert(*parent, run.checkpoint(file_of(files, *parent)?)?);
-                }
+        let of_child = match child.origin {
+            Origin::Mix { base, donor, .. } => vec![base, donor],
+            Origin::Mutation { parent, .. } => vec![parent],
+            Origin::Perturbed => vec![child.id],
+            Origin::Random | Origin::Survivor => vec![],
+        };
+        for parent in of_child {
+            if let std::collections::btree_map::Entry::Vacant(place) = parents.entry(parent) {
+                place.insert(run.checkpoint(file_of(files, parent)?)?);
             }
         }
     }
@@ -251,24 +256,29 @@ fn make_child(
     let file = |size, digest: Digest| FileRef { path: run.layout.relative(&path), size, digest };
     ensure_dir(&dir)?;
     if !path.exists() {
-        let Origin::Mix { base, donor, replaced } = &child.origin else {
-            anyhow::bail!("member {} is no child", child.id)
-        };
         let parent = |id: &MemberId| parents.get(id).context("a parent was not opened");
-        let (base, donor) = (parent(base)?, parent(donor)?);
-        let tensors = task.tensors(&child.genotype)?;
-        let donation = Donation {
-            donor,
-            replaced,
-            shrink_perturb: ShrinkPerturb {
-                shrink: run.config.search.shrink,
-                perturb: run.config.search.perturb,
-            },
-            noise: Address { run: run.record.seed, generation, member: Some(child.id), purpose: "noise" },
+        let shrink_perturb =
+            ShrinkPerturb { shrink: run.config.search.shrink, perturb: run.config.search.perturb };
+        let (base, surgery) = match &child.origin {
+            Origin::Mix { base, donor, replaced } => {
+                (parent(base)?, Surgery::Mix { donor: parent(donor)?, replaced, shrink_perturb })
+            }
+            Origin::Mutation { parent: base, change } => (
+                parent(base)?,
+                match change {
+                    Change::Nothing => Surgery::Copy,
+                    Change::Variable { name } => Surgery::Redraw { variable: name },
+                    Change::Weights => Surgery::MutateWeights,
+                },
+            ),
+            Origin::Perturbed => (parent(&child.id)?, Surgery::ShrinkPerturb(shrink_perturb)),
+            Origin::Random | Origin::Survivor => anyhow::bail!("member {} is no child", child.id),
         };
+        let tensors = task.tensors(&child.genotype)?;
+        let noise = Address { run: run.record.seed, generation, member: Some(child.id), purpose: "noise" };
         let meta = Meta { genotype: child.genotype.clone(), ..base.meta().clone() };
         let (staged, written) = stage(&dir, |out| {
-            offspring(out, &run.space, &tensors, base, &donation, &meta).map_err(ChildError::from)
+            offspring(out, &run.space, &tensors, base, &surgery, &noise, &meta).map_err(ChildError::from)
         })
         .map_err(|error| error.0)?;
         if staged.publish("start.safetensors")? == Published::Created {

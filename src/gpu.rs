@@ -39,10 +39,19 @@ pub enum Precision {
     Bf16,
 }
 
-/// The device for a choice; loads the CUDA libraries if they are needed.
-///
-/// Call it before other threads are started: it sets an environment variable that CUDA's libraries read.
-pub fn device(choice: DeviceChoice, precision: Precision) -> Result<Device> {
+/// The variable (and its value) by which NVIDIA's libraries and libtorch learn about the precision; none where
+/// there is no GPU to use. They read it when they are loaded.
+pub fn environment(choice: DeviceChoice, precision: Precision) -> Option<(&'static str, &'static str)> {
+    let on_gpu = choice != DeviceChoice::Cpu && driver_is_there();
+    on_gpu.then_some(match precision {
+        Precision::Float32 => ("NVIDIA_TF32_OVERRIDE", "0"),
+        Precision::Tf32 | Precision::Bf16 => ("TORCH_ALLOW_TF32_CUBLAS_OVERRIDE", "1"),
+    })
+}
+
+/// The device for a choice; loads the CUDA libraries if they are needed. For the precision the process must
+/// have been started with [`environment`].
+pub fn device(choice: DeviceChoice) -> Result<Device> {
     static LOADED: OnceLock<Result<(), String>> = OnceLock::new();
     if choice == DeviceChoice::Cpu {
         return Ok(Device::Cpu);
@@ -51,7 +60,6 @@ pub fn device(choice: DeviceChoice, precision: Precision) -> Result<Device> {
         if !driver_is_there() {
             return Err("this machine has no NVIDIA driver (/proc/driver/nvidia/version)".into());
         }
-        set_tf32(precision != Precision::Float32);
         load().map_err(|error| format!("{error:#}"))
     });
     match loaded {
@@ -61,7 +69,9 @@ pub fn device(choice: DeviceChoice, precision: Precision) -> Result<Device> {
             Ok(Device::Cuda(0))
         }
         Ok(()) if choice == DeviceChoice::Cuda => {
-            bail!("libtorch finds no usable GPU (is CUDA_VISIBLE_DEVICES empty, or the driver too old for CUDA 13?)")
+            bail!(
+                "libtorch finds no usable GPU (is CUDA_VISIBLE_DEVICES empty, or the driver too old for CUDA 13?)"
+            )
         }
         Err(reason) if choice == DeviceChoice::Cuda => bail!("a GPU was asked for, but {reason}"),
         Err(reason) if driver_is_there() => {
@@ -74,14 +84,6 @@ pub fn device(choice: DeviceChoice, precision: Precision) -> Result<Device> {
 
 fn driver_is_there() -> bool {
     Path::new("/proc/driver/nvidia/version").exists()
-}
-
-/// NVIDIA's libraries and libtorch take the wish from the environment.
-fn set_tf32(on: bool) {
-    let (name, value) =
-        if on { ("TORCH_ALLOW_TF32_CUBLAS_OVERRIDE", "1") } else { ("NVIDIA_TF32_OVERRIDE", "0") };
-    // Safety: no other thread reads or writes the environment at this time (see `device`).
-    unsafe { std::env::set_var(name, value) };
 }
 
 /// Loads `libtorch_cuda.so` for as long as the process lives.
@@ -130,9 +132,9 @@ mod tests {
         if driver_is_there() {
             return;
         }
-        assert_eq!(device(DeviceChoice::Auto, Precision::Float32).unwrap(), Device::Cpu);
-        assert_eq!(device(DeviceChoice::Cpu, Precision::Float32).unwrap(), Device::Cpu);
-        let error = device(DeviceChoice::Cuda, Precision::Float32).unwrap_err().to_string();
+        assert_eq!(device(DeviceChoice::Auto).unwrap(), Device::Cpu);
+        assert_eq!(device(DeviceChoice::Cpu).unwrap(), Device::Cpu);
+        let error = device(DeviceChoice::Cuda).unwrap_err().to_string();
         assert!(error.contains("no NVIDIA driver"), "{error}");
     }
 }

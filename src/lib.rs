@@ -12,7 +12,9 @@
 //! create      all of the above               a new run
 //! advance     all of the above               from one generation to the next
 //! trainer     all of the above but advance   one member's life
-//! scheduler   state, advance                 slurm, local
+//! soup        all of the above               the greedy search for a model soup
+//! evaluate    state, tasks                   final evaluations
+//! scheduler   state, advance, soup           slurm, local
 //! report      state                          tables, image grids
 //! cli         everything                     argument parsing and messages
 //! ```
@@ -23,11 +25,13 @@ pub mod cli;
 pub mod config;
 pub mod create;
 pub mod error;
+pub mod evaluate;
 pub mod gpu;
 pub mod report;
 pub mod scheduler;
 pub mod search;
 pub mod signal;
+pub mod soup;
 pub mod state;
 pub mod tasks;
 pub mod trainer;

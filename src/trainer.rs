@@ -13,11 +13,11 @@ use crate::checkpoint::{Reader, Written, digest_file, write};
 use crate::search::MemberId;
 use crate::signal::StopSignal;
 use crate::state::{
-    Ending, FORMAT, FileRef, Heartbeat, Layout, Lock, MemberPlan, Outcome, PlanRecord, Published,
+    Ending, FORMAT, FileRef, Heartbeat, Lock, MemberPlan, Outcome, PlanRecord, Published,
     ResultRecord, Run, Staged, StartRecord, StateError, begin_attempt, end_attempt, ensure_dir, publish_json,
     replace_json, stage,
 };
-use crate::tasks::{Evaluation, Seeds, Session, Start, Task};
+use crate::tasks::{Evaluation, Measure, Seeds, Session, Start, Task};
 
 /// Time between two heartbeats.
 const HEARTBEAT: Duration = Duration::from_secs(2);
@@ -37,8 +37,8 @@ pub enum Ended {
 #[derive(Debug, Clone, Default)]
 pub struct Claim(Arc<Mutex<Option<Running>>>);
 
-/// Layout, generation, member and number of an attempt.
-type Running = (Layout, u32, MemberId, u32);
+/// Directory and number of an attempt.
+type Running = (PathBuf, u32);
 
 impl Claim {
     fn set(&self, value: Option<Running>) {
@@ -48,9 +48,9 @@ impl Claim {
     /// Records that the attempt is left because of a signal, without waiting for it.
     pub fn abandon(&self, signal: &str) {
         let claim = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some((layout, generation, member, attempt)) = claim {
+        if let Some((dir, attempt)) = claim {
             let ending = Ending::Stopped { signal: signal.into() };
-            if let Err(error) = end_attempt(&layout, generation, member, attempt, ending) {
+            if let Err(error) = end_attempt(&dir, attempt, ending) {
                 eprintln!("pbtnas: {error}");
             }
         }
@@ -88,9 +88,9 @@ pub fn train(
     let Some(_lock) = Lock::try_take(&run.layout.member_lock(generation, member)) else {
         return Ok(Ended::Busy);
     };
-    let (attempt, start) =
-        begin_attempt(&run.layout, generation, member, identity.job.clone(), identity.host.clone())?;
-    claim.set(Some((run.layout.clone(), generation, member, attempt)));
+    let attempts = run.layout.attempts(generation, member);
+    let (attempt, start) = begin_attempt(&attempts, identity.job.clone(), identity.host.clone())?;
+    claim.set(Some((attempts.clone(), attempt)));
     let life = Life { run, task, plan: &plan, planned, attempt, stop };
     // libtorch reports a lack of memory, say, by a panic: that is this attempt's failure, with its message.
     let ended = catch_unwind(AssertUnwindSafe(|| life.live(identity, start.started)))
@@ -102,7 +102,7 @@ pub fn train(
         Err(error) => (Ending::Failed { message: format!("{error:#}") }, Err(error)),
     };
     claim.set(None);
-    end_attempt(&run.layout, generation, member, attempt, ending)?;
+    end_attempt(&attempts, attempt, ending)?;
     outcome
 }
 
@@ -152,7 +152,7 @@ impl Life<'_> {
             session = self.session(Some(&published))?;
         }
         self.beat(target, 1.0, "evaluating");
-        let Evaluation { fitness, metrics } = session.evaluate().context("failed to evaluate the member")?;
+        let Evaluation { fitness, metrics } = session.evaluate(Measure::Search).context("failed to evaluate the member")?;
         let result = ResultRecord {
             format: FORMAT,
             generation,

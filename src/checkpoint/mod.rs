@@ -5,11 +5,13 @@
 
 mod file;
 mod init;
+mod soup;
 mod surgery;
 
 pub use file::{CheckpointError, Digest, Entry, Meta, Reader, Written, digest_file, write};
 pub use init::{Init, TensorSpec, fresh};
-pub use surgery::{Donation, ShrinkPerturb, offspring};
+pub use soup::soup;
+pub use surgery::{ShrinkPerturb, Surgery, offspring};
 
 /// Prefix of the tensors of the networks themselves.
 pub const MODEL: &str = "model/";

@@ -1,15 +1,18 @@
 //! An offspring's checkpoint out of its parents', tensor by tensor (paper, section 3.3 and Algorithm 2).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 
+use rand::Rng;
+use rand::seq::index;
+use rand_distr::{Distribution, StandardNormal};
 use safetensors::Dtype;
 
 use super::file::CHUNK;
 use super::{
     AVERAGE, CheckpointError, Entry, MODEL, Meta, OPTIMIZER, Reader, TensorSpec, Written, fresh, write,
 };
-use crate::search::{Address, Space};
+use crate::search::{Address, Space, rng};
 
 /// The (lambda, gamma) of shrink-perturb: `lambda * w + gamma * w_fresh`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -20,24 +23,37 @@ pub struct ShrinkPerturb {
     pub perturb: f32,
 }
 
-/// What the donor gives to an offspring.
-pub struct Donation<'a> {
-    /// The worse parent's checkpoint.
-    pub donor: &'a Reader,
-    /// The variables it gives.
-    pub replaced: &'a [String],
-    /// How the given weights are adapted.
-    pub shrink_perturb: ShrinkPerturb,
-    /// Where the noise is drawn; it must differ for each child.
-    pub noise: Address<'a>,
+/// How an offspring differs from its base.
+pub enum Surgery<'a> {
+    /// Not at all.
+    Copy,
+    /// The layers of some variables come from another parent, shrink-perturbed (Algorithm 2).
+    Mix {
+        /// The worse parent's checkpoint.
+        donor: &'a Reader,
+        /// The variables it gives.
+        replaced: &'a [String],
+        /// How the given weights are adapted.
+        shrink_perturb: ShrinkPerturb,
+    },
+    /// The layer of a variable is initialised anew, its averaged copy too.
+    Redraw {
+        /// The variable.
+        variable: &'a str,
+    },
+    /// Noise on the weights of some layers, as SEARL does.
+    MutateWeights,
+    /// The whole network is shrink-perturbed.
+    ShrinkPerturb(ShrinkPerturb),
 }
 
 /// Writes an offspring's checkpoint.
 ///
-/// `tensors` are those of the offspring's architecture. Layers of replaced variables come from the donor:
-/// every floating tensor of the network itself is shrink-perturbed, integer tensors and averaged copies are
-/// taken as they are. Everything else is the base's. An optimizer's moments are the base's wherever a
-/// parameter of that name and shape is still there, and dropped elsewhere (facts: matched by name).
+/// `tensors` are those of the offspring's architecture; `noise` is where fresh values are drawn, and must
+/// differ for each child. Shrink-perturb acts on every floating tensor of the network itself; integer tensors
+/// and averaged copies are taken as they are. What the surgery does not touch is the base's. An optimizer's
+/// moments are the base's wherever a parameter of that name and shape is still there, and dropped elsewhere
+/// (facts: matched by name).
 ///
 /// Memory is a few chunks of a mebibyte, whatever the size of the checkpoints.
 pub fn offspring<W: Write>(
@@ -45,7 +61,8 @@ pub fn offspring<W: Write>(
     space: &Space,
     tensors: &[TensorSpec],
     base: &Reader,
-    donation: &Donation,
+    surgery: &Surgery,
+    noise: &Address,
     meta: &Meta,
 ) -> Result<Written, CheckpointError> {
     let specs: BTreeMap<&str, &TensorSpec> = tensors.iter().map(|spec| (spec.name.as_str(), spec)).collect();
@@ -66,20 +83,35 @@ pub fn offspring<W: Write>(
         let before = base.entry(&format!("{MODEL}{parameter}"));
         specs.get(parameter.as_str()).is_some_and(|spec| before == Some((spec.dtype, &spec.shape)))
     }));
-
-    let donated =
-        |name: &str| space.owner(name).is_some_and(|variable| donation.replaced.contains(&variable.name));
+    let mutated = match surgery {
+        Surgery::MutateWeights => mutated_tensors(tensors, noise),
+        _ => BTreeSet::new(),
+    };
+    let owner = |name: &str| space.owner(name).map(|variable| variable.name.as_str());
     write(out, meta, entries, |entry, out| {
         let (name, is_model) = match (entry.name.strip_prefix(MODEL), entry.name.strip_prefix(AVERAGE)) {
             (Some(name), _) => (name, true),
             (None, Some(name)) => (name, false),
             (None, None) => return copy(base, entry, out),
         };
-        match specs.get(name) {
-            Some(spec) if donated(name) && is_model && spec.dtype == Dtype::F32 => {
-                perturbed_copy(donation, spec, entry, out)
+        let Some(spec) = specs.get(name) else { return copy(base, entry, out) };
+        let floating = spec.dtype == Dtype::F32;
+        match surgery {
+            Surgery::Mix { donor, replaced, shrink_perturb }
+                if owner(name).is_some_and(|owner| replaced.iter().any(|name| name == owner)) =>
+            {
+                match is_model && floating {
+                    true => perturbed_copy(donor, *shrink_perturb, spec, noise, entry, out),
+                    false => copy(donor, entry, out),
+                }
             }
-            _ if donated(name) => copy(donation.donor, entry, out),
+            Surgery::Redraw { variable } if owner(name) == Some(variable) => write_fresh(spec, noise, out),
+            Surgery::ShrinkPerturb(shrink_perturb) if is_model && floating => {
+                perturbed_copy(base, *shrink_perturb, spec, noise, entry, out)
+            }
+            Surgery::MutateWeights if is_model && mutated.contains(name) => {
+                mutated_copy(base, spec, noise, entry, out)
+            }
             _ => copy(base, entry, out),
         }
     })
@@ -97,23 +129,90 @@ fn copy(from: &Reader, entry: &Entry, out: &mut dyn Write) -> Result<(), Checkpo
     from.stream(entry, |chunk| out.write_all(chunk).map_err(CheckpointError::from))
 }
 
-/// Copies a tensor of the donor, shrunk and perturbed.
+/// Copies a tensor with every element changed in turn.
+fn changed_copy(
+    from: &Reader,
+    entry: &Entry,
+    out: &mut dyn Write,
+    mut change: impl FnMut(f32) -> f32,
+) -> Result<(), CheckpointError> {
+    let mut changed = Vec::with_capacity(CHUNK);
+    from.stream(entry, |chunk| {
+        changed.clear();
+        for bytes in chunk.chunks_exact(4) {
+            let weight = f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+            changed.extend_from_slice(&change(weight).to_le_bytes());
+        }
+        out.write_all(&changed).map_err(CheckpointError::from)
+    })
+}
+
+/// Copies a tensor, shrunk and perturbed.
 fn perturbed_copy(
-    donation: &Donation,
+    from: &Reader,
+    shrink_perturb: ShrinkPerturb,
     spec: &TensorSpec,
+    noise: &Address,
     entry: &Entry,
     out: &mut dyn Write,
 ) -> Result<(), CheckpointError> {
-    let ShrinkPerturb { shrink, perturb } = donation.shrink_perturb;
-    let mut noise = fresh(spec, &donation.noise);
-    let mut changed = Vec::with_capacity(CHUNK);
-    donation.donor.stream(entry, |chunk| {
-        changed.clear();
-        for (bytes, noise) in chunk.chunks_exact(4).zip(&mut noise) {
-            let weight = f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-            changed.extend_from_slice(&(shrink * weight + perturb * noise).to_le_bytes());
+    let ShrinkPerturb { shrink, perturb } = shrink_perturb;
+    let mut fresh = fresh(spec, noise);
+    changed_copy(from, entry, out, |weight| shrink * weight + perturb * fresh.next().unwrap_or(0.0))
+}
+
+/// Writes a tensor of an initialisation; integer tensors begin with zeros.
+fn write_fresh(spec: &TensorSpec, noise: &Address, out: &mut dyn Write) -> Result<(), CheckpointError> {
+    if spec.dtype != Dtype::F32 {
+        return Ok(out.write_all(&vec![0; spec.len() * spec.dtype.bitsize() / 8])?);
+    }
+    let mut bytes = Vec::with_capacity(CHUNK);
+    for value in fresh(spec, noise) {
+        bytes.extend_from_slice(&value.to_le_bytes());
+        if bytes.len() >= CHUNK {
+            out.write_all(&bytes)?;
+            bytes.clear();
         }
-        out.write_all(&changed).map_err(CheckpointError::from)
+    }
+    Ok(out.write_all(&bytes)?)
+}
+
+/// The tensors whose weights are mutated: a random number, at least one, of the weights of layers (what is
+/// trained and has more than one dimension; those of normalisations have one).
+fn mutated_tensors(tensors: &[TensorSpec], noise: &Address) -> BTreeSet<String> {
+    let weights: Vec<&TensorSpec> = tensors.iter().filter(|s| s.trained && s.shape.len() > 1).collect();
+    if weights.is_empty() {
+        return BTreeSet::new();
+    }
+    let mut rng = rng(&Address { purpose: &format!("{} mutated tensors", noise.purpose), ..*noise });
+    let count = rng.random_range(1..=weights.len());
+    index::sample(&mut rng, weights.len(), count).into_iter().map(|at| weights[at].name.clone()).collect()
+}
+
+/// Copies a weight tensor with SEARL's noise on some of its elements (facts: SEARL-like mutation).
+fn mutated_copy(
+    from: &Reader,
+    spec: &TensorSpec,
+    noise: &Address,
+    entry: &Entry,
+    out: &mut dyn Write,
+) -> Result<(), CheckpointError> {
+    let mut rng = rng(&Address { purpose: &format!("{} mutation {}", noise.purpose, spec.name), ..*noise });
+    let rows = spec.shape[0];
+    let most = rows.div_ceil(10).max(1);
+    let probability = rng.random_range(0..most) as f64 / rows.max(1) as f64;
+    changed_copy(from, entry, out, |weight| {
+        if rng.random::<f64>() >= probability {
+            return weight;
+        }
+        let kind: f64 = rng.random();
+        let normal: f32 = StandardNormal.sample(&mut rng);
+        let mutated = match kind {
+            kind if kind < 0.05 => weight + 10.0 * weight.abs() * normal,
+            kind if kind < 0.1 => normal,
+            _ => weight + 0.1 * weight.abs() * normal,
+        };
+        mutated.clamp(-1e6, 1e6)
     })
 }
 
@@ -203,20 +302,23 @@ mod tests {
         bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
     }
 
+    fn noise(member: u32) -> Address<'static> {
+        Address { run: 1, generation: 2, member: Some(MemberId(member)), purpose: "noise" }
+    }
+
+    fn operate(dir: &Path, base: &Reader, shape: (usize, usize), surgery: &Surgery, member: u32) -> Reader {
+        let path = dir.join(format!("child{member}"));
+        let mut file = std::fs::File::create(&path).unwrap();
+        let tensors = tensors(shape.0, shape.1);
+        offspring(&mut file, &space(), &tensors, base, surgery, &noise(member), base.meta()).unwrap();
+        Reader::open(&path).unwrap()
+    }
+
     fn child(dir: &Path, replaced: &[String], shape: (usize, usize), member: u32) -> Reader {
         let base = parent(&dir.join("base"), &tensors(2, 2), 1.0);
         let donor = parent(&dir.join("donor"), &tensors(2, 5), 2.0);
-        let donation = Donation {
-            donor: &donor,
-            replaced,
-            shrink_perturb: ShrinkPerturb { shrink: 0.4, perturb: 0.1 },
-            noise: Address { run: 1, generation: 2, member: Some(MemberId(member)), purpose: "noise" },
-        };
-        let meta = Meta { genotype: Genotype::new([]), epoch: 1, step: 0 };
-        let path = dir.join(format!("child{member}"));
-        let mut file = std::fs::File::create(&path).unwrap();
-        offspring(&mut file, &space(), &tensors(shape.0, shape.1), &base, &donation, &meta).unwrap();
-        Reader::open(&path).unwrap()
+        let shrink_perturb = ShrinkPerturb { shrink: 0.4, perturb: 0.1 };
+        operate(dir, &base, shape, &Surgery::Mix { donor: &donor, replaced, shrink_perturb }, member)
     }
 
     #[test]
@@ -224,8 +326,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let child = child(dir.path(), &["b".into()], (2, 5), 3);
         let spec = &tensors(2, 5)[1];
-        let address = Address { run: 1, generation: 2, member: Some(MemberId(3)), purpose: "noise" };
-        let expected: Vec<f32> = fresh(spec, &address).map(|noise| 0.4 * 2.0 + 0.1 * noise).collect();
+        let expected: Vec<f32> = fresh(spec, &noise(3)).map(|noise| 0.4 * 2.0 + 0.1 * noise).collect();
         assert_eq!(f32s(&child, "model/net/b/weight"), expected);
         // Averages come without noise, everything else from the base.
         assert_eq!(f32s(&child, "average/net/b/weight"), [12.0; 5]);
@@ -258,17 +359,88 @@ mod tests {
     }
 
     #[test]
+    fn a_redrawn_layer_is_fresh_and_so_is_its_average() {
+        let dir = tempfile::tempdir().unwrap();
+        let base = parent(&dir.path().join("base"), &tensors(2, 2), 1.0);
+        let child = operate(dir.path(), &base, (2, 5), &Surgery::Redraw { variable: "b" }, 4);
+        let fresh: Vec<f32> = fresh(&tensors(2, 5)[1], &noise(4)).collect();
+        assert_eq!(f32s(&child, "model/net/b/weight"), fresh);
+        assert_eq!(f32s(&child, "average/net/b/weight"), fresh);
+        assert_eq!(f32s(&child, "model/net/a/weight"), [1.0; 2]);
+        assert!(child.entry("optimizer/net/exp_avg/b/weight").is_none());
+    }
+
+    #[test]
+    fn a_perturbed_survivor_keeps_averages_and_moments() {
+        let dir = tempfile::tempdir().unwrap();
+        let base = parent(&dir.path().join("base"), &tensors(2, 2), 1.0);
+        let shrink_perturb = ShrinkPerturb { shrink: 0.5, perturb: 2.0 };
+        let child = operate(dir.path(), &base, (2, 2), &Surgery::ShrinkPerturb(shrink_perturb), 1);
+        for spec in tensors(2, 2).iter().filter(|spec| spec.dtype == Dtype::F32) {
+            let expected: Vec<f32> = fresh(spec, &noise(1)).map(|noise| 0.5 + 2.0 * noise).collect();
+            assert_eq!(f32s(&child, &format!("model/{}", spec.name)), expected);
+            assert_eq!(f32s(&child, &format!("average/{}", spec.name))[0], 11.0);
+        }
+        assert_eq!(f32s(&child, "optimizer/net/exp_avg/head"), [21.0]);
+        let copy = operate(dir.path(), &base, (2, 2), &Surgery::Copy, 2);
+        for entry in base.entries() {
+            assert_eq!(base.bytes(&entry).unwrap(), copy.bytes(&entry).unwrap(), "{}", entry.name);
+        }
+    }
+
+    #[test]
+    fn mutated_weights_get_searl_s_noise() {
+        let dir = tempfile::tempdir().unwrap();
+        let spec = |name: &str, shape: &[usize]| TensorSpec {
+            name: format!("net/{name}"),
+            shape: shape.to_vec(),
+            dtype: Dtype::F32,
+            init: Init::Constant(2.0),
+            trained: true,
+            averaged: true,
+        };
+        let specs = [spec("a/weight", &[200, 500]), spec("b/weight", &[100, 300]), spec("b/bias", &[100])];
+        let base = parent(&dir.path().join("base"), &specs, 2.0);
+        let (mut elements, mut changed, mut far) = (0.0, 0.0, 0.0);
+        let mut both = 0;
+        for member in 0..30 {
+            let path = dir.path().join("mutant");
+            let mut file = std::fs::File::create(&path).unwrap();
+            let surgery = Surgery::MutateWeights;
+            offspring(&mut file, &space(), &specs, &base, &surgery, &noise(member), base.meta()).unwrap();
+            let child = Reader::open(&path).unwrap();
+            assert_eq!(f32s(&child, "model/net/b/bias"), [2.0; 100]);
+            assert_eq!(f32s(&child, "average/net/a/weight")[..3], [12.0; 3]);
+            let mut touched = 0;
+            for name in ["a/weight", "b/weight"] {
+                let weights = f32s(&child, &format!("model/net/{name}"));
+                let moved = weights.iter().filter(|&&w| w != 2.0).count();
+                // The most that a tensor of so many rows can have: (ceil(rows / 10) - 1) / rows.
+                assert!((moved as f64) < 0.1 * weights.len() as f64, "{name} {moved}");
+                if moved > 0 {
+                    touched += 1;
+                    elements += weights.len() as f64;
+                    changed += moved as f64;
+                    far += weights.iter().filter(|&&w| (w - 2.0).abs() > 1.0).count() as f64;
+                }
+            }
+            both += usize::from(touched == 2);
+        }
+        // On average (0 + ... + 9) / 10 percent are changed where anything is.
+        assert!((0.03..0.075).contains(&(changed / elements)), "{}", changed / elements);
+        // 5 % get noise of deviation 20 (96 % of it further than 1), 5 % are redrawn from N(0, 1) (84 %
+        // further than 1 from 2), the rest gets noise of deviation 0.2 (nothing further than 1).
+        assert!((0.07..0.11).contains(&(far / changed)), "{}", far / changed);
+        assert!((1..30).contains(&both), "{both}");
+    }
+
+    #[test]
     fn a_parent_of_another_architecture_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let base = parent(&dir.path().join("base"), &tensors(2, 2), 1.0);
-        let donation = Donation {
-            donor: &base,
-            replaced: &[],
-            shrink_perturb: ShrinkPerturb { shrink: 0.4, perturb: 0.1 },
-            noise: Address { run: 1, generation: 1, member: None, purpose: "noise" },
-        };
-        let meta = base.meta().clone();
-        let error = offspring(&mut Vec::new(), &space(), &tensors(5, 2), &base, &donation, &meta);
+        let mut out = Vec::new();
+        let error =
+            offspring(&mut out, &space(), &tensors(5, 2), &base, &Surgery::Copy, &noise(0), base.meta());
         assert!(error.unwrap_err().to_string().contains("has no tensor \"average/net/a/weight\""));
     }
 }

@@ -19,11 +19,16 @@ pub struct Init {
     config: PathBuf,
     #[command(flatten)]
     state: StateArg,
+    /// Another seed than the configuration's, to repeat an experiment.
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
 }
 
 impl Init {
     pub fn run(self) -> Result<u8> {
-        let config = Config::load(&self.config)?;
+        let mut config = Config::load(&self.config)?;
+        config.seed = self.seed.unwrap_or(config.seed);
+        super::settle(&config)?;
         let (run, published) = create(&self.state.state, &config, config.task()?.as_ref())?;
         let what = match published {
             Published::Created => "made",

@@ -1,17 +1,24 @@
 //! The command line. A file for each command: it parses, calls and prints.
 
 mod best;
+mod evaluate;
 mod init;
 mod run;
+mod soup;
+mod space;
 mod status;
 mod step;
 mod train;
 mod verify;
 
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Config, TaskKind};
+use crate::gpu;
 
 /// Neural architecture search by Population Based Training (PBT-NAS).
 ///
@@ -33,6 +40,9 @@ enum Command {
     Run(run::RunLocally),
     Status(status::Status),
     Verify(verify::Verify),
+    Space(space::ShowSpace),
+    Evaluate(evaluate::Evaluate),
+    Soup(soup::MakeSoup),
     Best(best::Best),
 }
 
@@ -41,6 +51,23 @@ struct StateArg {
     /// Directory of the run.
     #[arg(long, value_name = "DIR")]
     state: PathBuf,
+}
+
+/// Gives this process the environment that the precision on a GPU needs, by starting the program anew if
+/// need be: libraries read it when they are loaded.
+fn settle(config: &Config) -> Result<()> {
+    if config.task.kind != TaskKind::Gan {
+        return Ok(());
+    }
+    let Some((name, value)) = gpu::environment(config.gan.device, config.gan.precision) else {
+        return Ok(());
+    };
+    if std::env::var_os(name).is_some_and(|found| found == value) {
+        return Ok(());
+    }
+    let program = std::env::current_exe().context("failed to find this program")?;
+    let error = std::process::Command::new(program).args(std::env::args_os().skip(1)).env(name, value).exec();
+    Err(error).context("failed to start pbtnas with the environment for its GPU")
 }
 
 /// Runs a command; its exit code.
@@ -52,6 +79,9 @@ pub fn run(cli: Cli) -> Result<u8> {
         Command::Run(command) => command.run(),
         Command::Status(command) => command.run(),
         Command::Verify(command) => command.run(),
+        Command::Space(command) => command.run(),
+        Command::Evaluate(command) => command.run(),
+        Command::Soup(command) => command.run(),
         Command::Best(command) => command.run(),
     }
 }

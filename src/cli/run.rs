@@ -13,7 +13,8 @@ use crate::create::create;
 use crate::error::STOPPED;
 use crate::report;
 use crate::scheduler::local::{self, Watcher};
-use crate::search::MemberId;
+use crate::scheduler::{Search, Work};
+use crate::search::{MemberId, Origin};
 use crate::signal::StopSignal;
 use crate::state::{Heartbeat, Outcome, Run};
 
@@ -33,6 +34,9 @@ pub struct RunLocally {
     /// Make the run from this configuration first, if it is not there yet.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Another seed than the configuration's, to repeat an experiment.
+    #[arg(long, value_name = "N", requires = "config")]
+    seed: Option<u64>,
     /// Members that train at a time; by default as configured, or one for each core.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     workers: Option<u32>,
@@ -41,7 +45,9 @@ pub struct RunLocally {
 impl RunLocally {
     pub fn run(self) -> Result<u8> {
         if let Some(path) = &self.config {
-            let config = Config::load(path)?;
+            let mut config = Config::load(path)?;
+            config.seed = self.seed.unwrap_or(config.seed);
+            super::settle(&config)?;
             create(&self.state.state, &config, config.task()?.as_ref())?;
         }
         let run = Run::open(&self.state.state)?;
@@ -53,6 +59,7 @@ impl RunLocally {
         let stop = StopSignal::listen(|_| {}).context("failed to listen for signals")?;
         let program = std::env::current_exe().context("failed to find this program")?;
         let task = run.config.task()?;
+        let search = Search { run: &run, task: task.as_ref() };
         let mut tries: BTreeMap<(u32, MemberId), usize> = BTreeMap::new();
         loop {
             let (generation, members) = match advance(&run, task.as_ref(), true)? {
@@ -64,7 +71,7 @@ impl RunLocally {
             }
             let mut progress = Progress::new(&run, generation, members.len())?;
             let whole =
-                local::train_members(&run, &program, generation, &members, workers, &stop, &mut progress)?;
+                local::work_off(&search, &program, generation, &members, workers, &stop, &mut progress)?;
             progress.finish()?;
             if !whole {
                 println!("stopped; `pbtnas run --state {}` goes on from here", run.layout.root().display());
@@ -72,7 +79,7 @@ impl RunLocally {
             }
             let of_generation =
                 tries.iter().filter(|((g, _), _)| *g == generation).map(|((_, m), n)| (*m, *n)).collect();
-            check_unfinished(&run, generation, of_generation)?;
+            check_unfinished(&search, generation, of_generation)?;
         }
         print!("{}", report::result_table(&run)?);
         Ok(0)
@@ -80,14 +87,14 @@ impl RunLocally {
 }
 
 /// Stops when members that still have no result cannot even begin.
-fn check_unfinished(run: &Run, generation: u32, tries: BTreeMap<MemberId, usize>) -> Result<()> {
+fn check_unfinished(search: &Search, generation: u32, tries: BTreeMap<MemberId, usize>) -> Result<()> {
     let mut unfinished = BTreeMap::new();
     for (member, count) in tries {
-        if run.result(generation, member)?.is_none() {
+        if !search.is_done(generation, member)? {
             unfinished.insert(member, count);
         }
     }
-    local::check_begun(run, generation, &unfinished)
+    local::check_begun(search, generation, &unfinished)
 }
 
 /// Progress bars on a terminal, a line for each finished member elsewhere.
@@ -108,7 +115,8 @@ impl<'a> Progress<'a> {
             None => ProgressBar::hidden(),
         };
         total.set_style(ProgressStyle::with_template("{msg} {bar:30} {pos}/{len} members  {elapsed}")?);
-        let replaced = plan.members.iter().filter(|m| m.origin != crate::search::Origin::Survivor).count();
+        let replaced =
+            plan.members.iter().filter(|m| !matches!(m.origin, Origin::Survivor | Origin::Perturbed)).count();
         let what = if generation == 0 { "new" } else { "replaced" };
         let message = format!(
             "generation {generation}, epochs {}-{} of {} ({replaced} {what})",

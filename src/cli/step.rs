@@ -2,6 +2,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use super::StateArg;
+use crate::scheduler::Search;
 use crate::scheduler::slurm::{self, Stepped};
 use crate::state::Run;
 
@@ -20,7 +21,7 @@ impl Step {
     pub fn run(self) -> Result<u8> {
         let run = Run::open(&self.state.state)?;
         let program = std::env::current_exe().context("failed to find this program")?;
-        match slurm::step(&run, run.config.task()?.as_ref(), &program)? {
+        match slurm::step(&Search { run: &run, task: run.config.task()?.as_ref() }, &program)? {
             Stepped::Finished { generation } => println!(
                 "finished: generation {generation} was the last (pbtnas best --state {})",
                 run.layout.root().display()

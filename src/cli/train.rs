@@ -7,7 +7,7 @@ use nix::sys::signal::{Signal as Unix, raise};
 
 use super::StateArg;
 use crate::error::{BUSY, FAILED, STOPPED};
-use crate::scheduler::{local, slurm};
+use crate::scheduler::{Search, local, slurm};
 use crate::search::MemberId;
 use crate::signal::{Signal, StopSignal};
 use crate::state::{Heartbeat, Run};
@@ -35,10 +35,18 @@ pub struct Train {
     generation: Option<u32>,
 }
 
+/// A number, or a range of numbers.
 #[derive(Debug, Clone, Copy)]
-struct Range {
+pub struct Range {
     first: u32,
     last: u32,
+}
+
+impl Range {
+    /// All of them.
+    pub fn members(self) -> impl Iterator<Item = MemberId> {
+        (self.first..=self.last).map(MemberId)
+    }
 }
 
 impl FromStr for Range {
@@ -56,13 +64,14 @@ impl Train {
     pub fn run(self) -> Result<u8> {
         local::follow_parent()?;
         let run = Run::open(&self.state.state)?;
+        super::settle(&run.config)?;
         let generation = match self.generation {
             Some(generation) => generation,
             None => run.latest_generation()?.context("the run has no generation yet: call `pbtnas step`")?,
         };
         let population = run.config.search.population as u32;
         let members: Vec<MemberId> =
-            (self.member.first..=self.member.last).filter(|&id| id < population).map(MemberId).collect();
+            self.member.members().filter(|member| member.0 < population).collect();
         match members.as_slice() {
             [] => anyhow::bail!(
                 "the population has no member {}, only 0 to {}",
@@ -110,8 +119,9 @@ fn train_beside(run: &Run, generation: u32, members: &[MemberId]) -> Result<u8> 
     let stop = StopSignal::listen(|_| {}).context("failed to listen for signals")?;
     let program = std::env::current_exe().context("failed to find this program")?;
     let mut failed = Vec::new();
-    let whole = local::train_members(
-        run,
+    let task = run.config.task()?;
+    let whole = local::work_off(
+        &Search { run, task: task.as_ref() },
         &program,
         generation,
         members,

@@ -30,14 +30,18 @@ pub enum ConfigError {
 impl ConfigError {
     /// From the parser's complaint.
     pub(super) fn from_toml(path: &Path, text: &str, error: &toml::de::Error) -> Self {
-        let line = error.span().map_or(1, |span| line_of(text, span.start));
-        Self::At { path: path.to_owned(), line, message: explain(error.message()) }
+        Self::at(path, text, error.span().map_or(0, |span| span.start), error.message())
+    }
+
+    /// The parser's complaint about what stands at an offset.
+    pub(super) fn at(path: &Path, text: &str, offset: usize, message: &str) -> Self {
+        Self::At { path: path.to_owned(), line: line_of(text, offset), message: explain(message) }
     }
 
     /// A value that has the right type but cannot be used; `key` is dotted, e.g. `search.tau`.
     pub(super) fn bad_value(path: &Path, text: &str, key: &str, message: String) -> Self {
-        let line = offset_of(text, key).map_or(1, |offset| line_of(text, offset));
-        Self::At { path: path.to_owned(), line, message: format!("{key}: {message}") }
+        let offset = offset_of(text, key).map_or(0, |(offset, _)| offset);
+        Self::At { path: path.to_owned(), line: line_of(text, offset), message: format!("{key}: {message}") }
     }
 }
 
@@ -45,20 +49,57 @@ fn line_of(text: &str, offset: usize) -> usize {
     1 + text.as_bytes().iter().take(offset).filter(|&&byte| byte == b'\n').count()
 }
 
-/// Where the value of a dotted key stands, or that of the longest part of the key that is there.
-fn offset_of(text: &str, key: &str) -> Option<usize> {
+/// Where the value of a dotted key stands, and true; or where the longest part of the key stands that is
+/// there, and false.
+pub(super) fn offset_of(text: &str, key: &str) -> Option<(usize, bool)> {
     let document = DeTable::parse(text).ok()?;
     let mut table = document.get_ref();
     let mut offset = None;
-    for part in key.split('.') {
+    let mut parts = key.split('.').peekable();
+    while let Some(part) = parts.next() {
         let Some((name, value)) = table.get_key_value(part) else { break };
-        offset = Some(name.span().start);
+        offset = Some((name.span().start, parts.peek().is_none()));
         match value.get_ref() {
             DeValue::Table(inner) => table = inner,
             _ => break,
         }
     }
     offset
+}
+
+/// The key, part by part, of what stands at an offset.
+pub(super) fn path_at(text: &str, offset: usize) -> Vec<String> {
+    let Ok(document) = DeTable::parse(text) else { return Vec::new() };
+    let mut path = Vec::new();
+    let mut table = document.get_ref();
+    'table: loop {
+        for (name, value) in table {
+            let inside = |span: std::ops::Range<usize>| span.contains(&offset);
+            if inside(name.span()) || inside(value.span()) {
+                path.push(name.get_ref().to_string());
+                return path;
+            }
+            if let DeValue::Table(inner) = value.get_ref()
+                && spans(inner).any(|span| span.contains(&offset))
+            {
+                path.push(name.get_ref().to_string());
+                table = inner;
+                continue 'table;
+            }
+        }
+        return path;
+    }
+}
+
+/// Where the keys and values of a table stand, those of the tables in it among them.
+fn spans<'a>(table: &'a DeTable<'a>) -> Box<dyn Iterator<Item = std::ops::Range<usize>> + 'a> {
+    Box::new(table.iter().flat_map(|(name, value)| {
+        let inner = match value.get_ref() {
+            DeValue::Table(inner) => Some(spans(inner)),
+            _ => None,
+        };
+        [name.span(), value.span()].into_iter().chain(inner.into_iter().flatten())
+    }))
 }
 
 /// Adds the nearest known name to serde's "unknown field `x`, expected one of `a`, `b`".

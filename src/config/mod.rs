@@ -1,6 +1,7 @@
 //! The configuration of a run: typed, with every default in one place, refused when anything is wrong.
 
 mod fault;
+mod layers;
 mod sections;
 
 use std::path::Path;
@@ -13,9 +14,11 @@ pub use sections::{
     TaskKind, TrainingConfig,
 };
 
-use crate::search::{SearchSettings, truncation_count};
+use layers::Layers;
+
+use crate::search::{Algorithm, SearchSettings, Space, truncation_count};
 use crate::tasks::Task;
-use crate::tasks::gan::{GanConfig, GanTask};
+use crate::tasks::gan::{self, GanConfig, GanTask};
 use crate::tasks::synthetic::{SyntheticConfig, SyntheticTask};
 
 /// A whole configuration, as in `configs/*.toml`.
@@ -49,16 +52,15 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads and checks a configuration. Relative paths in it are relative to its own folder.
+    /// Reads and checks a configuration, and those that it `extends`. Relative paths in a file are relative to
+    /// its own folder.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        let mut config = Self::parse(path, &text)?;
+        let layers = Layers::read(path)?;
+        let merged = layers.merged();
+        let mut config: Self = toml::from_str(&merged).map_err(|error| layers.from_toml(&merged, &error))?;
+        config.check().map_err(|(key, message)| layers.bad_value(&key, message))?;
         let folder = path.parent().unwrap_or(Path::new(""));
-        let data = folder.join(&config.gan.data);
-        // A folder that is not there yet keeps its path as written; the task says what is missing.
-        config.gan.data =
-            std::path::absolute(&data).map(|path| path.canonicalize().unwrap_or(path)).unwrap_or(data);
+        config.gan.data = layers::absolute(&folder.join(&config.gan.data));
         Ok(config)
     }
 
@@ -80,9 +82,13 @@ impl Config {
         if !(search.tau >= 0.0 && search.tau <= 0.5) {
             return fault("search.tau", "must be between 0 and 0.5: the best and the worst must not overlap");
         }
-        if search.algorithm == crate::search::Algorithm::PbtNas {
+        if search.perturb_survivors && search.algorithm != Algorithm::RandomSearch {
+            return fault("search.perturb_survivors", "is for algorithm \"random-search\" only (Table 3)");
+        }
+        if search.algorithm != Algorithm::RandomSearch {
             let count = truncation_count(search.population, search.tau);
-            let needed = if search.mixing { 2 } else { 1 };
+            let mixing = search.mixing && search.algorithm == Algorithm::PbtNas;
+            let needed = if mixing { 2 } else { 1 };
             if count < needed {
                 return Err((
                     "search.population".into(),
@@ -128,7 +134,16 @@ impl Config {
             tau: self.search.tau,
             replace_probability: self.search.replace_probability,
             mixing: self.search.mixing,
+            perturb_survivors: self.search.perturb_survivors,
             initial: self.search.initial,
+        }
+    }
+
+    /// The search space. No data is looked for.
+    pub fn space(&self) -> Space {
+        match self.task.kind {
+            TaskKind::Gan => gan::space(self.gan.space),
+            TaskKind::Synthetic => SyntheticTask::new(self.synthetic.clone()).space().clone(),
         }
     }
 

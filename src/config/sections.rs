@@ -10,7 +10,7 @@ use crate::search::{Algorithm, Initial, Piece, Schedule, ScheduleError};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SearchConfig {
-    /// `pbt-nas` or `random-search`.
+    /// `pbt-nas`, `mutation` or `random-search`.
     #[serde(default = "pbt_nas")]
     pub algorithm: Algorithm,
     /// N, the number of networks.
@@ -34,6 +34,10 @@ pub struct SearchConfig {
     /// False is the ablation "no mixing": both parents are the same network.
     #[serde(default = "yes")]
     pub mixing: bool,
+    /// True shrink-perturbs the whole network of every member at the start of each step but the first: Table 3,
+    /// for random search only.
+    #[serde(default)]
+    pub perturb_survivors: bool,
     /// `balanced` or `uniform`.
     #[serde(default = "balanced")]
     pub initial: Initial,

@@ -1,8 +1,10 @@
 //! What people read: tables, and the best network's files.
 
 mod best;
+mod space;
 mod status;
 mod table;
 
 pub use best::export_best;
+pub use space::space_table;
 pub use status::{MemberStatus, Status, generation_line, result_table, status, status_table};

@@ -6,7 +6,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::table::table;
-use crate::search::{MemberId, Origin};
+use crate::search::{Algorithm, Change, MemberId, Origin};
 use crate::state::{BestRecord, Ending, Heartbeat, MemberPlan, Outcome, Run, read_attempts, read_json};
 
 /// What `pbtnas status --json` prints.
@@ -16,8 +16,8 @@ pub struct Status {
     pub state: String,
     /// Id of the run.
     pub run_id: String,
-    /// `pbt-nas` or `random-search`.
-    pub algorithm: String,
+    /// What is searched with.
+    pub algorithm: Algorithm,
     /// The latest generation; none before the first step.
     pub generation: Option<u32>,
     /// Epochs complete when it is trained.
@@ -72,7 +72,7 @@ pub fn status(run: &Run) -> Result<Status> {
     Ok(Status {
         state: run.layout.root().display().to_string(),
         run_id: run.record.run_id.clone(),
-        algorithm: if run.evolves() { "pbt-nas" } else { "random-search" }.into(),
+        algorithm: run.config.search.algorithm,
         generation,
         to_epoch,
         epochs,
@@ -83,7 +83,7 @@ pub fn status(run: &Run) -> Result<Status> {
 }
 
 fn member_status(run: &Run, generation: u32, member: &MemberPlan) -> Result<MemberStatus> {
-    let attempts = read_attempts(&run.layout, generation, member.id)?;
+    let attempts = read_attempts(&run.layout.attempts(generation, member.id))?;
     let last = attempts.last();
     let mut status = MemberStatus {
         id: member.id,
@@ -160,6 +160,12 @@ fn origin(origin: &Origin) -> String {
     match origin {
         Origin::Random => "random".into(),
         Origin::Survivor => "survivor".into(),
+        Origin::Perturbed => "survivor, shrink-perturbed".into(),
+        Origin::Mutation { parent, change: Change::Nothing } => format!("copy of {parent}"),
+        Origin::Mutation { parent, change: Change::Weights } => format!("{parent}, weights mutated"),
+        Origin::Mutation { parent, change: Change::Variable { name } } => {
+            format!("{parent} with a new {name}")
+        }
         Origin::Mix { base, donor, replaced } => {
             format!("{base} + {} variable(s) of {donor}", replaced.len())
         }
@@ -196,7 +202,8 @@ pub fn result_table(run: &Run) -> Result<String> {
     let mut rows = Vec::new();
     for generation in 0..=run.latest_generation()?.unwrap_or(0) {
         let plan = run.plan(generation)?;
-        let mixed = plan.members.iter().filter(|m| matches!(m.origin, Origin::Mix { .. })).count();
+        let replaced =
+            plan.members.iter().filter(|m| matches!(m.origin, Origin::Mix { .. } | Origin::Mutation { .. }));
         let (best, mean, count) = match summary(run, generation)? {
             Some((best, mean, count)) => (format!("{best:.4}"), format!("{mean:.4}"), count),
             None => ("-".into(), "-".into(), 0),
@@ -206,11 +213,12 @@ pub fn result_table(run: &Run) -> Result<String> {
             plan.to_epoch.to_string(),
             best,
             mean,
-            mixed.to_string(),
+            replaced.count().to_string(),
             format!("{count}/{}", plan.members.len()),
         ]);
     }
-    let mut text = table(&["generation", "epoch", "best fitness", "mean fitness", "mixed", "trained"], &rows);
+    let mut text =
+        table(&["generation", "epoch", "best fitness", "mean fitness", "replaced", "trained"], &rows);
     if let Some(best) = run.best()? {
         text += &format!(
             "best: member {} of generation {}, fitness {:.4}\n",

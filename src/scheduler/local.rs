@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -13,10 +13,11 @@ use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal as Unix, kill};
 use nix::unistd::Pid;
 
+use super::Work;
 use crate::error::BUSY;
 use crate::search::MemberId;
 use crate::signal::StopSignal;
-use crate::state::{Heartbeat, Run, ensure_dir, read_attempts, read_json};
+use crate::state::{Heartbeat, ensure_dir, read_attempts};
 
 /// The variable that tells a member's process who started it.
 pub const PARENT: &str = "PBTNAS_PARENT";
@@ -32,11 +33,12 @@ pub trait Watcher {
     fn ended(&mut self, member: MemberId, done: bool);
 }
 
-/// Trains members of a generation, `workers` at a time, until each was tried once. False if a signal came.
+/// Works off pieces of a stage (members of a generation, say), `workers` at a time, until each was tried once.
+/// False if a signal came.
 ///
 /// What the processes print goes to `logs/` of the run.
-pub fn train_members(
-    run: &Run,
+pub fn work_off(
+    work: &dyn Work,
     program: &Path,
     generation: u32,
     members: &[MemberId],
@@ -44,7 +46,7 @@ pub fn train_members(
     stop: &StopSignal,
     watcher: &mut dyn Watcher,
 ) -> Result<bool> {
-    ensure_dir(&run.layout.logs())?;
+    ensure_dir(&work.run().layout.logs())?;
     let mut queue: std::collections::VecDeque<MemberId> = members.iter().copied().collect();
     let mut running: BTreeMap<MemberId, Child> = BTreeMap::new();
     let mut told = false;
@@ -54,7 +56,7 @@ pub fn train_members(
             && running.len() < workers
             && let Some(member) = queue.pop_front()
         {
-            running.insert(member, spawn(run, program, generation, member)?);
+            running.insert(member, spawn(work, program, generation, member)?);
             watcher.started(member);
         }
         if running.is_empty() {
@@ -79,12 +81,12 @@ pub fn train_members(
                 std::thread::sleep(Duration::from_secs(1));
                 queue.push_back(member);
             }
-            watcher.ended(member, run.result(generation, member)?.is_some());
+            watcher.ended(member, work.is_done(generation, member)?);
         }
         if looked.elapsed() >= Duration::from_millis(500) {
             looked = Instant::now();
             for member in running.keys() {
-                if let Ok(beat) = read_json(&run.layout.heartbeat(generation, *member)) {
+                if let Some(beat) = work.heartbeat(generation, *member) {
                     watcher.heartbeat(*member, &beat);
                 }
             }
@@ -93,8 +95,13 @@ pub fn train_members(
     }
 }
 
-fn spawn(run: &Run, program: &Path, generation: u32, member: MemberId) -> Result<Child> {
-    let path = run.layout.logs().join(format!("{generation:04}-{member}.log"));
+/// What the process of a piece prints.
+fn log_of(work: &dyn Work, stage: u32, piece: MemberId) -> PathBuf {
+    work.run().layout.logs().join(format!("{}-{piece}.log", work.label(stage)))
+}
+
+fn spawn(work: &dyn Work, program: &Path, generation: u32, member: MemberId) -> Result<Child> {
+    let path = log_of(work, generation, member);
     let log = File::options()
         .create(true)
         .append(true)
@@ -102,10 +109,10 @@ fn spawn(run: &Run, program: &Path, generation: u32, member: MemberId) -> Result
         .with_context(|| format!("failed to open {}", path.display()))?;
     let errors = log.try_clone().with_context(|| format!("failed to open {}", path.display()))?;
     Command::new(program)
-        .arg("train")
+        .args(work.piece_arguments(generation))
+        .arg(member.0.to_string())
         .arg("--state")
-        .arg(run.layout.root())
-        .args(["--generation", &generation.to_string(), "--member", &member.to_string()])
+        .arg(work.run().layout.root())
         .env(PARENT, std::process::id().to_string())
         .stdin(Stdio::null())
         .stdout(log)
@@ -128,15 +135,15 @@ pub fn follow_parent() -> Result<()> {
 
 /// Refuses to go on when a member's process keeps ending before it begins an attempt: the reason lies outside
 /// of the member, and trying again would never end.
-pub fn check_begun(run: &Run, generation: u32, tries: &BTreeMap<MemberId, usize>) -> Result<()> {
+pub fn check_begun(work: &dyn Work, generation: u32, tries: &BTreeMap<MemberId, usize>) -> Result<()> {
     for (&member, &tries) in tries {
-        let begun = read_attempts(&run.layout, generation, member)?.len();
-        if tries >= begun + run.config.training.max_attempts as usize {
-            let log = run.layout.logs().join(format!("{generation:04}-{member}.log"));
+        let begun = read_attempts(&work.attempts(generation, member))?.len();
+        if tries >= begun + work.run().config.training.max_attempts as usize {
+            let log = log_of(work, generation, member);
             let text = std::fs::read_to_string(&log).unwrap_or_default();
             let lines: Vec<&str> = text.lines().rev().take(5).collect();
             let last: Vec<&str> = lines.into_iter().rev().collect();
-            bail!("member {member} cannot be trained; the end of {}:\n{}", log.display(), last.join("\n"));
+            bail!("number {member} of {} cannot begin; the end of {}:\n{}", work.label(generation), log.display(), last.join("\n"));
         }
     }
     Ok(())

@@ -4,6 +4,9 @@ pub mod local;
 pub mod parse;
 pub mod script;
 pub mod slurm;
+mod work;
+
+pub use work::{Search, Soup, Work};
 
 /// Why a scheduler could not be used.
 #[derive(Debug, thiserror::Error)]

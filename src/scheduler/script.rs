@@ -47,6 +47,14 @@ pub struct Context<'a> {
     pub program: &'a Path,
     /// The run's directory.
     pub state: &'a Path,
+    /// What the stage that is submitted is called in the names of logs.
+    pub label: String,
+    /// Arguments of the program, but for `--state` and the pieces, that work on pieces of it.
+    pub piece: Vec<String>,
+    /// Pieces that share a task.
+    pub pieces_per_task: u32,
+    /// Arguments of the program, but for `--state`, that go on when the stage is complete.
+    pub step: Vec<String>,
 }
 
 impl Context<'_> {
@@ -66,14 +74,14 @@ impl Context<'_> {
         (quote(&self.program.to_string_lossy()), quote(&self.state.to_string_lossy()))
     }
 
-    /// The script of a training task. `exec`: signals must reach the program itself.
-    pub fn train_script(&self, generation: u32, offset: u32) -> String {
+    /// The script of a task. `exec`: signals must reach the program itself.
+    pub fn piece_script(&self, offset: u32) -> String {
         let (program, state) = self.call();
-        let size = self.config.members_per_task;
+        let (command, rest) = words(&self.piece);
+        let size = self.pieces_per_task;
         format!(
             "{head}first=$(( (SLURM_ARRAY_TASK_ID + {offset}) * {size} ))\n\
-             exec {program} train --state {state} --generation {generation} \
-             --member \"$first-$(( first + {last} ))\"\n",
+             exec {program} {command} --state {state}{rest} \"$first-$(( first + {last} ))\"\n",
             head = self.head(),
             last = size - 1,
         )
@@ -82,14 +90,15 @@ impl Context<'_> {
     /// The script of the step that follows.
     pub fn step_script(&self) -> String {
         let (program, state) = self.call();
-        format!("{}exec {program} step --state {state}\n", self.head())
+        let (command, rest) = words(&self.step);
+        format!("{}exec {program} {command} --state {state}{rest}\n", self.head())
     }
 
     /// Arguments of sbatch for a training array. It is held until it is recorded.
-    pub fn train_arguments(&self, name: &str, chunk: &Chunk, generation: u32) -> Vec<String> {
+    pub fn piece_arguments(&self, name: &str, chunk: &Chunk) -> Vec<String> {
         let config = self.config;
         let throttle = config.max_running.map(|count| format!("%{count}")).unwrap_or_default();
-        let mut arguments = self.common(name, &format!("logs/{generation:04}-%a-%A.log"));
+        let mut arguments = self.common(name, &format!("logs/{}-%a-%A.log", self.label));
         arguments.extend(["--hold".into(), "--requeue".into()]);
         arguments.push(format!("--array={}{throttle}", array_spec(&chunk.indices)));
         let options = [
@@ -112,9 +121,9 @@ impl Context<'_> {
     }
 
     /// Arguments of sbatch for the step that follows the arrays, whatever becomes of them.
-    pub fn step_arguments(&self, name: &str, after: &[String], generation: u32) -> Vec<String> {
+    pub fn step_arguments(&self, name: &str, after: &[String]) -> Vec<String> {
         let step = &self.config.step;
-        let mut arguments = self.common(name, &format!("logs/{generation:04}-step-%j.log"));
+        let mut arguments = self.common(name, &format!("logs/{}-step-%j.log", self.label));
         arguments.push("--requeue".into());
         if !after.is_empty() {
             arguments.push(format!("--dependency=afterany:{}", after.join(":")));
@@ -138,6 +147,12 @@ impl Context<'_> {
         push_options(&mut arguments, &[("account", &self.config.account)]);
         arguments
     }
+}
+
+/// The command, and its arguments with a space before each.
+fn words(arguments: &[String]) -> (&str, String) {
+    let (command, rest) = arguments.split_first().map_or(("", &[][..]), |(first, rest)| (first, rest));
+    (command, rest.iter().map(|word| format!(" {word}")).collect())
 }
 
 fn push_options(arguments: &mut Vec<String>, options: &[(&str, &Option<String>)]) {
@@ -181,23 +196,32 @@ mod tests {
             environment: [("WHO".to_owned(), "it's".to_owned())].into(),
             ..SlurmConfig::default()
         };
-        let context =
-            Context { config: &config, program: Path::new("/bin/pbt nas"), state: Path::new("/run's/dir") };
+        let words = |text: &str| text.split(' ').map(str::to_owned).collect();
+        let context = Context {
+            config: &config,
+            program: Path::new("/bin/pbt nas"),
+            state: Path::new("/run's/dir"),
+            label: "g0007".into(),
+            piece: words("train --generation 7 --member"),
+            pieces_per_task: 3,
+            step: words("soup --submit"),
+        };
         assert_eq!(
-            context.train_script(7, 1000),
+            context.piece_script(1000),
             "#!/bin/bash\nexport WHO='it'\\''s'\nmodule load cuda\n\
              first=$(( (SLURM_ARRAY_TASK_ID + 1000) * 3 ))\n\
              exec '/bin/pbt nas' train --state '/run'\\''s/dir' --generation 7 \
              --member \"$first-$(( first + 2 ))\"\n"
         );
+        assert!(context.step_script().ends_with("\nexec '/bin/pbt nas' soup --state '/run'\\''s/dir' --submit\n"));
         assert_eq!(
-            context.train_arguments("n", &Chunk { offset: 1000, indices: vec![0, 1, 2, 5] }, 7).join(" "),
-            "--parsable --job-name=n --chdir=/run's/dir --output=logs/0007-%a-%A.log --open-mode=append --hold \
+            context.piece_arguments("n", &Chunk { offset: 1000, indices: vec![0, 1, 2, 5] }).join(" "),
+            "--parsable --job-name=n --chdir=/run's/dir --output=logs/g0007-%a-%A.log --open-mode=append --hold \
              --requeue --array=0-2,5%8 --partition=gpu --gres=gpu:1 --time=04:00:00 --signal=B:USR1@120 --exclusive"
         );
         assert_eq!(
-            context.step_arguments("n", &["5".into(), "6".into()], 7).join(" "),
-            "--parsable --job-name=n --chdir=/run's/dir --output=logs/0007-step-%j.log --open-mode=append \
+            context.step_arguments("n", &["5".into(), "6".into()]).join(" "),
+            "--parsable --job-name=n --chdir=/run's/dir --output=logs/g0007-step-%j.log --open-mode=append \
              --requeue --dependency=afterany:5:6"
         );
     }

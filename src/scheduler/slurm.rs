@@ -14,16 +14,15 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use chrono::Utc;
 
-use super::SchedulerError;
+use super::{SchedulerError, Work};
 use super::parse::{self, Job, JobState};
 use super::script::{Context, chunks};
-use crate::advance::{Next, advance};
+use crate::advance::Next;
 use crate::search::MemberId;
 use crate::state::{
-    Ending, FORMAT, IntentRecord, Lock, Published, Run, SubmissionRecord, publish_json, read_attempts,
-    read_json,
+    Ending, FORMAT, IntentRecord, Lock, Published, Run, SubmissionRecord, intent, publish_json, read_attempts,
+    read_json, submission,
 };
-use crate::tasks::Task;
 
 /// How long an intent may stay without a submission before the round is given up.
 const INTENT_PATIENCE: Duration = Duration::from_secs(30);
@@ -61,10 +60,11 @@ pub enum Stepped {
 }
 
 /// Brings the run forward as far as possible and makes sure that jobs for the rest are in the queue.
-pub fn step(run: &Run, task: &dyn Task, program: &Path) -> Result<Stepped> {
+pub fn step(work: &dyn Work, program: &Path) -> Result<Stepped> {
+    let run = work.run();
     let _lock = Lock::take(&run.layout.step_lock(), LOCK_PATIENCE);
-    let cluster = Cluster { run, program, own_job: std::env::var("SLURM_JOB_ID").ok() };
-    let mut next = advance(run, task, false)?;
+    let cluster = Cluster { work, run, program, own_job: std::env::var("SLURM_JOB_ID").ok() };
+    let mut next = work.advance(false)?;
     loop {
         let (generation, members) = match next {
             Next::Finished { generation } => return Ok(Stepped::Finished { generation }),
@@ -77,7 +77,7 @@ pub fn step(run: &Run, task: &dyn Task, program: &Path) -> Result<Stepped> {
         if training.is_empty() {
             if !rounds.is_empty() {
                 cluster.wait_until_visible(generation, &members)?;
-                let after = advance(run, task, true)?;
+                let after = work.advance(true)?;
                 if after != (Next::Train { generation, members: members.clone() }) {
                     next = after;
                     continue;
@@ -98,13 +98,14 @@ pub fn step(run: &Run, task: &dyn Task, program: &Path) -> Result<Stepped> {
             after.dedup();
             cluster.submit(generation, rounds.len() as u32 + 1, &[], &after)?;
         }
-        next = advance(run, task, false)?;
+        next = work.advance(false)?;
     }
 }
 
 const STEP_SUFFIX: &str = "-step";
 
 struct Cluster<'a> {
+    work: &'a dyn Work,
     run: &'a Run,
     program: &'a Path,
     /// The job in which this process runs.
@@ -114,7 +115,7 @@ struct Cluster<'a> {
 impl Cluster<'_> {
     /// Names of the jobs of a round: an array for each chunk, then the step.
     fn names(&self, generation: u32, round: u32, arrays: usize) -> Vec<String> {
-        let stem = format!("pbtnas-{}-g{generation:04}-r{round}", self.run.record.run_id);
+        let stem = format!("pbtnas-{}-{}-r{round}", self.run.record.run_id, self.work.label(generation));
         (0..arrays).map(|array| format!("{stem}-a{array}")).chain([format!("{stem}{STEP_SUFFIX}")]).collect()
     }
 
@@ -123,8 +124,8 @@ impl Cluster<'_> {
         let mut rounds = Vec::new();
         loop {
             let round = rounds.len() as u32 + 1;
-            let (intent, submission) =
-                (self.run.layout.intent(generation, round), self.run.layout.submission(generation, round));
+            let dir = self.work.dir(generation);
+            let (intent, submission) = (intent(&dir, round), submission(&dir, round));
             if submission.exists() {
                 rounds.push(read_json(&submission)?);
             } else if intent.exists() {
@@ -164,14 +165,21 @@ impl Cluster<'_> {
         members: &[MemberId],
         after: &[String],
     ) -> Result<Option<Stepped>> {
-        let config = &self.run.config.slurm;
-        let context = Context { config, program: self.program, state: self.run.layout.root() };
+        let context = Context {
+            config: &self.run.config.slurm,
+            program: self.program,
+            state: self.run.layout.root(),
+            label: self.work.label(generation),
+            piece: self.work.piece_arguments(generation),
+            pieces_per_task: self.work.pieces_per_task(),
+            step: self.work.step_arguments(),
+        };
         let chunks = if members.is_empty() {
             Vec::new()
         } else {
             let config = command("scontrol", &["show", "config"], None)?;
             let limit = parse::max_array_size(&config).unwrap_or(1001);
-            chunks(members, self.run.config.slurm.members_per_task, limit)
+            chunks(members, self.work.pieces_per_task(), limit)
         };
         let names = self.names(generation, round, chunks.len());
         let intent = IntentRecord {
@@ -181,21 +189,22 @@ impl Cluster<'_> {
             at: Utc::now(),
             job_names: names.clone(),
         };
-        if publish_json(&self.run.layout.intent(generation, round), &intent)? == Published::Existed {
+        let dir = self.work.dir(generation);
+        if publish_json(&self::intent(&dir, round), &intent)? == Published::Existed {
             return Ok(None);
         }
         let submitted = (|| {
             let mut arrays = Vec::new();
             for (chunk, name) in chunks.iter().zip(&names) {
-                let script = context.train_script(generation, chunk.offset);
-                arrays.push(sbatch(&context.train_arguments(name, chunk, generation), &script)?);
+                let script = context.piece_script(chunk.offset);
+                arrays.push(sbatch(&context.piece_arguments(name, chunk), &script)?);
             }
             let after: Vec<String> = arrays.iter().chain(after).cloned().collect();
             let name = names.last().map_or("", String::as_str);
-            let step = sbatch(&context.step_arguments(name, &after, generation), &context.step_script())?;
+            let step = sbatch(&context.step_arguments(name, &after), &context.step_script())?;
             Ok::<_, SchedulerError>((arrays, step))
         })();
-        let path = self.run.layout.submission(generation, round);
+        let path = submission(&dir, round);
         let record = |arrays, step, members| SubmissionRecord {
             format: FORMAT,
             job_names: names.clone(),
@@ -229,9 +238,8 @@ impl Cluster<'_> {
     fn queue(&self, generation: u32, rounds: u32) -> Result<Vec<Job>> {
         let mut names = Vec::new();
         for round in 1..=rounds {
-            names.extend(
-                read_json::<SubmissionRecord>(&self.run.layout.submission(generation, round))?.job_names,
-            );
+            let path = submission(&self.work.dir(generation), round);
+            names.extend(read_json::<SubmissionRecord>(&path)?.job_names);
         }
         if names.is_empty() {
             return Ok(Vec::new());
@@ -265,7 +273,7 @@ impl Cluster<'_> {
     fn wait_until_visible(&self, generation: u32, members: &[MemberId]) -> Result<()> {
         let until = Instant::now() + Duration::from_secs(self.run.config.storage.visibility_timeout);
         for &member in members {
-            let attempts = read_attempts(&self.run.layout, generation, member)?;
+            let attempts = read_attempts(&self.work.attempts(generation, member))?;
             let may_be_late = attempts.last().is_some_and(|attempt| {
                 matches!(
                     attempt.end.as_ref().map(|end| &end.ending),
@@ -274,8 +282,8 @@ impl Cluster<'_> {
             });
             while may_be_late
                 && Instant::now() < until
-                && self.run.result(generation, member)?.is_none()
-                && read_attempts(&self.run.layout, generation, member)? == attempts
+                && !self.work.is_done(generation, member)?
+                && read_attempts(&self.work.attempts(generation, member))? == attempts
             {
                 std::thread::sleep(Duration::from_millis(500));
             }
@@ -296,14 +304,16 @@ impl Cluster<'_> {
         }
         for member in members {
             let submitted = rounds.iter().filter(|round| round.members.contains(member)).count();
-            let begun = read_attempts(&self.run.layout, generation, *member)?.len();
+            let begun = read_attempts(&self.work.attempts(generation, *member))?.len();
             if submitted >= begun + self.run.config.training.max_attempts as usize {
                 return Err(SchedulerError::Refused {
                     command: "the training job".into(),
                     message: format!(
-                        "member {member} of generation {generation} was submitted {submitted} times, and {begun} \
-                         of the tasks came as far as starting pbtnas; look at {} and then call `pbtnas step --state {}`",
+                        "number {member} of {} was submitted {submitted} times, and {begun} of the tasks came as far as \
+                         starting pbtnas; look at {} and then call `pbtnas {} --state {}`",
+                        self.work.label(generation),
                         self.run.layout.logs().display(),
+                        self.work.step_arguments().join(" "),
                         self.run.layout.root().display(),
                     ),
                 }

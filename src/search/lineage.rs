@@ -3,7 +3,7 @@
 //! Plans record only who came from whom; the history is read off them, so that a step writes no more in the
 //! hundredth generation than in the first.
 
-use super::{MemberId, Origin};
+use super::{Change, MemberId, Origin};
 
 /// A member of a generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
@@ -28,7 +28,9 @@ pub fn variable_lineage(
         let member =
             match origin(current) {
                 None | Some(Origin::Random) => break,
-                Some(Origin::Survivor) => current.member,
+                Some(Origin::Survivor | Origin::Perturbed) => current.member,
+                Some(Origin::Mutation { change: Change::Variable { name }, .. }) if name == variable => break,
+                Some(Origin::Mutation { parent, .. }) => parent,
                 Some(Origin::Mix { base, donor, replaced }) => {
                     if replaced.iter().any(|name| name == variable) { donor } else { base }
                 }

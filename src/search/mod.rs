@@ -5,6 +5,7 @@
 mod initial;
 mod lineage;
 mod mix;
+mod mutate;
 mod plan;
 mod schedule;
 mod seed;
@@ -14,6 +15,7 @@ mod space;
 pub use initial::{Initial, initial_population};
 pub use lineage::{Ancestor, variable_lineage};
 pub use mix::{Mixed, mix};
+pub use mutate::{Change, mutate};
 pub use plan::{
     Algorithm, MemberId, NoParent, Offspring, Origin, SearchSettings, Trained, first_generation,
     next_generation,
@@ -56,6 +58,7 @@ pub(crate) mod testing {
             tau: 0.25,
             replace_probability: 0.25,
             mixing: true,
+            perturb_survivors: false,
             initial: Initial::Balanced,
         }
     }

@@ -3,7 +3,7 @@
 use rand::seq::index;
 use serde::{Deserialize, Serialize};
 
-use super::{Address, Genotype, Initial, Space, initial_population, mix, rng, select};
+use super::{Address, Change, Genotype, Initial, Space, initial_population, mix, mutate, rng, select};
 
 /// A place in the population, counted from 0. An offspring takes the place of the member it replaces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -22,8 +22,20 @@ impl std::fmt::Display for MemberId {
 pub enum Algorithm {
     /// Replace the worst by mixes of the best (the paper's Algorithm 1).
     PbtNas,
+    /// Replace the worst by mutants of the best, as SEARL does (section 4.4).
+    Mutation,
     /// Train the first population to the end: the baseline of the same cost.
     RandomSearch,
+}
+
+impl std::fmt::Display for Algorithm {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::PbtNas => "pbt-nas",
+            Self::Mutation => "mutation",
+            Self::RandomSearch => "random-search",
+        })
+    }
 }
 
 /// The parameters of the search (paper, Algorithms 1 and 2).
@@ -39,6 +51,8 @@ pub struct SearchSettings {
     pub replace_probability: f64,
     /// Off in the ablation "no mixing": both parents are then the same network.
     pub mixing: bool,
+    /// Shrink-perturb the whole network of every survivor at every step (Table 3, for random search).
+    pub perturb_survivors: bool,
     /// How the first population is drawn.
     pub initial: Initial,
 }
@@ -51,6 +65,15 @@ pub enum Origin {
     Random,
     /// The same member, trained further.
     Survivor,
+    /// The same member, its whole network shrink-perturbed.
+    Perturbed,
+    /// Copied from `parent`, and changed.
+    Mutation {
+        /// One of the best.
+        parent: MemberId,
+        /// What is different.
+        change: Change,
+    },
     /// Copied from `base`; the `replaced` variables, weights included, come from `donor`.
     Mix {
         /// The better parent.
@@ -60,6 +83,13 @@ pub enum Origin {
         /// Variables in the order of the space.
         replaced: Vec<String>,
     },
+}
+
+impl Origin {
+    /// Whether the member begins with a checkpoint of its own, made from those of its parents.
+    pub fn is_made(&self) -> bool {
+        matches!(self, Self::Perturbed | Self::Mutation { .. } | Self::Mix { .. })
+    }
 }
 
 /// A member after its step of training.
@@ -116,7 +146,7 @@ pub fn next_generation(
 ) -> Result<Vec<Offspring>, NoParent> {
     let fitness: Vec<Option<f64>> = population.iter().map(|member| member.fitness).collect();
     let selection = select(&fitness, settings.tau);
-    let evolve = settings.algorithm == Algorithm::PbtNas;
+    let evolve = settings.algorithm != Algorithm::RandomSearch;
     population
         .iter()
         .enumerate()
@@ -124,11 +154,8 @@ pub fn next_generation(
             let child = |purpose| rng(&Address { run, generation, member: Some(member.id), purpose });
             let lost = !member.has_network;
             if !(lost || evolve && selection.worst.contains(&position)) {
-                return Ok(Offspring {
-                    id: member.id,
-                    genotype: member.genotype.clone(),
-                    origin: Origin::Survivor,
-                });
+                let origin = if settings.perturb_survivors { Origin::Perturbed } else { Origin::Survivor };
+                return Ok(Offspring { id: member.id, genotype: member.genotype.clone(), origin });
             }
             if !evolve {
                 let mut drawn =
@@ -136,9 +163,15 @@ pub fn next_generation(
                 let genotype = drawn.pop().unwrap_or_else(|| member.genotype.clone());
                 return Ok(Offspring { id: member.id, genotype, origin: Origin::Random });
             }
-            let (base, donor) = parents(&selection.best, settings.mixing, &mut child("parents"))
+            let mixing = settings.mixing && settings.algorithm == Algorithm::PbtNas;
+            let (base, donor) = parents(&selection.best, mixing, &mut child("parents"))
                 .ok_or(NoParent { generation: generation.saturating_sub(1) })?;
             let (base, donor) = (&population[base], &population[donor]);
+            if settings.algorithm == Algorithm::Mutation {
+                let (genotype, change) = mutate(space, &base.genotype, &mut child("mutate"));
+                let origin = Origin::Mutation { parent: base.id, change };
+                return Ok(Offspring { id: member.id, genotype, origin });
+            }
             let mixed =
                 mix(space, &base.genotype, &donor.genotype, settings.replace_probability, &mut child("mix"));
             let origin = Origin::Mix { base: base.id, donor: donor.id, replaced: mixed.replaced };
@@ -193,7 +226,9 @@ mod tests {
             for (position, (child, before)) in next.iter().zip(&trained).enumerate() {
                 let replaced = selection.worst.contains(&position) || !before.has_network;
                 match &child.origin {
-                    Origin::Random => prop_assert!(false, "PBT-NAS draws no new architectures"),
+                    Origin::Random | Origin::Perturbed | Origin::Mutation { .. } => {
+                        prop_assert!(false, "PBT-NAS only mixes")
+                    }
                     // Survivors are untouched, and none of them is among the worst.
                     Origin::Survivor => {
                         prop_assert!(!replaced);
@@ -213,6 +248,30 @@ mod tests {
                                 parent(from).genotype.get(&variable.name)
                             );
                         }
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn mutants_have_one_parent_among_the_best(
+            space in spaces(), fitness in prop::collection::vec(-9i32..9, 8..40), run: u64,
+        ) {
+            let fitness: Vec<Option<i32>> = fitness.into_iter().map(Some).collect();
+            let trained = population(&space, run, &fitness);
+            let settings = SearchSettings { algorithm: Algorithm::Mutation, ..settings(fitness.len()) };
+            let next = next_generation(&space, &settings, run, 2, &trained).unwrap();
+            let values: Vec<_> = trained.iter().map(|t| t.fitness).collect();
+            let selection = select(&values, settings.tau);
+            for (position, child) in next.iter().enumerate() {
+                match &child.origin {
+                    Origin::Mutation { parent, .. } => {
+                        prop_assert!(selection.worst.contains(&position));
+                        prop_assert!(selection.best.contains(&(parent.0 as usize)));
+                    }
+                    origin => {
+                        prop_assert!(!selection.worst.contains(&position));
+                        prop_assert_eq!(origin, &Origin::Survivor);
                     }
                 }
             }

@@ -1,14 +1,13 @@
-//! Attempts to train a member: a small file when one begins, another when it ends in an orderly way.
+//! Attempts at a piece of work (a member's step, a soup's evaluation), in a directory of its own: a small file when one begins, another when it ends in an orderly way.
 
 use std::fs;
+use std::path::Path;
 
 use chrono::Utc;
 
 use super::{
-    AttemptEnd, AttemptStart, Ending, FORMAT, Layout, Published, StateError, ensure_dir, publish_json,
-    read_json,
+    AttemptEnd, AttemptStart, Ending, FORMAT, Published, StateError, ensure_dir, publish_json, read_json,
 };
-use crate::search::MemberId;
 
 /// What is known of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,16 +43,13 @@ impl Attempt {
 
 /// Claims the next attempt; returns its number.
 pub fn begin_attempt(
-    layout: &Layout,
-    generation: u32,
-    member: MemberId,
+    dir: &Path,
     job: Option<String>,
     host: String,
 ) -> Result<(u32, AttemptStart), StateError> {
-    let dir = layout.attempts(generation, member);
-    ensure_dir(&dir)?;
+    ensure_dir(dir)?;
     let start = AttemptStart { format: FORMAT, job, host, pid: std::process::id(), started: Utc::now() };
-    let mut number = 1 + numbers(layout, generation, member)?.last().copied().unwrap_or(0);
+    let mut number = 1 + numbers(dir)?.last().copied().unwrap_or(0);
     while publish_json(&dir.join(format!("{number:04}.start.json")), &start)? == Published::Existed {
         number += 1;
     }
@@ -61,22 +57,15 @@ pub fn begin_attempt(
 }
 
 /// Records how an attempt ended.
-pub fn end_attempt(
-    layout: &Layout,
-    generation: u32,
-    member: MemberId,
-    number: u32,
-    ending: Ending,
-) -> Result<(), StateError> {
-    let path = layout.attempts(generation, member).join(format!("{number:04}.end.json"));
+pub fn end_attempt(dir: &Path, number: u32, ending: Ending) -> Result<(), StateError> {
+    let path = dir.join(format!("{number:04}.end.json"));
     publish_json(&path, &AttemptEnd { format: FORMAT, ended: Utc::now(), ending })?;
     Ok(())
 }
 
 /// The attempts so far, oldest first.
-pub fn read_attempts(layout: &Layout, generation: u32, member: MemberId) -> Result<Vec<Attempt>, StateError> {
-    let dir = layout.attempts(generation, member);
-    numbers(layout, generation, member)?
+pub fn read_attempts(dir: &Path) -> Result<Vec<Attempt>, StateError> {
+    numbers(dir)?
         .into_iter()
         .map(|number| {
             let start: AttemptStart = read_json(&dir.join(format!("{number:04}.start.json")))?;
@@ -87,16 +76,15 @@ pub fn read_attempts(layout: &Layout, generation: u32, member: MemberId) -> Resu
         .collect()
 }
 
-fn numbers(layout: &Layout, generation: u32, member: MemberId) -> Result<Vec<u32>, StateError> {
-    let dir = layout.attempts(generation, member);
-    let entries = match fs::read_dir(&dir) {
+fn numbers(dir: &Path) -> Result<Vec<u32>, StateError> {
+    let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(StateError::io("read", &dir)(error)),
+        Err(error) => return Err(StateError::io("read", dir)(error)),
     };
     let mut numbers = Vec::new();
     for entry in entries {
-        let name = entry.map_err(StateError::io("read", &dir))?.file_name();
+        let name = entry.map_err(StateError::io("read", dir))?.file_name();
         let number = name.to_str().and_then(|name| name.strip_suffix(".start.json"));
         numbers.extend(number.and_then(|digits| digits.parse::<u32>().ok()));
     }
@@ -111,14 +99,14 @@ mod tests {
     #[test]
     fn attempts_are_numbered_and_only_failures_count() {
         let dir = tempfile::tempdir().unwrap();
-        let layout = Layout::new(dir.path());
-        let begin = || begin_attempt(&layout, 0, MemberId(1), None, "host".into()).unwrap().0;
-        let end = |number, ending| end_attempt(&layout, 0, MemberId(1), number, ending).unwrap();
-        assert!(read_attempts(&layout, 0, MemberId(1)).unwrap().is_empty());
+        let dir = dir.path().join("attempts");
+        let begin = || begin_attempt(&dir, None, "host".into()).unwrap().0;
+        let end = |number, ending| end_attempt(&dir, number, ending).unwrap();
+        assert!(read_attempts(&dir).unwrap().is_empty());
         assert_eq!((begin(), begin(), begin()), (1, 2, 3));
         end(1, Ending::Stopped { signal: "SIGTERM".into() });
         end(3, Ending::Failed { message: "no".into() });
-        let attempts = read_attempts(&layout, 0, MemberId(1)).unwrap();
+        let attempts = read_attempts(&dir).unwrap();
         let failed: Vec<bool> = attempts.iter().map(Attempt::failed).collect();
         assert_eq!(failed, [false, true, true]);
     }

@@ -71,17 +71,44 @@ impl Layout {
         self.generation(generation).join("plan.json")
     }
 
-    /// The jobs of a round of submission; rounds count from 1, and all but the first are retries.
-    pub fn submission(&self, generation: u32, round: u32) -> PathBuf {
-        self.generation(generation).join(match round {
-            1 => "submission.json".to_owned(),
-            _ => format!("submission-{round}.json"),
-        })
+    /// The final evaluation of a member, with so many samples.
+    pub fn evaluation(&self, generation: u32, member: MemberId, samples: usize) -> PathBuf {
+        self.member(generation, member).join(format!("evaluation-{samples}.json"))
     }
 
-    /// Who set out to submit a round.
-    pub fn intent(&self, generation: u32, round: u32) -> PathBuf {
-        self.submission(generation, round).with_extension("intent.json")
+    /// The soup of the best architecture: its search, and what came out.
+    pub fn soup(&self) -> PathBuf {
+        self.root.join("soup")
+    }
+
+    /// What came out; its publication makes the soup done.
+    pub fn soup_record(&self) -> PathBuf {
+        self.soup().join("soup.json")
+    }
+
+    /// The averaged network, if more than one member is in it.
+    pub fn soup_checkpoint(&self) -> PathBuf {
+        self.soup().join("soup.safetensors")
+    }
+
+    /// The final evaluation of the soup.
+    pub fn soup_evaluation(&self, samples: usize) -> PathBuf {
+        self.soup().join(format!("evaluation-{samples}.json"))
+    }
+
+    /// A round of the greedy search, counted from 1.
+    pub fn soup_round(&self, round: u32) -> PathBuf {
+        self.soup().join(format!("round-{round:02}"))
+    }
+
+    /// Its plan; its publication makes the round exist.
+    pub fn soup_plan(&self, round: u32) -> PathBuf {
+        self.soup_round(round).join("plan.json")
+    }
+
+    /// A candidate of a round.
+    pub fn candidate(&self, round: u32, candidate: MemberId) -> PathBuf {
+        self.soup_round(round).join("candidates").join(candidate.to_string())
     }
 
     /// A member's directory.
@@ -135,6 +162,20 @@ impl Layout {
         let plain = path.components().all(|part| matches!(part, std::path::Component::Normal(_)));
         (plain && !relative.is_empty()).then(|| self.root.join(path))
     }
+}
+
+/// The jobs of a round of submission, in the directory of what is worked on; rounds count from 1, and all but
+/// the first are retries.
+pub fn submission(dir: &Path, round: u32) -> PathBuf {
+    dir.join(match round {
+        1 => "submission.json".to_owned(),
+        _ => format!("submission-{round}.json"),
+    })
+}
+
+/// Who set out to submit a round.
+pub fn intent(dir: &Path, round: u32) -> PathBuf {
+    submission(dir, round).with_extension("intent.json")
 }
 
 #[cfg(test)]

@@ -15,12 +15,13 @@ mod verify;
 
 pub use attempts::{Attempt, begin_attempt, end_attempt, read_attempts};
 pub use error::StateError;
-pub use layout::Layout;
+pub use layout::{Layout, intent, submission};
 pub use lock::Lock;
 pub use publish::{Published, Staged, ensure_dir, publish_bytes, publish_json, replace_json, stage};
 pub use records::{
-    AttemptEnd, AttemptStart, BestRecord, Ending, FORMAT, FileRef, Heartbeat, IntentRecord, MemberPlan,
-    Outcome, PlanRecord, ResultRecord, RunRecord, StartRecord, SubmissionRecord,
+    AttemptEnd, AttemptStart, BestRecord, Ending, EvaluationRecord, FORMAT, FileRef, Heartbeat, Ingredient,
+    IntentRecord, MemberPlan, Outcome, PlanRecord, ResultRecord, RunRecord, SoupPlan, SoupRecord, SoupResult,
+    StartRecord, SubmissionRecord,
 };
 pub use retention::{collect, kept_generations};
 pub use run::{Run, read_json};

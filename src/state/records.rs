@@ -235,6 +235,86 @@ pub struct BestRecord {
     pub checkpoint: FileRef,
 }
 
+/// `evaluation-SAMPLES.json`: a final evaluation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EvaluationRecord {
+    /// [`FORMAT`].
+    pub format: u64,
+    /// What was evaluated.
+    pub checkpoint: FileRef,
+    /// With how many samples (images, say).
+    pub samples: usize,
+    /// Higher is better; null if it is no finite number.
+    pub fitness: Option<f64>,
+    /// Numbers behind it.
+    pub metrics: BTreeMap<String, f64>,
+    /// Where.
+    pub host: String,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+/// A member that may be in a soup.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ingredient {
+    /// The generation whose step it has behind it.
+    pub generation: u32,
+    /// Its place.
+    pub member: MemberId,
+    /// Its own fitness.
+    pub fitness: f64,
+    /// Its checkpoint.
+    pub checkpoint: FileRef,
+}
+
+/// `soup/round-01/plan.json`: a round of the greedy search for a soup.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SoupPlan {
+    /// [`FORMAT`].
+    pub format: u64,
+    /// Counted from 1.
+    pub round: u32,
+    /// What is in the soup so far, the best member first.
+    pub ingredients: Vec<Ingredient>,
+    /// Its fitness.
+    pub fitness: f64,
+    /// What may be added, best first.
+    pub candidates: Vec<Ingredient>,
+}
+
+/// `soup/round-01/candidates/03/result.json`: the soup so far with a candidate.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SoupResult {
+    /// [`FORMAT`].
+    pub format: u64,
+    /// Its fitness; null if it is no finite number, or all attempts failed.
+    pub fitness: Option<f64>,
+    /// Numbers behind it.
+    pub metrics: BTreeMap<String, f64>,
+    /// Why the last attempt failed, if all did.
+    pub failed: Option<String>,
+}
+
+/// `soup/soup.json`: what came out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SoupRecord {
+    /// [`FORMAT`].
+    pub format: u64,
+    /// Rounds that it took.
+    pub rounds: u32,
+    /// What is in it, the best member first.
+    pub ingredients: Vec<Ingredient>,
+    /// Its fitness.
+    pub fitness: f64,
+    /// The mean; the best member's own checkpoint if it is alone.
+    pub checkpoint: FileRef,
+}
+
 /// `progress/heartbeat.json`: replaced every few seconds while a member trains.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::checkpoint::{Digest, Reader, digest_file};
 use crate::config::Config;
-use crate::search::{Algorithm, MemberId, Space, Trained};
+use crate::search::{MemberId, Space, Trained};
 
 /// Records larger than this are not ours.
 const MAX_RECORD: u64 = 1 << 30;
@@ -171,10 +171,5 @@ impl Run {
     /// Opens a checkpoint that a record names, after checking its digest.
     pub fn checkpoint(&self, file: &FileRef) -> Result<Reader, StateError> {
         Ok(Reader::open(&self.check_file(file)?)?)
-    }
-
-    /// Whether members are replaced by mixes.
-    pub fn evolves(&self) -> bool {
-        self.config.search.algorithm == Algorithm::PbtNas
     }
 }

@@ -132,7 +132,7 @@ impl Check<'_> {
         let kept = plan.generation >= self.first_kept;
         match (&member.origin, &member.start) {
             (Origin::Random, StartRecord::Fresh) => {}
-            (Origin::Mix { .. }, StartRecord::Checkpoint(file)) => {
+            (origin, StartRecord::Checkpoint(file)) if origin.is_made() => {
                 self.names(plan, file, run.layout.start(plan.generation, member.id));
                 if kept {
                     self.file(file);
@@ -156,7 +156,7 @@ impl Check<'_> {
                 format!("member {} does not start as its origin asks for", member.id),
             ),
         }
-        let attempts = read_attempts(&run.layout, plan.generation, member.id);
+        let attempts = read_attempts(&run.layout.attempts(plan.generation, member.id));
         self.good(run.layout.attempts(plan.generation, member.id), attempts);
         let path = run.layout.result(plan.generation, member.id);
         let result = run.result(plan.generation, member.id);

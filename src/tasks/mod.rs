@@ -19,6 +19,9 @@ pub trait Task: Send + Sync {
     /// All tensors of the networks of an architecture, with the distributions of a fresh initialisation.
     fn tensors(&self, genotype: &Genotype) -> Result<Vec<TensorSpec>>;
 
+    /// Samples of a final evaluation, unless somebody asks for another number.
+    fn final_samples(&self) -> usize;
+
     /// Makes the files that all members share (e.g. the network of a quality measure) in `dir`, under the
     /// names it returns. Done once, before the first generation; the same seed gives the same files.
     fn prepare(&self, dir: &Path, run_seed: u64) -> Result<Vec<String>>;
@@ -63,6 +66,19 @@ pub struct Evaluation {
     pub metrics: Vec<(String, f64)>,
 }
 
+/// How thoroughly a member is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Measure {
+    /// As the search does it, after every step.
+    Search,
+    /// For a report: with so many samples (images, say), everything there is to measure, and random numbers
+    /// that the search has not seen.
+    Final {
+        /// Number of samples.
+        samples: usize,
+    },
+}
+
 /// One member in memory.
 ///
 /// Training goes by small steps, so that the caller can stop between any two of them. All random numbers of
@@ -84,7 +100,7 @@ pub trait Session {
     fn tensor(&self, entry: &Entry) -> Result<Vec<u8>>;
 
     /// Measures fitness.
-    fn evaluate(&mut self) -> Result<Evaluation>;
+    fn evaluate(&mut self, measure: Measure) -> Result<Evaluation>;
 
     /// Writes what a person would look at (images) into `dir`; the names of the files.
     fn export(&mut self, dir: &Path) -> Result<Vec<String>>;

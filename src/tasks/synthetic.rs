@@ -9,7 +9,7 @@ use rand::Rng;
 use safetensors::Dtype;
 use serde::{Deserialize, Serialize};
 
-use super::{Evaluation, Seeds, Session, Start, Task};
+use super::{Evaluation, Measure, Seeds, Session, Start, Task};
 use crate::checkpoint::{Entry, Init, Meta, Reader, TensorSpec, fresh};
 use crate::search::{Genotype, Space, Variable, rng};
 
@@ -127,6 +127,10 @@ impl Task for SyntheticTask {
             });
         }
         Ok(tensors)
+    }
+
+    fn final_samples(&self) -> usize {
+        1
     }
 
     fn prepare(&self, _dir: &Path, _run_seed: u64) -> Result<Vec<String>> {
@@ -293,7 +297,8 @@ impl Session for SyntheticSession<'_> {
     }
 
     /// The better the options and the nearer the averaged weights to 1, the fitter.
-    fn evaluate(&mut self) -> Result<Evaluation> {
+    /// Exact: no more samples make it better.
+    fn evaluate(&mut self, _: Measure) -> Result<Evaluation> {
         let mut quality = 0.0;
         for (name, _) in self.genotype.iter() {
             quality += option_number(&self.genotype, name)? as f64;

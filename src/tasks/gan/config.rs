@@ -52,8 +52,10 @@ pub struct GanConfig {
     pub weight_decay: f64,
     /// Decay of the moving average of the generator's parameters, for each generator step.
     pub average_decay: f64,
-    /// Generated images for the Fréchet distance.
+    /// Generated images for the Fréchet distance during the search.
     pub evaluation_images: usize,
+    /// Generated images for a final evaluation (`pbtnas evaluate`).
+    pub final_images: usize,
     /// The Inception network for FID and IS: `inception-2015-12-05.pt` (TorchScript) or a safetensors file
     /// with pytorch-fid's names. Without it, a small classifier is trained on the data's own labels.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -91,6 +93,7 @@ impl Default for GanConfig {
             weight_decay: 0.0,
             average_decay: 0.999,
             evaluation_images: 5000,
+            final_images: 50_000,
             inception: None,
             feature_epochs: 3,
             device: DeviceChoice::Auto,
@@ -128,8 +131,12 @@ impl GanConfig {
         if !self.latent.is_multiple_of(parts) {
             return Err(("latent", format!("must be a multiple of {parts}, the number of projections")));
         }
-        if self.evaluation_images < 2 {
-            return Err(("evaluation_images", "must be at least 2".into()));
+        for (key, count) in
+            [("evaluation_images", self.evaluation_images), ("final_images", self.final_images)]
+        {
+            if count < 2 {
+                return Err((key, "must be at least 2".into()));
+            }
         }
         if self.discriminator_steps == 0 {
             return Err(("discriminator_steps", "must be at least 1".into()));

@@ -117,7 +117,7 @@ pub fn bytes_of(tensor: &Tensor) -> Vec<u8> {
 /// Trains the classifier on nine tenths of the images, prints its accuracy on the rest, and writes it with
 /// the statistics of all images. The same seed gives the same file (on one CPU type).
 pub fn prepare(config: &GanConfig, images: &Images, run_seed: u64, path: &Path) -> Result<()> {
-    let device = device(config.device, config.precision)?;
+    let device = device(config.device)?;
     let channels = images.channels();
     let labels = images.labels();
     let Some(classes) = labels.iter().max().map(|class| class + 1) else {

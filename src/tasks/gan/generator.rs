@@ -35,8 +35,11 @@ impl Generator {
 
     /// The images of latents.
     pub fn forward(&self, latents: &Tensor, mut mode: Mode) -> Tensor {
-        let mut projected =
-            self.projections.iter().map(|projection| projection.forward(latents, &mut mode)).collect::<Vec<_>>();
+        let mut projected = self
+            .projections
+            .iter()
+            .map(|projection| projection.forward(latents, &mut mode))
+            .collect::<Vec<_>>();
         projected.resize_with(self.cells.len(), || None);
         let mut skips: Vec<Tensor> = Vec::new();
         let mut x: Option<Tensor> = None;

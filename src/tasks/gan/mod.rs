@@ -82,6 +82,10 @@ impl Task for GanTask {
         Ok(scope.into_specs())
     }
 
+    fn final_samples(&self) -> usize {
+        self.config.final_images
+    }
+
     fn prepare(&self, dir: &Path, run_seed: u64) -> Result<Vec<String>> {
         tch::set_num_threads(self.config.threads);
         let images = Images::open(&self.config)?;

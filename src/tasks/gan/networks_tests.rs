@@ -57,7 +57,8 @@ fn two_hundred_random_architectures_of_each_space_run_forward_and_backward() {
     for space in SPACES {
         let task = task(dir.path(), space);
         let mut genotypes = initial_population(task.space(), 200, Initial::Uniform, 11);
-        genotypes.extend(["none", "skip", "conv_1x1", "yes", "max_start"].map(|option| uniform(&task, option)));
+        genotypes
+            .extend(["none", "skip", "conv_1x1", "yes", "max_start"].map(|option| uniform(&task, option)));
         for genotype in &genotypes {
             let values = values(&task, genotype, 1);
             let (generator, discriminator) = task.networks(genotype, &mut Scope::load(&values)).unwrap();
@@ -108,8 +109,7 @@ fn tensors_of_a_variable_depend_on_its_own_value_alone() {
                 let without = ["none", "skip", "average_start", "max_start", "average_end", "max_end"];
                 let expected = !variable.owns.is_empty() && !without.contains(&option.as_str());
                 assert_eq!(!tensors.is_empty(), expected, "{} = {option}", variable.name);
-                let first =
-                    seen.entry((variable.name.clone(), option)).or_insert_with(|| tensors.clone());
+                let first = seen.entry((variable.name.clone(), option)).or_insert_with(|| tensors.clone());
                 assert_eq!(first, &tensors);
             }
         }

@@ -38,7 +38,14 @@ impl Oracle {
         Self { dir: tempfile::tempdir().unwrap(), cases: Vec::new() }
     }
 
-    fn add(&mut self, kind: &str, config: &GanConfig, genotype: &Genotype, extra: serde_json::Value, inputs: &Named) {
+    fn add(
+        &mut self,
+        kind: &str,
+        config: &GanConfig,
+        genotype: &Genotype,
+        extra: serde_json::Value,
+        inputs: &Named,
+    ) {
         let folder = self.dir.path().join(self.cases.len().to_string());
         std::fs::create_dir(&folder).unwrap();
         let mut case = serde_json::to_value(config).unwrap();
@@ -79,17 +86,17 @@ fn assert_close(what: &str, ours: &Tensor, theirs: &Tensor, tolerance: f64, scal
         return;
     }
     let size = theirs.abs().max().double_value(&[]).max(scale);
-    let difference = (ours.to_kind(Kind::Double) - theirs.to_kind(Kind::Double)).abs().max().double_value(&[]);
+    let difference =
+        (ours.to_kind(Kind::Double) - theirs.to_kind(Kind::Double)).abs().max().double_value(&[]);
     assert!(difference <= tolerance * size, "{what} differs by {difference:e}, of {size:e}");
 }
 
 fn normal(shape: &[i64], name: &str) -> Tensor {
     let purpose = format!("parity {name}");
     let address = Address { run: 9, generation: 0, member: None, purpose: &purpose };
-    let numbers: Vec<f64> =
-        rand_distr::Distribution::sample_iter(rand_distr::StandardNormal, rng(&address))
-            .take(shape.iter().product::<i64>() as usize)
-            .collect();
+    let numbers: Vec<f64> = rand_distr::Distribution::sample_iter(rand_distr::StandardNormal, rng(&address))
+        .take(shape.iter().product::<i64>() as usize)
+        .collect();
     Tensor::from_slice(&numbers).reshape(shape)
 }
 
@@ -109,7 +116,8 @@ fn outputs_gradients_and_power_iterations_are_pytorch_s() {
             let doubles: Values = values(&task, genotype, number as u64)
                 .iter()
                 .map(|(name, value)| {
-                    let double = value.detach().to_kind(Kind::Double).set_requires_grad(value.requires_grad());
+                    let double =
+                        value.detach().to_kind(Kind::Double).set_requires_grad(value.requires_grad());
                     (name.clone(), double)
                 })
                 .collect();
@@ -133,7 +141,8 @@ fn outputs_gradients_and_power_iterations_are_pytorch_s() {
             let scores = discriminator.forward(&images, true);
             let loss = (&images * &inputs["image_weights"]).sum(Kind::Double)
                 + (&scores * &inputs["score_weights"]).sum(Kind::Double);
-            let trained: Vec<(&String, &Tensor)> = doubles.iter().filter(|(_, v)| v.requires_grad()).collect();
+            let trained: Vec<(&String, &Tensor)> =
+                doubles.iter().filter(|(_, v)| v.requires_grad()).collect();
             let leaves: Vec<&Tensor> = trained.iter().map(|(_, value)| *value).collect();
             let gradients = Tensor::run_backward(&[loss], &leaves, false, false);
             let mut outputs = Named::from([("images".into(), images), ("scores".into(), scores)]);
@@ -173,16 +182,12 @@ fn a_training_cycle_ends_in_the_weights_that_pytorch_s_ends_in() {
         let mut task = task(dir.path(), space);
         task.config.generator_batch = 6;
         task.config.weight_decay = 0.01;
-        task.config.learning_rate = 1e-3;
         task.config.average_decay = 0.9;
         for genotype in &genotypes(&task)[..6] {
             let start = || GanSession::new(&task, Start::Fresh(genotype), SEEDS, PathBuf::new()).unwrap();
             let (mut trained, recorder) = (start(), start());
-            let mut inputs: Named = recorder
-                .values
-                .iter()
-                .map(|(name, value)| (format!("model/{name}"), value.copy()))
-                .collect();
+            let mut inputs: Named =
+                recorder.values.iter().map(|(name, value)| (format!("model/{name}"), value.copy())).collect();
             // Two steps of the generator: moments and averages must carry over. A data set of eight images
             // has two batches of four, so this is several epochs.
             let steps = 6;
@@ -196,7 +201,7 @@ fn a_training_cycle_ends_in_the_weights_that_pytorch_s_ends_in() {
                         drawn.push(uniform(&mut rng, shape, Device::Cpu));
                         drawn[drawn.len() - 1].shallow_clone()
                     };
-                    recorder.generator.forward(&latents, Mode::Training(&mut numbers));
+                    let _ = recorder.generator.forward(&latents, Mode::Training(&mut numbers));
                     inputs.insert(format!("{index}/{pass}/latents"), latents);
                     for (number, numbers) in drawn.into_iter().enumerate() {
                         inputs.insert(format!("{index}/{pass}/uniform/{number}"), numbers);
@@ -249,8 +254,10 @@ fn fresh_networks_are_distributed_as_pytorch_s() {
                 panic!("five numbers")
             };
             let address = |run| Address { run, generation: 0, member: None, purpose: "first" };
-            let ours: Vec<f64> =
-                (0..networks).flat_map(|run| fresh(spec, &address(run)).collect::<Vec<_>>()).map(f64::from).collect();
+            let ours: Vec<f64> = (0..networks)
+                .flat_map(|run| fresh(spec, &address(run)).collect::<Vec<_>>())
+                .map(f64::from)
+                .collect();
             assert_eq!(ours.len(), count as usize, "{}", spec.name);
             let n = count;
             let our_mean = ours.iter().sum::<f64>() / n;

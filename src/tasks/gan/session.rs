@@ -24,7 +24,7 @@ use super::{GanConfig, GanTask};
 use crate::checkpoint::{AVERAGE, Entry, MODEL, Meta, OPTIMIZER, Reader, TensorSpec, fresh};
 use crate::gpu::{Precision, device};
 use crate::search::{Genotype, rng};
-use crate::tasks::{Evaluation, Seeds, Session, Start};
+use crate::tasks::{Evaluation, Measure, Seeds, Session, Start};
 
 const NETWORKS: [&str; 2] = ["generator", "discriminator"];
 /// Images of an evaluation that are generated at a time.
@@ -55,7 +55,7 @@ pub struct GanSession<'a> {
 impl<'a> GanSession<'a> {
     /// From fresh weights or a checkpoint.
     pub fn new(task: &'a GanTask, start: Start, seeds: Seeds, features: PathBuf) -> Result<Self> {
-        let device = device(task.config.device, task.config.precision)?;
+        let device = device(task.config.device)?;
         let (genotype, epoch, step) = match start {
             Start::Fresh(genotype) => (genotype.clone(), 0, 0),
             Start::Checkpoint(reader) => {
@@ -265,12 +265,15 @@ impl Session for GanSession<'_> {
         found.with_context(|| format!("no tensor {name:?}"))
     }
 
-    fn evaluate(&mut self) -> Result<Evaluation> {
+    fn evaluate(&mut self, measure: Measure) -> Result<Evaluation> {
+        let (mut left, purpose) = match measure {
+            Measure::Search => (self.config().evaluation_images, "evaluation"),
+            Measure::Final { samples } => (samples, "final evaluation"),
+        };
         let features = Features::load(&self.features, self.config(), self.task.channels, self.device)?;
         let generator = self.averaged_generator()?;
-        let mut rng = rng(&self.seeds.at("evaluation"));
+        let mut rng = rng(&self.seeds.at(purpose));
         let mut statistics = Statistics::new(DIMENSION);
-        let mut left = self.config().evaluation_images;
         while left > 0 {
             let images = self.sample(&generator, &mut rng, left.min(EVALUATION_BATCH));
             statistics.add(&features.of(&images));
@@ -397,7 +400,7 @@ mod tests {
                     session.advance().unwrap();
                 }
                 assert_ne!(before, saved(session.as_ref()));
-                let evaluation = session.evaluate().unwrap();
+                let evaluation = session.evaluate(Measure::Search).unwrap();
                 assert!(evaluation.fitness.is_finite() && evaluation.fitness < 0.0, "{genotype:?}");
             }
             for variable in &task.space().variables {
@@ -442,6 +445,6 @@ mod tests {
         let features = dir.path().join(super::super::FEATURES);
         let mut session = GanSession::new(&task, Start::Fresh(&genotype), SEEDS, features).unwrap();
         let _ = no_grad(|| session.averages["generator/to_image/bias"].shallow_clone().fill_(f64::NAN));
-        assert!(session.evaluate().unwrap().fitness.is_nan());
+        assert!(session.evaluate(Measure::Search).unwrap().fitness.is_nan());
     }
 }

@@ -52,7 +52,9 @@ impl DataSet {
     /// Where the files can be got.
     fn source(self) -> &'static str {
         match self {
-            Self::Idx => "`scripts/setup data` gets Fashion-MNIST; or set [gan] data to a folder with IDX files",
+            Self::Idx => {
+                "`scripts/setup data` gets Fashion-MNIST; or set [gan] data to a folder with IDX files"
+            }
             Self::Cifar10 => cifar::SOURCE,
             Self::Stl10 => stl::SOURCE,
         }
@@ -188,7 +190,8 @@ fn fit(pixels: &Tensor, side: i64) -> Tensor {
         let border = [left, side - width - left, top, side - height - top];
         return pixels.constant_pad_nd(border);
     }
-    let smaller = pixels.to_kind(Kind::Float).internal_upsample_bilinear2d_aa([side, side], false, None, None);
+    let smaller =
+        pixels.to_kind(Kind::Float).internal_upsample_bilinear2d_aa([side, side], false, None, None);
     smaller.round().clamp(0.0, 255.0).to_kind(Kind::Uint8)
 }
 
@@ -273,7 +276,10 @@ pub mod tests {
         let dir = tempfile::tempdir().unwrap();
         let config = config(dir.path(), DataSet::Cifar10, 32);
         let message = error(&config);
-        assert!(message.contains("data_batch_1.bin") && message.contains("CIFAR-10 binary version"), "{message}");
+        assert!(
+            message.contains("data_batch_1.bin") && message.contains("CIFAR-10 binary version"),
+            "{message}"
+        );
         write_cifar(dir.path());
         let images = Images::open(&config).unwrap();
         assert_eq!((images.len(), images.channels(), images.labels().len()), (50_000, 3, 50_000));
@@ -315,7 +321,8 @@ pub mod tests {
         // Sparse: 2.7 GB of zeros take no space.
         let unlabelled = fs::File::create(dir.path().join("unlabeled_X.bin")).unwrap();
         unlabelled.set_len(100_000 * image as u64).unwrap();
-        std::os::unix::fs::FileExt::write_all_at(&unlabelled, &vec![90; image], 94_999 * image as u64).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&unlabelled, &vec![90; image], 94_999 * image as u64)
+            .unwrap();
 
         let images = Images::open(&config).unwrap();
         assert_eq!((images.len(), images.labels().len(), images.labels()[12]), (105_000, 5000, 2));

@@ -1,0 +1,142 @@
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use clap::Args;
+
+use super::StateArg;
+use crate::advance::Next;
+use crate::error::STOPPED;
+use crate::evaluate::soup_record;
+use crate::scheduler::local::{self, Watcher};
+use crate::scheduler::slurm::{self, Stepped};
+use crate::scheduler::{Soup, Work};
+use crate::search::MemberId;
+use crate::signal::StopSignal;
+use crate::soup::{evaluate_candidate, result};
+use crate::state::{Heartbeat, Run};
+use crate::trainer::Identity;
+
+/// Make a soup: the mean of members that share the best architecture, taken in greedily as long as it helps.
+///
+/// Candidates are evaluated on this machine, or with --submit as array jobs on SLURM, one array for each round
+/// of the greedy search. Interrupt it whenever you like: the same command goes on.
+#[derive(Debug, Args)]
+#[command(
+    name = "soup",
+    after_help = "Examples:\n  pbtnas soup --state runs/first\n  pbtnas soup --state runs/first --submit"
+)]
+pub struct MakeSoup {
+    #[command(flatten)]
+    state: StateArg,
+    /// Evaluate as jobs on SLURM; may be called again at any time, as `pbtnas step`.
+    #[arg(long)]
+    submit: bool,
+    /// Candidates that are evaluated at a time on this machine; by default as configured, or one for each core.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    workers: Option<u32>,
+    /// Evaluate candidates of this round only: what the jobs call.
+    #[arg(long, value_name = "N", requires = "candidate", hide = true)]
+    round: Option<u32>,
+    #[arg(long, value_name = "ID", requires = "round", hide = true)]
+    candidate: Option<super::train::Range>,
+}
+
+impl MakeSoup {
+    pub fn run(self) -> Result<u8> {
+        if self.candidate.is_some() {
+            local::follow_parent()?;
+        }
+        let run = Run::open(&self.state.state)?;
+        if let (Some(round), Some(range)) = (self.round, self.candidate) {
+            super::settle(&run.config)?;
+            let identity = Identity { job: slurm::own_job(), host: slurm::host() };
+            let task = run.config.task()?;
+            for candidate in range.members() {
+                evaluate_candidate(&run, task.as_ref(), round, candidate, &identity)?;
+            }
+            return Ok(0);
+        }
+        let program = std::env::current_exe().context("failed to find this program")?;
+        let task = run.config.task()?;
+        let work = Soup { run: &run, task: task.as_ref() };
+        if self.submit {
+            match slurm::step(&work, &program)? {
+                Stepped::Finished { .. } => {}
+                Stepped::Submitted { generation, members, arrays, step } => {
+                    let arrays = arrays.join(", ");
+                    println!(
+                        "round {generation}: submitted {members} candidate(s) as job(s) {arrays}; job {step} goes on"
+                    );
+                    return Ok(0);
+                }
+                Stepped::Waiting { generation, missing, tasks } => {
+                    println!(
+                        "round {generation}: {missing} candidate(s) without a result, {tasks} task(s) in the queue"
+                    );
+                    return Ok(0);
+                }
+            }
+        } else {
+            let workers = self.workers.map(|workers| workers as usize);
+            let workers = workers
+                .or(run.config.local.workers)
+                .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+            let stop = StopSignal::listen(|_| {}).context("failed to listen for signals")?;
+            let mut tries: BTreeMap<(u32, MemberId), usize> = BTreeMap::new();
+            while let Next::Train { generation: round, mut members } = work.advance(true)? {
+                // Later candidates may not be needed: an earlier one can end the round.
+                members.truncate(workers);
+                for member in &members {
+                    *tries.entry((round, *member)).or_default() += 1;
+                }
+                let mut news = News { work: &work, round };
+                if !local::work_off(&work, &program, round, &members, workers, &stop, &mut news)? {
+                    println!("stopped; `pbtnas soup --state {}` goes on from here", run.layout.root().display());
+                    return Ok(STOPPED);
+                }
+                let open = members.iter().filter(|member| !matches!(work.is_done(round, **member), Ok(true)));
+                let open = open.filter_map(|member| Some((*member, *tries.get(&(round, *member))?))).collect();
+                local::check_begun(&work, round, &open)?;
+            }
+        }
+        print_soup(&run)
+    }
+}
+
+fn print_soup(run: &Run) -> Result<u8> {
+    let soup = soup_record(run)?.context("the soup was not recorded")?;
+    let best = soup.ingredients.first().context("the soup has no ingredient")?;
+    println!("soup of {} member(s), fitness {:.4}:", soup.ingredients.len(), soup.fitness);
+    for one in &soup.ingredients {
+        println!("  member {} of generation {}, fitness {:.4}", one.member, one.generation, one.fitness);
+    }
+    println!("difference to the best member alone: {:+.4}", soup.fitness - best.fitness);
+    let state = run.layout.root().display();
+    println!("for a report: pbtnas evaluate --state {state}; pbtnas evaluate --state {state} --soup");
+    Ok(0)
+}
+
+/// A line for each candidate.
+struct News<'a> {
+    work: &'a Soup<'a>,
+    round: u32,
+}
+
+impl Watcher for News<'_> {
+    fn started(&mut self, _: MemberId) {}
+    fn heartbeat(&mut self, _: MemberId, _: &Heartbeat) {}
+    fn ended(&mut self, candidate: MemberId, _: bool) {
+        match result(self.work.run, self.round, candidate) {
+            Ok(Some(result)) => match (result.fitness, result.failed) {
+                (Some(fitness), _) => {
+                    println!("round {}, candidate {candidate}: fitness {fitness:.4}", self.round)
+                }
+                (None, Some(reason)) => {
+                    println!("round {}, candidate {candidate}: failed: {reason}", self.round)
+                }
+                (None, None) => println!("round {}, candidate {candidate}: diverged", self.round),
+            },
+            _ => println!("round {}, candidate {candidate}: no result", self.round),
+        }
+    }
+}

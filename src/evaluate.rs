@@ -1,0 +1,106 @@
+//! Final evaluations: a member or a soup, with many samples and random numbers that the search has not seen.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+
+use crate::checkpoint::Reader;
+use crate::search::MemberId;
+use crate::state::{EvaluationRecord, FORMAT, FileRef, Outcome, Run, SoupRecord, publish_json, read_json};
+use crate::tasks::{Evaluation, Measure, Seeds, Start, Task};
+
+/// What is evaluated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject {
+    /// The best member of the run.
+    Best,
+    /// A member after a generation's step.
+    Member(u32, MemberId),
+    /// The soup.
+    Soup,
+}
+
+/// The record of an evaluation; evaluates only if it is not there.
+pub fn evaluate(
+    run: &Run,
+    task: &dyn Task,
+    subject: Subject,
+    samples: usize,
+    host: &str,
+) -> Result<EvaluationRecord> {
+    let (path, (generation, member), checkpoint) = find(run, subject, samples)?;
+    if path.exists() {
+        return Ok(read_json(&path)?);
+    }
+    for file in &run.record.shared {
+        run.check_file(file)?;
+    }
+    let reader: Reader = run.checkpoint(&checkpoint)?;
+    let seeds = Seeds { run: run.record.seed, generation, member };
+    let started = Instant::now();
+    let mut session = task.session(Start::Checkpoint(&reader), seeds, &run.layout.shared())?;
+    let Evaluation { fitness, metrics } = session.evaluate(Measure::Final { samples })?;
+    let record = EvaluationRecord {
+        format: FORMAT,
+        checkpoint,
+        samples,
+        fitness: fitness.is_finite().then_some(fitness),
+        metrics: metrics.into_iter().filter(|(_, value)| value.is_finite()).collect(),
+        host: host.into(),
+        seconds: started.elapsed().as_secs_f64(),
+    };
+    publish_json(&path, &record)?;
+    Ok(read_json(&path)?)
+}
+
+/// The final evaluation of the best member or of the soup, if there is one: that with most samples.
+pub fn latest_evaluation(run: &Run, subject: Subject) -> Result<Option<EvaluationRecord>> {
+    let (path, _, checkpoint) = find(run, subject, 0)?;
+    let Some(dir) = path.parent() else { return Ok(None) };
+    let mut found: Option<EvaluationRecord> = None;
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        if !name.to_string_lossy().starts_with("evaluation-") {
+            continue;
+        }
+        let record: EvaluationRecord = read_json(&entry.path())?;
+        let more = found.as_ref().is_none_or(|found| record.samples > found.samples);
+        if record.checkpoint == checkpoint && more {
+            found = Some(record);
+        }
+    }
+    Ok(found)
+}
+
+/// The soup of a run, if it is made.
+pub fn soup_record(run: &Run) -> Result<Option<SoupRecord>> {
+    let path = run.layout.soup_record();
+    if path.exists() { Ok(Some(read_json(&path)?)) } else { Ok(None) }
+}
+
+/// Where the evaluation is recorded, the place whose random numbers it uses, and the checkpoint.
+fn find(run: &Run, subject: Subject, samples: usize) -> Result<(PathBuf, (u32, MemberId), FileRef)> {
+    let state = run.layout.root().display();
+    match subject {
+        Subject::Best => {
+            let best =
+                run.best()?.with_context(|| format!("{state} has no best member yet: see `pbtnas status`"))?;
+            let path = run.layout.evaluation(best.generation, best.member, samples);
+            Ok((path, (best.generation, best.member), best.checkpoint))
+        }
+        Subject::Member(generation, member) => {
+            let result = run.result(generation, member)?.map(|result| result.outcome);
+            let Some(Outcome::Trained { checkpoint, .. }) = result else {
+                anyhow::bail!("member {member} of generation {generation} of {state} is not trained")
+            };
+            Ok((run.layout.evaluation(generation, member, samples), (generation, member), checkpoint))
+        }
+        Subject::Soup => {
+            let soup = soup_record(run)?
+                .with_context(|| format!("{state} has no soup yet: call `pbtnas soup --state {state}`"))?;
+            let first = soup.ingredients.first().context("the soup has no ingredient")?;
+            Ok((run.layout.soup_evaluation(samples), (first.generation, first.member), soup.checkpoint))
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! Greedy model soups after a search (paper, section 5.5; facts: Model soups).
+//!
+//! The members that share the best member's architecture are candidates, best first. A round tries each
+//! candidate with the soup so far; the first one, in order, that makes it better is in, those before it are
+//! out, and the next round tries the rest. That is what trying them one after the other gives, but the
+//! candidates of a round can be evaluated at the same time.
+
+use std::fs;
+
+use anyhow::{Context, Result, bail};
+
+use crate::advance::Next;
+use crate::checkpoint::{Reader, soup};
+use crate::search::MemberId;
+use crate::state::{
+    BestRecord, Ending, FORMAT, FileRef, Ingredient, Outcome, Run, SoupPlan, SoupRecord, SoupResult,
+    begin_attempt, end_attempt, ensure_dir, publish_json, read_attempts, read_json, stage,
+};
+use crate::tasks::{Evaluation, Measure, Seeds, Start, Task};
+use crate::trainer::Identity;
+
+/// Moves on as far as the results of candidates allow; stages are rounds, members are candidates.
+///
+/// `idle` tells that nothing works on the round: candidates whose attempts are used up are then out.
+pub fn advance(run: &Run, task: &dyn Task, idle: bool) -> Result<Next> {
+    let mut round = 0;
+    while run.layout.soup_plan(round + 1).exists() {
+        round += 1;
+    }
+    loop {
+        if run.layout.soup_record().exists() {
+            return Ok(Next::Finished { generation: round });
+        }
+        if round == 0 {
+            let plan = first_plan(run)?;
+            round = 1;
+            publish_plan(run, &plan)?;
+            continue;
+        }
+        let plan: SoupPlan = read_json(&run.layout.soup_plan(round))?;
+        let mut results = Vec::new();
+        for candidate in (0..plan.candidates.len() as u32).map(MemberId) {
+            let found = match result(run, round, candidate)? {
+                None if idle => give_up(run, round, candidate)?,
+                found => found,
+            };
+            results.push(found);
+        }
+        match decide(&plan, &results) {
+            Decision::Wait(generation, members) => return Ok(Next::Train { generation, members }),
+            Decision::Next(plan) => {
+                round = plan.round;
+                publish_plan(run, &plan)?;
+            }
+            Decision::Finished { ingredients, fitness } => finish(run, task, &plan, ingredients, fitness)?,
+        }
+    }
+}
+
+/// What follows from the results of a round.
+#[derive(Debug, PartialEq)]
+enum Decision {
+    Wait(u32, Vec<MemberId>),
+    Next(SoupPlan),
+    Finished { ingredients: Vec<Ingredient>, fitness: f64 },
+}
+
+/// Pure: the plan of a round and the results that are there, in the order of the candidates.
+fn decide(plan: &SoupPlan, results: &[Option<SoupResult>]) -> Decision {
+    let missing = || {
+        let open = results.iter().enumerate().filter(|(_, result)| result.is_none());
+        Decision::Wait(plan.round, open.map(|(at, _)| MemberId(at as u32)).collect())
+    };
+    for (at, result) in results.iter().enumerate() {
+        let Some(result) = result else { return missing() };
+        let Some(fitness) = result.fitness.filter(|&fitness| fitness > plan.fitness) else { continue };
+        let mut ingredients = plan.ingredients.clone();
+        ingredients.push(plan.candidates[at].clone());
+        let candidates = plan.candidates[at + 1..].to_vec();
+        if candidates.is_empty() {
+            return Decision::Finished { ingredients, fitness };
+        }
+        return Decision::Next(SoupPlan { format: FORMAT, round: plan.round + 1, ingredients, fitness, candidates });
+    }
+    Decision::Finished { ingredients: plan.ingredients.clone(), fitness: plan.fitness }
+}
+
+fn publish_plan(run: &Run, plan: &SoupPlan) -> Result<()> {
+    ensure_dir(&run.layout.soup_round(plan.round))?;
+    publish_json(&run.layout.soup_plan(plan.round), plan)?;
+    Ok(())
+}
+
+/// The best member, and those of its generation and of the last one that share its architecture and whose
+/// checkpoints are there.
+fn first_plan(run: &Run) -> Result<SoupPlan> {
+    let best = finished_best(run)?;
+    let last = run.latest_generation()?.unwrap_or(best.generation);
+    let mut generations = vec![best.generation, last];
+    generations.dedup();
+    let mut candidates: Vec<Ingredient> = Vec::new();
+    for generation in generations {
+        for member in &run.plan(generation)?.members {
+            let Some(result) = run.result(generation, member.id)? else { continue };
+            let Outcome::Trained { fitness: Some(fitness), checkpoint, .. } = result.outcome else { continue };
+            let new = checkpoint.digest != best.checkpoint.digest
+                && candidates.iter().all(|other| other.checkpoint.digest != checkpoint.digest);
+            if member.genotype == best.genotype && new && run.path_of(&checkpoint)?.exists() {
+                candidates.push(Ingredient { generation, member: member.id, fitness, checkpoint });
+            }
+        }
+    }
+    candidates.sort_by(|a, b| b.fitness.total_cmp(&a.fitness));
+    let first = Ingredient {
+        generation: best.generation,
+        member: best.member,
+        fitness: best.fitness,
+        checkpoint: best.checkpoint,
+    };
+    Ok(SoupPlan { format: FORMAT, round: 1, fitness: best.fitness, ingredients: vec![first], candidates })
+}
+
+/// The best member of a search that is over.
+fn finished_best(run: &Run) -> Result<BestRecord> {
+    let state = run.layout.root().display();
+    let over = match run.latest_generation()? {
+        Some(last) => {
+            let plan = run.plan(last)?;
+            let mut done = plan.to_epoch == run.config.search.epochs;
+            for member in &plan.members {
+                done = done && run.result(last, member.id)?.is_some();
+            }
+            done && run.best()?.is_none_or(|best| best.as_of == last)
+        }
+        None => false,
+    };
+    if !over {
+        bail!("a soup is made of a finished search, and {state} is not: see `pbtnas status --state {state}`");
+    }
+    run.best()?.with_context(|| format!("no member of {state} has a usable fitness"))
+}
+
+/// The result of a candidate, if it is there.
+pub fn result(run: &Run, round: u32, candidate: MemberId) -> Result<Option<SoupResult>> {
+    let path = run.layout.candidate(round, candidate).join("result.json");
+    if path.exists() { Ok(Some(read_json(&path)?)) } else { Ok(None) }
+}
+
+/// Publishes that a candidate is out if its attempts are used up.
+fn give_up(run: &Run, round: u32, candidate: MemberId) -> Result<Option<SoupResult>> {
+    let dir = run.layout.candidate(round, candidate);
+    let attempts = read_attempts(&dir.join("attempts"))?;
+    let failed: Vec<_> = attempts.iter().filter(|attempt| attempt.failed()).collect();
+    let Some(last) = failed.last().filter(|_| failed.len() >= run.config.training.max_attempts as usize)
+    else {
+        return Ok(None);
+    };
+    let result =
+        SoupResult { format: FORMAT, fitness: None, metrics: Default::default(), failed: Some(last.reason()) };
+    publish_json(&dir.join("result.json"), &result)?;
+    self::result(run, round, candidate)
+}
+
+/// Evaluates a candidate: the mean of the soup so far and of it. What [`crate::scheduler`] starts.
+///
+/// All soups of a run are measured with the random numbers with which the best member was measured, so that
+/// two soups differ by their weights alone.
+pub fn evaluate_candidate(
+    run: &Run,
+    task: &dyn Task,
+    round: u32,
+    candidate: MemberId,
+    identity: &Identity,
+) -> Result<()> {
+    if result(run, round, candidate)?.is_some() {
+        return Ok(());
+    }
+    let plan: SoupPlan = read_json(&run.layout.soup_plan(round))?;
+    let added = plan
+        .candidates
+        .get(candidate.0 as usize)
+        .with_context(|| format!("round {round} has no candidate {candidate}"))?;
+    let dir = run.layout.candidate(round, candidate);
+    let attempts = dir.join("attempts");
+    let (attempt, _) = begin_attempt(&attempts, identity.job.clone(), identity.host.clone())?;
+    let evaluated = (|| {
+        let all: Vec<&Ingredient> = plan.ingredients.iter().chain([added]).collect();
+        let path = dir.join("soup.safetensors");
+        write_soup(run, task, &all, &dir, "soup.safetensors")?;
+        let reader = Reader::open(&path)?;
+        let first = &plan.ingredients[0];
+        let seeds = Seeds { run: run.record.seed, generation: first.generation, member: first.member };
+        let mut session = task.session(Start::Checkpoint(&reader), seeds, &run.layout.shared())?;
+        let Evaluation { fitness, metrics } = session.evaluate(Measure::Search)?;
+        let result = SoupResult {
+            format: FORMAT,
+            fitness: fitness.is_finite().then_some(fitness),
+            metrics: metrics.into_iter().filter(|(_, value)| value.is_finite()).collect(),
+            failed: None,
+        };
+        publish_json(&dir.join("result.json"), &result)?;
+        let _ = fs::remove_file(path);
+        Ok(())
+    })();
+    let ending = match &evaluated {
+        Ok(()) => Ending::Done,
+        Err(error) => Ending::Failed { message: format!("{error:#}") },
+    };
+    end_attempt(&attempts, attempt, ending)?;
+    evaluated
+}
+
+/// Writes the mean of some members under a name in a directory, unless it is there.
+fn write_soup(
+    run: &Run,
+    task: &dyn Task,
+    ingredients: &[&Ingredient],
+    dir: &std::path::Path,
+    name: &str,
+) -> Result<FileRef> {
+    ensure_dir(dir)?;
+    let readers: Vec<Reader> =
+        ingredients.iter().map(|one| run.checkpoint(&one.checkpoint)).collect::<Result<_, _>>()?;
+    let meta = readers[0].meta();
+    let tensors = task.tensors(&meta.genotype)?;
+    let readers: Vec<&Reader> = readers.iter().collect();
+    let (staged, _) = stage(dir, |out| {
+        let mut out = std::io::BufWriter::new(out);
+        let written = soup(&mut out, &tensors, &readers, meta)?;
+        std::io::Write::flush(&mut out).map_err(|source| crate::checkpoint::CheckpointError::Io {
+            doing: "write",
+            path: dir.join(name),
+            source,
+        })?;
+        Ok::<_, crate::state::StateError>(written)
+    })?;
+    staged.publish(name)?;
+    let there = crate::checkpoint::digest_file(&dir.join(name))?;
+    Ok(FileRef { path: run.layout.relative(&dir.join(name)), size: there.size, digest: there.digest })
+}
+
+fn finish(
+    run: &Run,
+    task: &dyn Task,
+    plan: &SoupPlan,
+    ingredients: Vec<Ingredient>,
+    fitness: f64,
+) -> Result<()> {
+    let all: Vec<&Ingredient> = ingredients.iter().collect();
+    let checkpoint = match all.as_slice() {
+        [only] => only.checkpoint.clone(),
+        several => write_soup(run, task, several, &run.layout.soup(), "soup.safetensors")?,
+    };
+    let record = SoupRecord { format: FORMAT, rounds: plan.round, ingredients, fitness, checkpoint };
+    publish_json(&run.layout.soup_record(), &record)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::Digest;
+
+    fn plan(candidates: u32) -> SoupPlan {
+        let ingredient = |member| Ingredient {
+            generation: 3,
+            member: MemberId(member),
+            fitness: -f64::from(member),
+            checkpoint: FileRef { path: member.to_string(), size: 0, digest: Digest::of(b"") },
+        };
+        SoupPlan {
+            format: FORMAT,
+            round: 1,
+            ingredients: vec![ingredient(0)],
+            fitness: 0.0,
+            candidates: (1..=candidates).map(ingredient).collect(),
+        }
+    }
+
+    fn results(fitness: &[Option<f64>]) -> Vec<Option<SoupResult>> {
+        let result = |fitness| SoupResult { format: FORMAT, fitness, metrics: Default::default(), failed: None };
+        fitness.iter().map(|fitness| fitness.map(|f| result(Some(f).filter(|f| f.is_finite())))).collect()
+    }
+
+    #[test]
+    fn the_first_candidate_that_improves_is_in_and_those_before_it_are_out() {
+        let results = results(&[Some(-1.0), Some(f64::NAN), Some(0.5), Some(2.0)]);
+        let Decision::Next(next) = decide(&plan(4), &results) else { panic!() };
+        let members = |list: &[Ingredient]| list.iter().map(|one| one.member.0).collect::<Vec<_>>();
+        assert_eq!((next.round, next.fitness), (2, 0.5));
+        assert_eq!(members(&next.ingredients), [0, 3]);
+        assert_eq!(members(&next.candidates), [4]);
+    }
+
+    #[test]
+    fn what_is_decided_needs_no_later_results() {
+        assert_eq!(
+            decide(&plan(3), &results(&[Some(-1.0), None, Some(1.0)])),
+            Decision::Wait(1, vec![MemberId(1)])
+        );
+        let Decision::Next(next) = decide(&plan(3), &results(&[Some(0.1), None, None])) else { panic!() };
+        assert_eq!(next.candidates.len(), 2);
+    }
+
+    #[test]
+    fn it_ends_without_candidates_or_when_none_improves() {
+        let Decision::Finished { ingredients, fitness } = decide(&plan(2), &results(&[Some(0.0), Some(-1.0)]))
+        else {
+            panic!()
+        };
+        assert_eq!((ingredients.len(), fitness), (1, 0.0));
+        let Decision::Finished { ingredients, fitness } = decide(&plan(1), &results(&[Some(1.0)])) else {
+            panic!()
+        };
+        assert_eq!((ingredients.len(), fitness), (2, 1.0));
+        assert!(matches!(decide(&plan(0), &[]), Decision::Finished { .. }));
+    }
+}
