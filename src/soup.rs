@@ -80,7 +80,13 @@ fn decide(plan: &SoupPlan, results: &[Option<SoupResult>]) -> Decision {
         if candidates.is_empty() {
             return Decision::Finished { ingredients, fitness };
         }
-        return Decision::Next(SoupPlan { format: FORMAT, round: plan.round + 1, ingredients, fitness, candidates });
+        return Decision::Next(SoupPlan {
+            format: FORMAT,
+            round: plan.round + 1,
+            ingredients,
+            fitness,
+            candidates,
+        });
     }
     Decision::Finished { ingredients: plan.ingredients.clone(), fitness: plan.fitness }
 }
@@ -102,7 +108,9 @@ fn first_plan(run: &Run) -> Result<SoupPlan> {
     for generation in generations {
         for member in &run.plan(generation)?.members {
             let Some(result) = run.result(generation, member.id)? else { continue };
-            let Outcome::Trained { fitness: Some(fitness), checkpoint, .. } = result.outcome else { continue };
+            let Outcome::Trained { fitness: Some(fitness), checkpoint, .. } = result.outcome else {
+                continue;
+            };
             let new = checkpoint.digest != best.checkpoint.digest
                 && candidates.iter().all(|other| other.checkpoint.digest != checkpoint.digest);
             if member.genotype == best.genotype && new && run.path_of(&checkpoint)?.exists() {
@@ -155,8 +163,12 @@ fn give_up(run: &Run, round: u32, candidate: MemberId) -> Result<Option<SoupResu
     else {
         return Ok(None);
     };
-    let result =
-        SoupResult { format: FORMAT, fitness: None, metrics: Default::default(), failed: Some(last.reason()) };
+    let result = SoupResult {
+        format: FORMAT,
+        fitness: None,
+        metrics: Default::default(),
+        failed: Some(last.reason()),
+    };
     publish_json(&dir.join("result.json"), &result)?;
     self::result(run, round, candidate)
 }
@@ -278,7 +290,8 @@ mod tests {
     }
 
     fn results(fitness: &[Option<f64>]) -> Vec<Option<SoupResult>> {
-        let result = |fitness| SoupResult { format: FORMAT, fitness, metrics: Default::default(), failed: None };
+        let result =
+            |fitness| SoupResult { format: FORMAT, fitness, metrics: Default::default(), failed: None };
         fitness.iter().map(|fitness| fitness.map(|f| result(Some(f).filter(|f| f.is_finite())))).collect()
     }
 
@@ -304,7 +317,8 @@ mod tests {
 
     #[test]
     fn it_ends_without_candidates_or_when_none_improves() {
-        let Decision::Finished { ingredients, fitness } = decide(&plan(2), &results(&[Some(0.0), Some(-1.0)]))
+        let Decision::Finished { ingredients, fitness } =
+            decide(&plan(2), &results(&[Some(0.0), Some(-1.0)]))
         else {
             panic!()
         };

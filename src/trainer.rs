@@ -13,9 +13,9 @@ use crate::checkpoint::{Reader, Written, digest_file, write};
 use crate::search::MemberId;
 use crate::signal::StopSignal;
 use crate::state::{
-    Ending, FORMAT, FileRef, Heartbeat, Lock, MemberPlan, Outcome, PlanRecord, Published,
-    ResultRecord, Run, Staged, StartRecord, StateError, begin_attempt, end_attempt, ensure_dir, publish_json,
-    replace_json, stage,
+    Ending, FORMAT, FileRef, Heartbeat, Lock, MemberPlan, Outcome, PlanRecord, Published, ResultRecord, Run,
+    Staged, StartRecord, StateError, begin_attempt, end_attempt, ensure_dir, publish_json, replace_json,
+    stage,
 };
 use crate::tasks::{Evaluation, Measure, Seeds, Session, Start, Task};
 
@@ -152,7 +152,8 @@ impl Life<'_> {
             session = self.session(Some(&published))?;
         }
         self.beat(target, 1.0, "evaluating");
-        let Evaluation { fitness, metrics } = session.evaluate(Measure::Search).context("failed to evaluate the member")?;
+        let Evaluation { fitness, metrics } =
+            session.evaluate(Measure::Search).context("failed to evaluate the member")?;
         let result = ResultRecord {
             format: FORMAT,
             generation,

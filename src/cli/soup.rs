@@ -91,11 +91,15 @@ impl MakeSoup {
                 }
                 let mut news = News { work: &work, round };
                 if !local::work_off(&work, &program, round, &members, workers, &stop, &mut news)? {
-                    println!("stopped; `pbtnas soup --state {}` goes on from here", run.layout.root().display());
+                    println!(
+                        "stopped; `pbtnas soup --state {}` goes on from here",
+                        run.layout.root().display()
+                    );
                     return Ok(STOPPED);
                 }
                 let open = members.iter().filter(|member| !matches!(work.is_done(round, **member), Ok(true)));
-                let open = open.filter_map(|member| Some((*member, *tries.get(&(round, *member))?))).collect();
+                let open =
+                    open.filter_map(|member| Some((*member, *tries.get(&(round, *member))?))).collect();
                 local::check_begun(&work, round, &open)?;
             }
         }

@@ -70,8 +70,7 @@ impl Train {
             None => run.latest_generation()?.context("the run has no generation yet: call `pbtnas step`")?,
         };
         let population = run.config.search.population as u32;
-        let members: Vec<MemberId> =
-            self.member.members().filter(|member| member.0 < population).collect();
+        let members: Vec<MemberId> = self.member.members().filter(|member| member.0 < population).collect();
         match members.as_slice() {
             [] => anyhow::bail!(
                 "the population has no member {}, only 0 to {}",

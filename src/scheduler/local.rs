@@ -143,7 +143,12 @@ pub fn check_begun(work: &dyn Work, generation: u32, tries: &BTreeMap<MemberId, 
             let text = std::fs::read_to_string(&log).unwrap_or_default();
             let lines: Vec<&str> = text.lines().rev().take(5).collect();
             let last: Vec<&str> = lines.into_iter().rev().collect();
-            bail!("number {member} of {} cannot begin; the end of {}:\n{}", work.label(generation), log.display(), last.join("\n"));
+            bail!(
+                "number {member} of {} cannot begin; the end of {}:\n{}",
+                work.label(generation),
+                log.display(),
+                last.join("\n")
+            );
         }
     }
     Ok(())

@@ -213,7 +213,9 @@ mod tests {
              exec '/bin/pbt nas' train --state '/run'\\''s/dir' --generation 7 \
              --member \"$first-$(( first + 2 ))\"\n"
         );
-        assert!(context.step_script().ends_with("\nexec '/bin/pbt nas' soup --state '/run'\\''s/dir' --submit\n"));
+        assert!(
+            context.step_script().ends_with("\nexec '/bin/pbt nas' soup --state '/run'\\''s/dir' --submit\n")
+        );
         assert_eq!(
             context.piece_arguments("n", &Chunk { offset: 1000, indices: vec![0, 1, 2, 5] }).join(" "),
             "--parsable --job-name=n --chdir=/run's/dir --output=logs/g0007-%a-%A.log --open-mode=append --hold \

@@ -14,14 +14,14 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use chrono::Utc;
 
-use super::{SchedulerError, Work};
 use super::parse::{self, Job, JobState};
 use super::script::{Context, chunks};
+use super::{SchedulerError, Work};
 use crate::advance::Next;
 use crate::search::MemberId;
 use crate::state::{
-    Ending, FORMAT, IntentRecord, Lock, Published, Run, SubmissionRecord, intent, publish_json, read_attempts,
-    read_json, submission,
+    Ending, FORMAT, IntentRecord, Lock, Published, Run, SubmissionRecord, intent, publish_json,
+    read_attempts, read_json, submission,
 };
 
 /// How long an intent may stay without a submission before the round is given up.

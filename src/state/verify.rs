@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use super::{
-    FileRef, MemberPlan, Outcome, PlanRecord, ResultRecord, Run, StartRecord, StateError, kept_generations,
-    read_attempts,
+    FileRef, MemberPlan, Outcome, PlanRecord, ResultRecord, Run, SoupPlan, SoupRecord, SoupResult,
+    StartRecord, StateError, kept_generations, read_attempts, read_json,
 };
-use crate::search::{Offspring, Origin, first_generation, next_generation};
+use crate::search::{MemberId, Offspring, Origin, first_generation, next_generation};
 
 /// Something that is not as it should be.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -27,6 +27,7 @@ pub fn verify(run: &Run) -> Result<Vec<Fault>, StateError> {
         check.first_kept = kept_generations(run.config.storage.keep, latest);
         check.generations(latest);
     }
+    check.soup();
     Ok(check.faults)
 }
 
@@ -124,6 +125,29 @@ impl Check<'_> {
         let boundary = run.config.search.schedule().ok().and_then(|s| s.next_boundary(from_epoch));
         if plan.from_epoch != from_epoch || Some(plan.to_epoch) != boundary {
             self.fault(path, "its epochs are not those of the schedule");
+        }
+    }
+
+    /// Rounds, their results, and the soup itself.
+    fn soup(&mut self) {
+        let layout = &self.run.layout;
+        let mut round = 1;
+        while layout.soup_plan(round).exists() {
+            let path = layout.soup_plan(round);
+            let Some(plan) = self.good(path.clone(), read_json::<SoupPlan>(&path)) else { return };
+            for candidate in (0..plan.candidates.len() as u32).map(MemberId) {
+                let path = layout.candidate(round, candidate).join("result.json");
+                if path.exists() {
+                    self.good(path.clone(), read_json::<SoupResult>(&path));
+                }
+            }
+            round += 1;
+        }
+        let path = layout.soup_record();
+        if path.exists()
+            && let Some(record) = self.good(path.clone(), read_json::<SoupRecord>(&path))
+        {
+            self.file(&record.checkpoint);
         }
     }
 

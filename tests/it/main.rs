@@ -6,5 +6,6 @@ mod cli;
 mod gan;
 mod local;
 mod slurm;
+mod soup;
 mod support;
 mod verify;

@@ -6,6 +6,7 @@ use std::process::Command;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::gan::config as gan_config;
+use crate::soup::{CONVERGING, check_greedy};
 use crate::support::{PBTNAS, Search, signal, synthetic, text, wait_for};
 
 /// The cluster, for one test at a time: a preemption of one would be a disturbance of another.
@@ -323,4 +324,31 @@ fn a_job_that_never_starts_the_program_is_not_submitted_for_ever() {
     });
     assert!(log.contains("submitted 3 times"), "{log}");
     wait_for("an empty queue", 30, || cluster.jobs(&search).is_empty().then_some(()));
+}
+
+#[test]
+fn a_soup_is_evaluated_by_array_jobs_and_is_the_one_that_this_machine_makes() {
+    let cluster = Cluster::get();
+    let there = Search::init(CONVERGING);
+    there.ok(&["run"]);
+    there.ok(&["soup"]);
+    let here = there.json("soup/soup.json");
+    std::fs::remove_dir_all(there.path("soup")).unwrap();
+    let submit = || {
+        let output = there.command(&["soup", "--submit"]).env("SLURM_CONF", &cluster.conf).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output));
+        text(&output)
+    };
+    let said = submit();
+    assert!(said.contains("round 1: submitted"), "{said}");
+    submit(); // changes nothing
+    wait_for("the soup", 120, || there.path("soup/soup.json").exists().then_some(()));
+    assert!(submit().contains("difference to the best member alone"));
+    check_greedy(&there);
+    assert_eq!(here, there.json("soup/soup.json"));
+    let rounds = there.json("soup/soup.json")["rounds"].as_u64().unwrap();
+    for round in 1..=rounds {
+        let submission = there.json(&format!("soup/round-{round:02}/submission.json"));
+        assert_eq!(submission["arrays"].as_array().unwrap().len(), 1);
+    }
 }

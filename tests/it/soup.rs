@@ -1,0 +1,123 @@
+//! What follows a search: soups and final evaluations. And the baselines that are compared with it.
+
+use serde_json::Value;
+
+use crate::support::{Search, signal, synthetic, text};
+
+/// Without mixing the population converges to few architectures, so that there is something to average; after
+/// many steps what is left of the distance to the optimum is noise, so that averaging helps.
+pub const CONVERGING: &str = "seed = 7\n[search]\npopulation = 8\nepochs = 10\nepochs_per_step = 2\nmixing = false\n\
+                              [task]\nkind = \"synthetic\"\n[storage]\nkeep = \"all\"\nvisibility_timeout = 2\n\
+                              [synthetic]\nsteps_per_epoch = 100\n";
+
+fn ingredients(search: &Search) -> Vec<(u64, u64)> {
+    let soup = search.json("soup/soup.json");
+    let number = |one: &Value, key: &str| one[key].as_u64().unwrap();
+    soup["ingredients"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| (number(one, "generation"), number(one, "member")))
+        .collect()
+}
+
+/// The greedy search, once more, from the records of all rounds.
+pub fn check_greedy(search: &Search) {
+    let mut round = 1;
+    let mut evaluated = 0;
+    loop {
+        let dir = format!("soup/round-{round:02}");
+        let plan = search.json(&format!("{dir}/plan.json"));
+        let fitness = plan["fitness"].as_f64().unwrap();
+        let candidates = plan["candidates"].as_array().unwrap();
+        let order: Vec<f64> = candidates.iter().map(|c| c["fitness"].as_f64().unwrap()).collect();
+        assert!(order.windows(2).all(|pair| pair[0] >= pair[1]), "candidates come best first: {order:?}");
+        let taken = (0..candidates.len()).find(|at| {
+            let path = format!("{dir}/candidates/{at:02}/result.json");
+            let result = search.json(&path)["fitness"].as_f64();
+            evaluated += 1;
+            result > Some(fitness)
+        });
+        let next = search.path(&format!("soup/round-{:02}/plan.json", round + 1));
+        match taken {
+            Some(at) if at + 1 < candidates.len() => {
+                let next = search.json(&format!("soup/round-{:02}/plan.json", round + 1));
+                let mut expected = plan["ingredients"].as_array().unwrap().clone();
+                expected.push(candidates[at].clone());
+                assert_eq!(next["ingredients"], Value::from(expected));
+                assert_eq!(next["candidates"], Value::from(candidates[at + 1..].to_vec()));
+                round += 1;
+            }
+            taken => {
+                assert!(!next.exists());
+                let count = plan["ingredients"].as_array().unwrap().len() + usize::from(taken.is_some());
+                assert_eq!(ingredients(search).len(), count);
+                break;
+            }
+        }
+    }
+    assert!(evaluated > 0, "there was nothing to try");
+}
+
+#[test]
+fn a_soup_is_what_trying_one_member_after_the_other_gives() {
+    let search = Search::init(CONVERGING);
+    let early = search.call(&["soup"]);
+    assert!(text(&early).contains("soup is made of a finished search"), "{}", text(&early));
+    search.ok(&["run"]);
+    let printed = search.ok(&["soup", "--workers", "1"]);
+    assert!(printed.contains("difference to the best member alone"), "{printed}");
+    check_greedy(&search);
+    // With more workers, and interrupted, it is the same soup.
+    let soup = search.json("soup/soup.json");
+    std::fs::remove_dir_all(search.path("soup")).unwrap();
+    for _ in 0..2 {
+        let mut cooking = search.start(&["soup", "--workers", "3"]);
+        std::thread::sleep(std::time::Duration::from_millis(150));
+        signal(cooking.id(), "KILL");
+        cooking.wait().unwrap();
+    }
+    search.ok(&["soup", "--workers", "3"]);
+    assert_eq!(search.json("soup/soup.json"), soup);
+    assert!(soup["fitness"].as_f64() >= search.json("best.json")["fitness"].as_f64());
+
+    assert!(search.ok(&["verify"]).starts_with("sound"));
+    // Both are evaluated, once.
+    let best: Value = serde_json::from_str(&search.ok(&["evaluate", "--json"])).unwrap();
+    assert_eq!(best["fitness"], search.json("best.json")["fitness"]);
+    let of_soup: Value = serde_json::from_str(&search.ok(&["evaluate", "--soup", "--json"])).unwrap();
+    assert_eq!(of_soup["fitness"], soup["fitness"]);
+    let again: Value = serde_json::from_str(&search.ok(&["evaluate", "--soup", "--json"])).unwrap();
+    assert_eq!(again, of_soup);
+    assert!(ingredients(&search).len() > 1, "nothing was averaged");
+    assert!(search.path("soup/soup.safetensors").exists());
+}
+
+#[test]
+fn mutation_and_perturbed_random_search_run_and_are_sound() {
+    let config = |algorithm: &str| synthetic(0, "").replace("[search]", &format!("[search]\n{algorithm}"));
+    let search = Search::init(&config("algorithm = \"mutation\""));
+    search.ok(&["run"]);
+    let plans: Vec<Value> = (1..3).map(|g| search.json(&format!("generations/{g:04}/plan.json"))).collect();
+    let origins = plans.iter().flat_map(|plan| plan["members"].as_array().unwrap());
+    let kinds: Vec<&str> = origins.map(|member| member["origin"]["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds.iter().filter(|kind| **kind == "mutation").count(), 4, "{kinds:?}");
+    assert_eq!(kinds.iter().filter(|kind| **kind == "survivor").count(), 12, "{kinds:?}");
+    assert!(search.ok(&["verify"]).starts_with("sound"));
+    search.ok(&["best"]);
+
+    let search = Search::init(&config("algorithm = \"random-search\"\nperturb_survivors = true"));
+    search.ok(&["run"]);
+    for generation in 1..3 {
+        let plan = search.json(&format!("generations/{generation:04}/plan.json"));
+        for member in plan["members"].as_array().unwrap() {
+            assert_eq!(member["origin"]["kind"], "perturbed");
+            let start = member["start"]["checkpoint"]["path"].as_str().unwrap();
+            assert!(start.ends_with("start.safetensors"), "{start}");
+        }
+    }
+    assert!(search.ok(&["verify"]).starts_with("sound"));
+    let plain = Search::init(&config("algorithm = \"random-search\""));
+    plain.ok(&["run"]);
+    assert_ne!(search.json("best.json")["fitness"], plain.json("best.json")["fitness"]);
+}
