@@ -25,6 +25,9 @@ use crate::tasks::synthetic::{SyntheticConfig, SyntheticTask};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
+    /// What the experiment is called where runs are compared; runs that differ in seed alone share it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// Seed of every random number of the run.
     pub seed: u64,
     /// What is searched for how long.
@@ -75,6 +78,12 @@ impl Config {
     /// The first value that cannot be used: its key and why.
     fn check(&self) -> Result<(), (String, String)> {
         let fault = |key: &str, message: &str| Err((key.to_owned(), message.to_owned()));
+        if let Some(name) = &self.name {
+            let plain = !name.trim().is_empty() && !name.chars().any(char::is_control);
+            if !plain || name.chars().count() > 80 {
+                return fault("name", "must be a single line of at most 80 characters that is not empty");
+            }
+        }
         let search = &self.search;
         if search.population == 0 || search.population > 1_000_000 {
             return fault("search.population", "must be between 1 and 1000000");
@@ -192,6 +201,19 @@ kind = "synthetic"
             let config = Config::parse(Path::new("run.toml"), &format!("{GOOD}{extra}")).unwrap();
             let text = toml::to_string_pretty(&config).unwrap();
             assert_eq!(Config::parse(Path::new("again.toml"), &text).unwrap(), config);
+        }
+    }
+
+    #[test]
+    fn a_name_is_a_short_line_that_can_stand_in_a_table() {
+        let named = |name: &str| format!("name = {name:?}\n{GOOD}");
+        let config = Config::parse(Path::new("run.toml"), &named("no mixing, λ = 1")).unwrap();
+        assert_eq!(config.name.as_deref(), Some("no mixing, λ = 1"));
+        let text = toml::to_string_pretty(&config).unwrap();
+        assert_eq!(Config::parse(Path::new("again.toml"), &text).unwrap(), config);
+        for wrong in ["", "  ", "two\nlines", &"x".repeat(81)] {
+            let message = error(&named(wrong));
+            assert!(message.starts_with("run.toml:1: name: must be a single line"), "{message}");
         }
     }
 
