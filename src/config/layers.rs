@@ -127,6 +127,7 @@ mod tests {
     fn the_extending_file_shows_only_what_is_different() {
         let dir = tempfile::tempdir().unwrap();
         write(dir.path(), "base.toml", BASE);
+        std::fs::create_dir(dir.path().join("images")).unwrap();
         write(dir.path(), "a/middle.toml", "extends = \"../base.toml\"\n[search]\nepochs = 20\n");
         let path =
             write(dir.path(), "a/top.toml", "extends = \"middle.toml\"\nseed = 5\n[gan]\nlatent = 6\n");

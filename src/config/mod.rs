@@ -220,8 +220,11 @@ kind = "synthetic"
     #[test]
     fn the_configurations_that_come_along_are_sound_and_the_full_one_holds_the_defaults() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs");
-        for entry in std::fs::read_dir(&folder).unwrap() {
-            Config::load(&entry.unwrap().path()).unwrap();
+        for entry in walkdir::WalkDir::new(&folder) {
+            let path = entry.unwrap().into_path();
+            if path.is_file() {
+                Config::load(&path).unwrap_or_else(|error| panic!("{error}"));
+            }
         }
         let full = Config::load(&folder.join("fashion-small.toml")).unwrap();
         let short =
@@ -229,6 +232,47 @@ kind = "synthetic"
         let mut short = Config::parse(Path::new("short.toml"), short).unwrap();
         short.gan.data = full.gan.data.clone();
         assert_eq!(full, short);
+    }
+
+    #[test]
+    fn the_paper_s_experiments_differ_in_what_they_are_about() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/paper");
+        let load = |name: &str| Config::load(&folder.join(name)).unwrap();
+        let hard = load("cifar10-gan-hard/pbt-nas.toml");
+        let search = &hard.search;
+        assert_eq!((search.population, search.epochs, search.tau), (24, 300, 0.25));
+        assert_eq!((search.shrink, search.perturb, search.replace_probability), (0.4, 0.1, 0.25));
+        assert_eq!(hard.gan.space, gan::SpaceKind::GanHard);
+        assert_eq!((hard.gan.generator_width, hard.gan.discriminator_width), (256, 128));
+        assert_eq!((hard.gan.batch, hard.gan.generator_batch), (40, 80));
+        let stl = load("stl10-gan/random-search.toml");
+        assert_eq!((stl.gan.generator_width, stl.gan.bottom_width, stl.gan.projections), (270, 6, 2));
+        assert_eq!((stl.gan.batch, stl.gan.generator_batch), (128, 256));
+        let with = |change: &dyn Fn(&mut SearchConfig)| {
+            let mut config = hard.clone();
+            change(&mut config.search);
+            config
+        };
+        let experiments: [(&str, &dyn Fn(&mut SearchConfig)); 10] = [
+            ("random-search", &|s| s.algorithm = Algorithm::RandomSearch),
+            ("mutation", &|s| s.algorithm = Algorithm::Mutation),
+            ("no-mixing", &|s| s.mixing = false),
+            ("copy-exactly", &|s| (s.shrink, s.perturb) = (1.0, 0.0)),
+            ("reinitialize", &|s| (s.shrink, s.perturb) = (0.0, 1.0)),
+            ("random-search-shrink-perturb", &|s| {
+                (s.algorithm, s.perturb_survivors) = (Algorithm::RandomSearch, true)
+            }),
+            ("population-12", &|s| s.population = 12),
+            ("population-36", &|s| s.population = 36),
+            ("random-search-population-12", &|s| (s.algorithm, s.population) = (Algorithm::RandomSearch, 12)),
+            ("random-search-population-36", &|s| (s.algorithm, s.population) = (Algorithm::RandomSearch, 36)),
+        ];
+        for (name, change) in experiments {
+            let mut config = load(&format!("cifar10-gan-hard/{name}.toml"));
+            assert_ne!(config.name, hard.name);
+            config.name = hard.name.clone();
+            assert_eq!(config, with(change), "{name}");
+        }
     }
 
     #[test]
