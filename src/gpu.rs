@@ -1,7 +1,8 @@
 //! One program for login nodes and GPU nodes: libtorch's CUDA half is loaded when there is a GPU.
 //!
 //! The program is linked with libtorch's CPU libraries alone, so that it starts everywhere. Loading
-//! `libtorch_cuda.so` of the same libtorch registers the CUDA back end with the part that runs already.
+//! `libtorch_cuda.so` of the same libtorch registers the CUDA back end with the part that runs already. That must
+//! happen before libtorch is first asked about CUDA: it remembers the answer.
 
 #![allow(unsafe_code)]
 

@@ -77,3 +77,67 @@ fn status_tells_how_far_a_run_is() {
     assert!(network.entries().all(|entry| !entry.name.starts_with("optimizer/")));
     assert!(network.entries().any(|entry| entry.name.starts_with("average/")));
 }
+
+#[test]
+fn space_prints_what_is_searched_without_any_data() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/paper");
+    let space = |config: &str, more: &[&str]| {
+        let output = Command::new(PBTNAS)
+            .arg("space")
+            .arg("--config")
+            .arg(root.join(config))
+            .args(more)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", text(&output));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let gan = space("cifar10-gan/pbt-nas.toml", &[]);
+    assert!(gan.contains("21 variables, 0 of them without weights; 3460972340748447 architectures"), "{gan}");
+    let hard = space("stl10-gan-hard/mutation.toml", &[]);
+    let size = "29064744805785532203881706814130106923056021635072000";
+    assert!(
+        hard.contains(&format!("72 variables, 12 of them without weights; {size} architectures")),
+        "{hard}"
+    );
+    let line = hard.lines().find(|line| line.starts_with("generator/projection2/linear ")).unwrap();
+    assert!(
+        line.contains(" generator/projection2/linear/ ") && line.ends_with("whole_previous whole_target")
+    );
+    let json: serde_json::Value =
+        serde_json::from_str(&space("cifar10-gan-hard/pbt-nas.toml", &["--json"])).unwrap();
+    assert_eq!(json["architectures"], size);
+    assert_eq!(json["variables"].as_array().unwrap().len(), 72);
+}
+
+#[test]
+fn a_missing_data_set_or_network_is_told_before_anything_is_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let (config, state) = (dir.path().join("c.toml"), dir.path().join("run"));
+    let base =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/paper/cifar10-gan/pbt-nas.toml");
+    let init = |gan: &str| {
+        std::fs::write(&config, format!("extends = {base:?}\n[gan]\n{gan}\n")).unwrap();
+        let output = Command::new(PBTNAS)
+            .args(["init", "--config"])
+            .arg(&config)
+            .arg("--state")
+            .arg(&state)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+        assert!(!state.exists());
+        text(&output)
+    };
+    let message = init("data = \"nowhere\"");
+    assert!(
+        message.contains("nowhere/data_batch_1.bin") && message.contains("CIFAR-10 binary version"),
+        "{message}"
+    );
+    let data = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(".deps/data/fashion-mnist");
+    let message = init(&format!("dataset = \"idx\"\ndata = {data:?}\ninception = \"missing.pt\""));
+    assert!(
+        message.contains("missing.pt, which is no file") && message.contains("inception-2015-12-05.pt"),
+        "{message}"
+    );
+}

@@ -1,8 +1,11 @@
 //! Real GANs on Fashion-MNIST, tiny ones.
 
 use std::path::Path;
+use std::process::Command;
 
-use crate::support::{Search, signal, wait_for};
+use serde_json::Value;
+
+use crate::support::{PBTNAS, Search, signal, text, wait_for};
 
 /// A configuration of eight GANs, small enough for a test; `gan` holds what differs.
 pub fn config(epochs: u32, gan: &str) -> String {
@@ -62,9 +65,9 @@ fn an_interrupted_gan_is_the_uninterrupted_one_bit_for_bit() {
 }
 
 #[test]
-fn a_search_finds_better_generators_than_it_began_with() {
-    let gan = "subset = 2000\nbatch = 40\ngenerator_batch = 40\nevaluation_images = 500\nfeature_epochs = 2";
-    let search = Search::init(&config(4, gan));
+fn a_search_in_gan_hard_finds_better_generators_than_it_began_with() {
+    let gan = "space = \"gan-hard\"\nsubset = 1200\nbatch = 40\ngenerator_batch = 40\nevaluation_images = 500\nfeature_epochs = 2";
+    let search = Search::init(&config(3, gan));
     let table = search.ok(&["run", "--workers", "2"]);
     println!("{table}");
     let first: Vec<f64> = (0..8)
@@ -81,4 +84,66 @@ fn a_search_finds_better_generators_than_it_began_with() {
     assert!(search.ok(&["verify"]).starts_with("sound"));
     let exported = search.ok(&["best"]);
     assert!(exported.contains("grid.png") && search.path("best/grid.png").exists(), "{exported}");
+
+    // Measured thoroughly: other images, and the Inception Score too (the classifier's, of ten classes).
+    let printed = search.ok(&["evaluate", "--samples", "600", "--json"]);
+    let record: Value = serde_json::from_str(&printed).unwrap();
+    let metric = |name: &str| record["metrics"][name].as_f64().unwrap();
+    assert!(metric("fid") > 0.0 && metric("fid") != best);
+    assert!((1.0..=10.0).contains(&metric("is")) && metric("is_deviation") > 0.0, "{printed}");
+}
+
+#[test]
+fn with_inception_fitness_is_fid_and_real_statistics_are_computed_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let python = root.join(".deps/oracle/bin/python");
+    assert!(python.exists(), "{} is missing: call scripts/setup oracle", python.display());
+    let made = Command::new(python)
+        .args(["-W", "ignore", "tests/oracle/inception.py", "--files-only"])
+        .arg(dir.path())
+        .current_dir(root)
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", text(&made));
+
+    let gan = "subset = 40\nbatch = 20\ngenerator_batch = 20\nevaluation_images = 20\nfinal_images = 30\n";
+    let inception = dir.path().join("inception.pt");
+    let file = dir.path().join("c.toml");
+    std::fs::write(&file, config(1, &format!("{gan}inception = {inception:?}"))).unwrap();
+    let call = |state: &str, arguments: &[&str]| {
+        let output = Command::new(PBTNAS)
+            .args(arguments)
+            .arg("--state")
+            .arg(dir.path().join(state))
+            .env("PBTNAS_CACHE", dir.path().join("cache"))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", text(&output));
+        text(&output)
+    };
+    let init = ["init", "--config", file.to_str().unwrap()];
+    assert!(!call("one", &init).contains("statistics-"));
+    assert!(call("two", &init).contains("cache/statistics-"));
+    let of_run =
+        |state: &str| std::fs::read(dir.path().join(state).join("shared/features.safetensors")).unwrap();
+    assert!(of_run("one") == of_run("two"));
+    // Other images have other statistics.
+    std::fs::write(&file, config(1, &format!("{}inception = {inception:?}", gan.replace("40", "60"))))
+        .unwrap();
+    assert!(!call("three", &init).contains("statistics-"));
+    assert!(of_run("one") != of_run("three"));
+
+    // The plan is made before anything is submitted; there may be no SLURM to submit to.
+    let _ = Command::new(PBTNAS).args(["step", "--state"]).arg(dir.path().join("one")).output().unwrap();
+    call("one", &["train", "--member", "0"]);
+    let result = dir.path().join("one/generations/0000/members/00/result.json");
+    let result: Value = serde_json::from_slice(&std::fs::read(result).unwrap()).unwrap();
+    let outcome = &result["outcome"];
+    assert!(outcome["metrics"]["fid"].as_f64().unwrap() > 0.0);
+    assert_eq!(outcome["metrics"]["fid"].as_f64(), outcome["fitness"].as_f64().map(|fitness| -fitness));
+    let evaluate = ["evaluate", "--generation", "0", "--member", "0", "--json"];
+    let record: Value = serde_json::from_str(&call("one", &evaluate)).unwrap();
+    assert_eq!(record["samples"], 30);
+    assert!((1.0..1008.0).contains(&record["metrics"]["is"].as_f64().unwrap()), "{record}");
 }

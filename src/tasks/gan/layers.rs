@@ -220,4 +220,34 @@ mod tests {
         let _ = layer.forward(&x, false);
         assert_eq!((before - &values["l/u"]).abs().max().double_value(&[]), 0.0);
     }
+
+    #[test]
+    fn a_layer_in_bfloat16_gives_nearly_the_same_and_takes_and_gives_32_bits() {
+        tch::manual_seed(2);
+        let options = (Kind::Float, Device::Cpu);
+        let values = Values::from([
+            ("c/weight".to_owned(), Tensor::randn([8, 8, 3, 3], options).set_requires_grad(true)),
+            ("c/bias".to_owned(), Tensor::randn([8], options)),
+            ("l/weight".to_owned(), Tensor::randn([8, 8], options).set_requires_grad(true)),
+            ("l/bias".to_owned(), Tensor::randn([8], options)),
+        ]);
+        let x = Tensor::randn([2, 8, 5, 5], options);
+        let outputs = |compute| {
+            let mut scope = Scope::load(&values).computing_in(compute);
+            let conv = Conv::new(&mut scope, "c", Shape::plain(8, 8, 3), Role::Parameter, true);
+            let linear = Linear::new(&mut scope, "l", 8, 8, Role::Parameter);
+            let (y, z) =
+                (conv.forward(&x, true), linear.forward(&x.mean_dim([2, 3].as_slice(), false, None), true));
+            let leaves = [&values["c/weight"], &values["l/weight"]];
+            let loss = y.square().sum(Kind::Float) + z.square().sum(Kind::Float);
+            let mut all = Tensor::run_backward(&[loss], &leaves, false, false);
+            all.extend([y, z]);
+            all
+        };
+        for (exact, rounded) in outputs(None).iter().zip(outputs(Some(Kind::BFloat16))) {
+            assert_eq!(rounded.kind(), Kind::Float);
+            let error = ((exact - rounded).norm() / exact.norm()).double_value(&[]);
+            assert!((1e-4..2e-2).contains(&error), "{error}");
+        }
+    }
 }

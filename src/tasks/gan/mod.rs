@@ -39,9 +39,6 @@ use discriminator::Discriminator;
 use generator::Generator;
 use scope::Scope;
 
-/// Name of the file in which the members share network and statistics of the quality measure.
-const FEATURES: &str = "features.safetensors";
-
 /// See the module.
 pub struct GanTask {
     config: GanConfig,
@@ -89,13 +86,12 @@ impl Task for GanTask {
     fn prepare(&self, dir: &Path, run_seed: u64) -> Result<Vec<String>> {
         tch::set_num_threads(self.config.threads);
         let images = Images::open(&self.config)?;
-        features::prepare(&self.config, &images, run_seed, &dir.join(FEATURES))?;
-        Ok(vec![FEATURES.into()])
+        features::prepare(&self.config, &images, run_seed, dir)
     }
 
     fn session<'a>(&'a self, start: Start<'a>, seeds: Seeds, shared: &Path) -> Result<Box<dyn Session + 'a>> {
         tch::set_num_threads(self.config.threads);
-        let session = session::GanSession::new(self, start, seeds, shared.join(FEATURES));
+        let session = session::GanSession::new(self, start, seeds, shared.to_owned());
         Ok(Box::new(session.context("failed to set up the GAN")?))
     }
 }

@@ -13,10 +13,11 @@ use tch::{Device, Kind, Tensor, no_grad};
 
 use super::data::{Images, quantise, to_device};
 use super::discriminator::Discriminator;
-use super::features::{DIMENSION, Features, bytes_of};
+use super::features::{Features, bytes_of};
 use super::frechet::{Statistics, frechet_distance};
 use super::generator::Generator;
 use super::grid::write_grid;
+use super::inception_score::InceptionScore;
 use super::optimizer::{AdamW, Moments};
 use super::projection::Mode;
 use super::scope::{Scope, Values};
@@ -45,7 +46,8 @@ pub struct GanSession<'a> {
     pub(super) images: Images,
     /// Positions of the images in the order of an epoch.
     pub(super) order: Option<(u32, Vec<i64>)>,
-    features: PathBuf,
+    /// The folder that members share.
+    shared: PathBuf,
     seeds: Seeds,
     epoch: u32,
     step: u64,
@@ -54,7 +56,7 @@ pub struct GanSession<'a> {
 
 impl<'a> GanSession<'a> {
     /// From fresh weights or a checkpoint.
-    pub fn new(task: &'a GanTask, start: Start, seeds: Seeds, features: PathBuf) -> Result<Self> {
+    pub fn new(task: &'a GanTask, start: Start, seeds: Seeds, shared: PathBuf) -> Result<Self> {
         let device = device(task.config.device)?;
         let (genotype, epoch, step) = match start {
             Start::Fresh(genotype) => (genotype.clone(), 0, 0),
@@ -108,7 +110,7 @@ impl<'a> GanSession<'a> {
             discriminator,
             images,
             order: None,
-            features,
+            shared,
             seeds,
             epoch,
             step,
@@ -266,20 +268,31 @@ impl Session for GanSession<'_> {
     }
 
     fn evaluate(&mut self, measure: Measure) -> Result<Evaluation> {
-        let (mut left, purpose) = match measure {
-            Measure::Search => (self.config().evaluation_images, "evaluation"),
-            Measure::Final { samples } => (samples, "final evaluation"),
+        let (count, purpose, thorough) = match measure {
+            Measure::Search => (self.config().evaluation_images, "evaluation", false),
+            Measure::Final { samples } => (samples, "final evaluation", true),
         };
-        let features = Features::load(&self.features, self.config(), self.task.channels, self.device)?;
+        let features = Features::load(&self.shared, self.config(), self.task.channels, self.device)?;
         let generator = self.averaged_generator()?;
         let mut rng = rng(&self.seeds.at(purpose));
-        let mut statistics = Statistics::new(DIMENSION);
+        let mut statistics: Option<Statistics> = None;
+        let mut score: Option<InceptionScore> = None;
+        let mut left = count;
         while left > 0 {
             let images = self.sample(&generator, &mut rng, left.min(EVALUATION_BATCH));
-            statistics.add(&features.of(&images));
+            let (of_images, probabilities) = features.of(&images)?;
+            statistics.get_or_insert_with(|| Statistics::new(of_images.size()[1])).add(&of_images);
+            if thorough {
+                let parts = InceptionScore::PARTS.min(count);
+                let classes = probabilities.size()[1];
+                match &mut score {
+                    Some(score) => score.add(&probabilities)?,
+                    None => score.insert(InceptionScore::new(count, parts, classes)?).add(&probabilities)?,
+                }
+            }
             left = left.saturating_sub(EVALUATION_BATCH);
         }
-        let (mean, covariance) = statistics.finish()?;
+        let (mean, covariance) = statistics.context("no image was evaluated")?.finish()?;
         // Quantised images would hide it if the weights are no numbers any more.
         let mut weights = self.values.values().chain(self.averages.values());
         let sound = weights.all(|value| value.isfinite().all().int64_value(&[]) == 1);
@@ -288,7 +301,12 @@ impl Session for GanSession<'_> {
             true => frechet_distance((real_mean, real_covariance), (&mean, &covariance))?,
             false => f64::NAN,
         };
-        Ok(Evaluation { fitness: -distance, metrics: vec![("fid".into(), distance)] })
+        let mut metrics = vec![("fid".to_owned(), distance)];
+        if let Some(score) = score {
+            let (is, deviation) = score.finish()?;
+            metrics.extend([("is".to_owned(), is), ("is_deviation".to_owned(), deviation)]);
+        }
+        Ok(Evaluation { fitness: -distance, metrics })
     }
 
     fn export(&mut self, dir: &Path) -> Result<Vec<String>> {
@@ -442,8 +460,8 @@ mod tests {
         let task = task(dir.path(), SpaceKind::Gan);
         task.prepare(dir.path(), 1).unwrap();
         let genotype = initial_population(task.space(), 1, Initial::Uniform, 9).remove(0);
-        let features = dir.path().join(super::super::FEATURES);
-        let mut session = GanSession::new(&task, Start::Fresh(&genotype), SEEDS, features).unwrap();
+        let shared = dir.path().to_owned();
+        let mut session = GanSession::new(&task, Start::Fresh(&genotype), SEEDS, shared).unwrap();
         let _ = no_grad(|| session.averages["generator/to_image/bias"].shallow_clone().fill_(f64::NAN));
         assert!(session.evaluate(Measure::Search).unwrap().fitness.is_nan());
     }

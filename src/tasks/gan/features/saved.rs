@@ -1,0 +1,66 @@
+//! Named tensors in a file.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use safetensors::Dtype;
+use tch::{Device, Kind, Tensor};
+
+use super::super::scope::Values;
+use crate::checkpoint::{Entry, MODEL, Meta, Reader, write};
+use crate::search::Genotype;
+
+/// The little-endian bytes of a tensor.
+pub fn bytes_of(tensor: &Tensor) -> Vec<u8> {
+    let tensor = tensor.detach().to_device(Device::Cpu).contiguous();
+    let mut bytes = vec![0; tensor.numel() * tensor.kind().elt_size_in_bytes()];
+    tensor.copy_data_u8(&mut bytes, tensor.numel());
+    bytes
+}
+
+/// Writes tensors; those of a network (`features/…`) under `model/`.
+pub fn save(path: &Path, values: &Values) -> Result<()> {
+    let named: BTreeMap<String, &Tensor> = values
+        .iter()
+        .map(|(name, value)| {
+            let full = if name.starts_with("features/") { format!("{MODEL}{name}") } else { name.clone() };
+            (full, value)
+        })
+        .collect();
+    let entries = named
+        .iter()
+        .map(|(name, value)| Entry {
+            name: name.clone(),
+            dtype: if value.kind() == Kind::Double { Dtype::F64 } else { Dtype::F32 },
+            shape: value.size().iter().map(|&size| size.unsigned_abs() as usize).collect(),
+        })
+        .collect();
+    let mut file =
+        std::fs::File::create(path).with_context(|| format!("failed to write {}", path.display()))?;
+    let meta = Meta { genotype: Genotype::new([]), epoch: 0, step: 0 };
+    write(&mut file, &meta, entries, |entry, out| match named.get(&entry.name) {
+        Some(value) => out.write_all(&bytes_of(value)),
+        None => Ok(()),
+    })
+    .with_context(|| format!("failed to write {}", path.display()))?;
+    Ok(())
+}
+
+/// Reads what [`save`] wrote, under the same names.
+pub fn load(path: &Path, device: Device) -> Result<Values> {
+    let reader = Reader::open(path)?;
+    let mut values = Values::new();
+    for entry in reader.entries() {
+        let kind = match entry.dtype {
+            Dtype::F64 => Kind::Double,
+            Dtype::F32 => Kind::Float,
+            other => bail!("{} holds tensors of type {other:?}", path.display()),
+        };
+        let shape: Vec<i64> = entry.shape.iter().map(|&size| size as i64).collect();
+        let value = Tensor::from_data_size(&reader.bytes(&entry)?, &shape, kind).to_device(device);
+        let name = entry.name.strip_prefix(MODEL).unwrap_or(&entry.name);
+        values.insert(name.to_owned(), value);
+    }
+    Ok(values)
+}
