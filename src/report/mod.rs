@@ -2,6 +2,7 @@
 
 mod best;
 mod space;
+pub mod statistics;
 mod status;
 mod table;
 

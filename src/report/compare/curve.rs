@@ -1,0 +1,167 @@
+//! The best fitness so far over the epochs: of a run, of a variant, and the part of it worth showing.
+
+use anyhow::Result;
+
+use super::{Comparison, Entrant};
+use crate::report::statistics::{mean, standard_deviation};
+use crate::state::{Outcome, Run};
+
+/// A variant's curve in a setting.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Curve {
+    /// Label of the variant.
+    pub variant: String,
+    /// From the first generation at whose end every run has a value to the last.
+    pub points: Vec<Point>,
+}
+
+/// What is known of a variant at an epoch.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Point {
+    /// Epochs complete.
+    pub epoch: f64,
+    /// Mean over the runs.
+    pub mean: f64,
+    /// Standard deviation of the sample; 0 for a single run.
+    pub deviation: f64,
+}
+
+/// The curves of a setting, in the order of the variants.
+pub fn curves(comparison: &Comparison, entrants: &[Entrant], setting: &str) -> Result<Vec<Curve>> {
+    let mut curves = Vec::new();
+    for variant in &comparison.variants {
+        let here = comparison.runs.iter().zip(entrants);
+        let runs = here
+            .filter(|(values, _)| values.setting == setting && values.variant == variant.label)
+            .map(|(_, entrant)| best_so_far(&entrant.run, entrant.generation))
+            .collect::<Result<Vec<_>>>()?;
+        let points = average(&runs);
+        if !points.is_empty() {
+            curves.push(Curve { variant: variant.label.clone(), points });
+        }
+    }
+    Ok(curves)
+}
+
+/// For each generation its last epoch, and the highest fitness of any member up to then.
+fn best_so_far(run: &Run, last: u32) -> Result<Vec<(u32, Option<f64>)>> {
+    let mut best: Option<f64> = None;
+    let mut values = Vec::new();
+    for generation in 0..=last {
+        let plan = run.plan(generation)?;
+        for member in &plan.members {
+            if let Some(Outcome::Trained { fitness: Some(fitness), .. }) =
+                run.result(generation, member.id)?.map(|result| result.outcome)
+            {
+                best = Some(best.map_or(fitness, |best| best.max(fitness)));
+            }
+        }
+        values.push((plan.to_epoch, best));
+    }
+    Ok(values)
+}
+
+/// Mean and deviation where every run has a value: were the set of runs to change on the way, the mean would
+/// jump for that reason alone. Runs of a variant have the same steps.
+fn average(runs: &[Vec<(u32, Option<f64>)>]) -> Vec<Point> {
+    let length = runs.iter().map(Vec::len).min().unwrap_or(0);
+    let point = |generation: usize| {
+        let values: Vec<f64> = runs.iter().map(|run| run[generation].1).collect::<Option<_>>()?;
+        let deviation = standard_deviation(&values).unwrap_or(0.0);
+        Some(Point { epoch: f64::from(runs[0][generation].0), mean: mean(&values)?, deviation })
+    };
+    (0..length).filter_map(point).collect()
+}
+
+/// The fitness at the bottom and at the top of a panel.
+///
+/// First generations can be so bad that everything later becomes a flat line. So if the worst quarter of the means
+/// would take more than half of the height, the panel begins at the best of them instead; curves enter it from
+/// below. At the top everything is shown, deviations included.
+pub fn fitness_range(curves: &[Curve]) -> (f64, f64) {
+    let points = || curves.iter().flat_map(|curve| &curve.points);
+    let mut means: Vec<f64> = points().map(|point| point.mean).collect();
+    means.sort_unstable_by(f64::total_cmp);
+    let top = points().map(|point| point.mean + point.deviation).fold(f64::NEG_INFINITY, f64::max);
+    let all = points().map(|point| point.mean - point.deviation).fold(f64::INFINITY, f64::min);
+    let better = means.get(means.len() / 4).copied().unwrap_or(all);
+    let bottom = if top - all > 2.0 * (top - better) { better } else { all };
+    match top - bottom {
+        height if height > 0.0 && height.is_finite() => (bottom - 0.05 * height, top + 0.05 * height),
+        _ if top.is_finite() => (top - 0.5, top + 0.5),
+        _ => (0.0, 1.0),
+    }
+}
+
+/// The part of a line, or of an area if it is `closed`, that is not below `bottom` (Sutherland and Hodgman).
+/// A line that falls below it and returns would keep its way along the bottom; means of the best so far rise.
+pub fn not_below(bottom: f64, points: &[(f64, f64)], closed: bool) -> Vec<(f64, f64)> {
+    let mut kept = Vec::new();
+    let mut before = if closed { points.last() } else { None };
+    for to in points {
+        if let Some(from) = before
+            && (from.1 < bottom) != (to.1 < bottom)
+        {
+            kept.push((from.0 + (to.0 - from.0) * (bottom - from.1) / (to.1 - from.1), bottom));
+        }
+        if to.1 >= bottom {
+            kept.push(*to);
+        }
+        before = Some(to);
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mean_needs_a_value_of_every_run() {
+        let first = vec![(2, None), (4, Some(1.0)), (6, Some(5.0))];
+        let second = vec![(2, Some(0.0)), (4, Some(3.0))];
+        let points = average(&[first.clone(), second]);
+        assert_eq!(points, [Point { epoch: 4.0, mean: 2.0, deviation: 2.0_f64.sqrt() }]);
+        assert_eq!(average(&[first]).len(), 2);
+        assert_eq!(average(&[]), []);
+    }
+
+    fn curve(means: &[f64]) -> Curve {
+        let points =
+            means.iter().zip(1..).map(|(&mean, e)| Point { epoch: f64::from(e), mean, deviation: 0.0 });
+        Curve { variant: "v".into(), points: points.collect() }
+    }
+
+    #[test]
+    fn a_bad_beginning_does_not_flatten_the_rest() {
+        let good: Vec<f64> = (0..19).map(f64::from).collect();
+        let (bottom, top) = fitness_range(&[curve(&good)]);
+        assert!(bottom < 0.0 && bottom > -1.0 && top > 18.0 && top < 19.0, "{bottom} {top}");
+        let bad = [vec![-1000.0, -500.0, -400.0, -300.0, -200.0], good].concat();
+        let (bottom, top) = fitness_range(&[curve(&bad)]);
+        assert!(bottom < 2.0 && bottom > 0.0 && top > 18.0 && top < 19.0, "{bottom} {top}");
+    }
+
+    #[test]
+    fn there_is_always_something_to_see() {
+        assert_eq!(fitness_range(&[curve(&[3.0, 3.0])]), (2.5, 3.5));
+        assert_eq!(fitness_range(&[]), (0.0, 1.0));
+        let (bottom, top) = fitness_range(&[curve(&[1.0, 2.0, 3.0])]);
+        assert!(bottom < 1.0 && top > 3.0);
+    }
+
+    #[test]
+    fn what_is_below_the_panel_is_cut_off_where_it_enters() {
+        let line = [(0.0, -2.0), (1.0, 0.0), (2.0, 2.0)];
+        assert_eq!(not_below(1.0, &line, false), [(1.5, 1.0), (2.0, 2.0)]);
+        assert_eq!(not_below(-3.0, &line, false), line);
+        assert_eq!(not_below(3.0, &line, false), []);
+        let square = [(0.0, 0.0), (2.0, 0.0), (2.0, 2.0), (0.0, 2.0)];
+        let cut = [(0.0, 1.0), (2.0, 1.0), (2.0, 2.0), (0.0, 2.0)];
+        let mut kept = not_below(1.0, &square, true);
+        kept.sort_by(|a, b| (a.1, a.0).partial_cmp(&(b.1, b.0)).unwrap());
+        let mut cut = cut.to_vec();
+        cut.sort_by(|a, b| (a.1, a.0).partial_cmp(&(b.1, b.0)).unwrap());
+        assert_eq!(kept, cut);
+    }
+}

@@ -1,0 +1,190 @@
+//! Whether variants differ by more than chance.
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+use super::{FITNESS, RunValues, Variant};
+use crate::config::SearchConfig;
+use crate::report::statistics::{Wilcoxon, smallest_p, wilcoxon};
+use crate::search::Algorithm;
+
+/// Probability of finding a difference anywhere although there is none.
+const LEVEL: f64 = 0.05;
+
+/// The reference against each other variant.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Tests {
+    /// Label of the reference.
+    pub reference: String,
+    /// What is tested: fitness.
+    pub metric: &'static str,
+    /// A p below this is significant: 0.05 divided by the number of tests (Bonferroni).
+    pub threshold: f64,
+    /// Fewest differing pairs with which anything can be significant.
+    pub pairs_needed: usize,
+    /// One for each other variant.
+    pub tests: Vec<Test>,
+}
+
+/// The reference against another variant.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Test {
+    /// Label of the other variant.
+    pub variant: String,
+    /// Pairs of runs of the same setting and seed.
+    pub pairs: usize,
+    /// Pairs in which the reference is the fitter.
+    pub wins: usize,
+    /// The test; none if there are no pairs.
+    pub wilcoxon: Option<Wilcoxon>,
+    /// The smallest p that so many differing pairs can have.
+    pub smallest_p: f64,
+    /// Whether p is below the threshold.
+    pub significant: bool,
+}
+
+/// Tests the reference against each other variant. Without a label, it is the first PBT-NAS as the paper has it
+/// (by default, that is), or else the first PBT-NAS, or else the first. A variant without a common pair is no
+/// test, and does not make the others stricter.
+pub(super) fn tests(
+    variants: &[Variant],
+    runs: &[RunValues],
+    reference: Option<&str>,
+) -> Result<Option<Tests>> {
+    let reference = match reference {
+        Some(label) => variants.iter().find(|variant| variant.label == label).with_context(|| {
+            let known: Vec<String> = variants.iter().map(|v| format!("`{}`", v.label)).collect();
+            format!("no variant is called `{label}`: there is {}", known.join(", "))
+        })?,
+        None => {
+            let first = |wanted: &dyn Fn(&SearchConfig) -> bool| variants.iter().find(|v| wanted(&v.search));
+            let first = first(&SearchConfig::is_default)
+                .or(first(&|search| search.algorithm == Algorithm::PbtNas))
+                .or(variants.first());
+            let Some(variant) = first else { return Ok(None) };
+            variant
+        }
+    };
+    if variants.len() < 2 {
+        return Ok(None);
+    }
+    let mut tests: Vec<Test> = variants
+        .iter()
+        .filter(|variant| variant.label != reference.label)
+        .map(|variant| test(&reference.label, &variant.label, runs))
+        .collect();
+    let count = tests.iter().filter(|test| test.pairs > 0).count();
+    let threshold = LEVEL / count.max(1) as f64;
+    for test in &mut tests {
+        test.significant = test.wilcoxon.is_some_and(|wilcoxon| wilcoxon.p < threshold);
+    }
+    let pairs_needed = (1..).find(|&n| smallest_p(n) < threshold).unwrap_or(usize::MAX);
+    Ok(Some(Tests { reference: reference.label.clone(), metric: FITNESS, threshold, pairs_needed, tests }))
+}
+
+fn test(reference: &str, variant: &str, runs: &[RunValues]) -> Test {
+    let fitness = |variant: &str, like: &RunValues| {
+        let same = |run: &&RunValues| {
+            run.variant == variant && (&run.setting, run.seed) == (&like.setting, like.seed)
+        };
+        runs.iter().find(same).and_then(|run| run.metrics.get(FITNESS)).copied()
+    };
+    let differences: Vec<f64> = runs
+        .iter()
+        .filter(|run| run.variant == reference)
+        .filter_map(|run| Some(fitness(reference, run)? - fitness(variant, run)?))
+        .collect();
+    let wilcoxon = (!differences.is_empty()).then(|| wilcoxon(&differences));
+    Test {
+        variant: variant.into(),
+        pairs: differences.len(),
+        wins: differences.iter().filter(|difference| **difference > 0.0).count(),
+        smallest_p: smallest_p(wilcoxon.map_or(0, |wilcoxon| wilcoxon.n)),
+        wilcoxon,
+        significant: false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::EpochsPerStep;
+
+    fn variant(label: &str, algorithm: Algorithm) -> Variant {
+        let search = SearchConfig { algorithm, ..SearchConfig::new(8, 6, EpochsPerStep::Constant(2)) };
+        Variant { label: label.into(), name: None, search }
+    }
+
+    fn run(variant: &str, setting: &str, seed: u64, fitness: f64) -> RunValues {
+        RunValues {
+            state: format!("{variant}-{seed}"),
+            run_id: "0".into(),
+            seed,
+            setting: setting.into(),
+            variant: variant.into(),
+            epoch: 6,
+            epochs: 6,
+            finished: true,
+            metrics: [(FITNESS.to_owned(), fitness)].into(),
+        }
+    }
+
+    #[test]
+    fn runs_are_paired_by_setting_and_seed() {
+        let variants = [variant("random", Algorithm::RandomSearch), variant("pbt", Algorithm::PbtNas)];
+        let mut runs = Vec::new();
+        for setting in ["a", "b"] {
+            for seed in 1..=3 {
+                runs.push(run("pbt", setting, seed, 10.0 * seed as f64));
+                runs.push(run("random", setting, 4 - seed, 10.0 * (4 - seed) as f64 - seed as f64));
+            }
+        }
+        runs.push(run("random", "b", 4, 99.0));
+        let tests = tests(&variants, &runs, None).unwrap().unwrap();
+        assert_eq!((tests.reference.as_str(), tests.threshold, tests.pairs_needed), ("pbt", 0.05, 6));
+        let test = &tests.tests[0];
+        assert_eq!((test.variant.as_str(), test.pairs, test.wins), ("random", 6, 6));
+        assert_eq!(test.wilcoxon.unwrap().p, 0.03125);
+        assert!(test.significant);
+    }
+
+    #[test]
+    fn the_more_tests_the_stricter_each_and_only_those_that_are_made_count() {
+        let names = ["pbt", "b", "c", "d"];
+        let variants = names.map(|name| variant(name, Algorithm::PbtNas));
+        let runs: Vec<RunValues> = names[..3]
+            .iter()
+            .zip(0..)
+            .flat_map(|(name, i)| (1..=6).map(move |seed| run(name, "a", seed, (seed * 10 + i) as f64)))
+            .collect();
+        let tests = tests(&variants, &runs, Some("b")).unwrap().unwrap();
+        assert_eq!((tests.threshold, tests.pairs_needed), (0.025, 7));
+        let found: Vec<_> = tests.tests.iter().map(|t| (t.variant.as_str(), t.pairs, t.wins)).collect();
+        assert_eq!(found, [("pbt", 6, 6), ("c", 6, 0), ("d", 0, 0)]);
+        assert!(tests.tests.iter().all(|test| !test.significant));
+        assert_eq!(tests.tests[2].wilcoxon, None);
+    }
+
+    #[test]
+    fn the_reference_is_the_paper_s_algorithm_if_it_is_there() {
+        let random = variant("random", Algorithm::RandomSearch);
+        let mut ablation = variant("ablation", Algorithm::PbtNas);
+        ablation.search.mixing = false;
+        let ours = variant("ours", Algorithm::PbtNas);
+        for (variants, expected) in [
+            (vec![random.clone(), ablation.clone(), ours.clone()], "ours"),
+            (vec![random.clone(), ablation.clone()], "ablation"),
+            (vec![random.clone(), random.clone()], "random"),
+        ] {
+            assert_eq!(tests(&variants, &[], None).unwrap().unwrap().reference, expected);
+        }
+    }
+
+    #[test]
+    fn an_unknown_reference_is_refused_and_one_variant_has_nothing_to_be_tested_against() {
+        let variants = [variant("pbt", Algorithm::PbtNas)];
+        let message = tests(&variants, &[], Some("pbtt")).unwrap_err().to_string();
+        assert_eq!(message, "no variant is called `pbtt`: there is `pbt`");
+        assert_eq!(tests(&variants, &[], None).unwrap(), None);
+    }
+}

@@ -1,0 +1,205 @@
+//! Statistics of a few numbers: mean, standard deviation, the Wilcoxon signed-rank test.
+
+use serde::Serialize;
+
+/// Most differences for which the test's distribution is computed exactly: their counts fit 64 bits.
+pub const EXACT_UP_TO: usize = 50;
+
+/// The arithmetic mean; none of nothing.
+pub fn mean(values: &[f64]) -> Option<f64> {
+    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+}
+
+/// The sample's standard deviation (n - 1); none of fewer than two values.
+pub fn standard_deviation(values: &[f64]) -> Option<f64> {
+    let mean = mean(values).filter(|_| values.len() > 1)?;
+    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+    Some((squares / (values.len() - 1) as f64).sqrt())
+}
+
+/// The outcome of a two-sided Wilcoxon signed-rank test.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Wilcoxon {
+    /// Differences that are not zero; only they count (Wilcoxon's rule).
+    pub n: usize,
+    /// Differences that are zero.
+    pub zeros: usize,
+    /// The smaller of the two rank sums.
+    pub w: f64,
+    /// Probability of a rank sum as small as this if signs are a matter of chance.
+    pub p: f64,
+    /// Whether `p` is exact, or that of the normal approximation (with the correction for ties).
+    pub exact: bool,
+}
+
+/// Tests whether differences are symmetric about zero. Equal sizes share the mean of their ranks, and the exact
+/// distribution is that of the shared ranks. All differences must be finite.
+pub fn wilcoxon(differences: &[f64]) -> Wilcoxon {
+    let mut nonzero: Vec<f64> = differences.iter().copied().filter(|value| *value != 0.0).collect();
+    nonzero.sort_unstable_by(|a, b| a.abs().total_cmp(&b.abs()));
+    let n = nonzero.len();
+    let (ranks, ties) = doubled_ranks(&nonzero);
+    let sum = |positive: bool| -> usize {
+        ranks.iter().zip(&nonzero).filter(|(_, d)| (**d > 0.0) == positive).map(|(rank, _)| rank).sum()
+    };
+    let w = sum(true).min(sum(false));
+    let exact = n <= EXACT_UP_TO;
+    let p = if exact { exact_p(&ranks, w) } else { approximate_p(n, &ties, w as f64 / 2.0) };
+    Wilcoxon { n, zeros: differences.len() - n, w: w as f64 / 2.0, p, exact }
+}
+
+/// The smallest p that `n` differences can have: that of all signs being the same.
+pub fn smallest_p(n: usize) -> f64 {
+    (2.0 * 0.5_f64.powi(n.min(2000) as i32)).min(1.0)
+}
+
+/// Twice the rank of each size (a shared rank may be half a number), and how many share each.
+fn doubled_ranks(sorted: &[f64]) -> (Vec<usize>, Vec<usize>) {
+    let mut ranks: Vec<usize> = Vec::new();
+    let mut ties = Vec::new();
+    for same in sorted.chunk_by(|a, b| a.abs() == b.abs()) {
+        let (first, last) = (ranks.len() + 1, ranks.len() + same.len());
+        ranks.extend(same.iter().map(|_| first + last));
+        ties.push(same.len());
+    }
+    (ranks, ties)
+}
+
+/// Counts the choices of signs by their rank sum, one rank after another, and with them those that give a sum as
+/// far out as `w` at either end.
+fn exact_p(ranks: &[usize], w: usize) -> f64 {
+    let mut counts: Vec<u64> = vec![0; ranks.iter().sum::<usize>() + 1];
+    counts[0] = 1;
+    for &rank in ranks {
+        for sum in (rank..counts.len()).rev() {
+            counts[sum] += counts[sum - rank];
+        }
+    }
+    let tail: u64 = counts[..=w].iter().sum();
+    (2.0 * tail as f64 / (1_u64 << ranks.len()) as f64).min(1.0)
+}
+
+fn approximate_p(n: usize, ties: &[usize], w: f64) -> f64 {
+    let n = n as f64;
+    let shared: f64 = ties.iter().map(|&t| (t as f64).powi(3) - t as f64).sum();
+    let variance = n * (n + 1.0) * (2.0 * n + 1.0) / 24.0 - shared / 48.0;
+    let z = (n * (n + 1.0) / 4.0 - w) / variance.sqrt();
+    libm::erfc(z / std::f64::consts::SQRT_2).min(1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn close(a: f64, b: f64) -> bool {
+        (a - b).abs() <= 1e-12 * b.abs().max(1.0)
+    }
+
+    #[test]
+    fn mean_and_standard_deviation_of_a_sample() {
+        assert_eq!(mean(&[]), None);
+        assert_eq!((mean(&[3.0]), standard_deviation(&[3.0])), (Some(3.0), None));
+        let values = [2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0];
+        assert_eq!(mean(&values), Some(5.0));
+        assert!(close(standard_deviation(&values).unwrap(), (32.0_f64 / 7.0).sqrt()));
+    }
+
+    /// Expected values: scipy 1.17.1, `stats.wilcoxon`. With ties or zeros: `zero_method="wilcox"` and
+    /// `PermutationMethod(n_resamples=inf)`, since its method "exact" knows no ties. Beyond 50:
+    /// `method="approx", correction=False`.
+    #[test]
+    fn the_test_agrees_with_scipy() {
+        let every_third_down = |size: fn(i32) -> i32, n: i32| -> Vec<f64> {
+            (1..=n).map(|k| f64::from(if k % 3 == 0 { -size(k) } else { size(k) })).collect()
+        };
+        for (differences, w, p) in [
+            (vec![1.0, 2.0, 3.0], 0.0, 0.25),
+            (vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 0.0, 0.03125),
+            (vec![1.5, -0.5, 2.25, 3.0, 0.75, -1.0, 4.0, 2.0], 4.0, 0.0546875),
+            (vec![1.0, 1.0, -1.0, 2.0, 2.0, -2.0, 3.0, 4.0, 0.0, 0.0], 7.0, 0.1640625),
+            (vec![0.5, -0.5, 0.5, 0.5, 1.5, 1.5, 2.0, -0.25, 0.0], 4.5, 0.078125),
+            (every_third_down(|k| k, 50), 408.0, 0.02616696817119646),
+            (every_third_down(|k| k, 60), 630.0, 0.03590012321587811),
+            (every_third_down(|k| 1 + k / 4, 80), 1051.5, 0.0063825903289667415),
+        ] {
+            let test = wilcoxon(&differences);
+            assert_eq!(test.w, w, "{test:?}");
+            assert!(close(test.p, p), "{test:?} instead of {p}");
+        }
+    }
+
+    #[test]
+    fn no_difference_is_no_evidence() {
+        for differences in [&[][..], &[0.0, 0.0]] {
+            let test = wilcoxon(differences);
+            assert_eq!((test.n, test.zeros, test.w, test.p), (0, differences.len(), 0.0, 1.0));
+        }
+    }
+
+    /// p by its definition: the part of all choices of signs whose smaller rank sum is no larger.
+    fn enumerated(differences: &[f64]) -> f64 {
+        let sizes: Vec<f64> = differences.iter().filter(|d| **d != 0.0).map(|d| d.abs()).collect();
+        let rank = |size: f64| {
+            let below = sizes.iter().filter(|s| **s < size).count();
+            let same = sizes.iter().filter(|s| **s == size).count();
+            below as f64 + (same as f64 + 1.0) / 2.0
+        };
+        let smaller = |positive: &dyn Fn(usize) -> bool| {
+            let (mut up, mut down) = (0.0, 0.0);
+            for (i, &size) in sizes.iter().enumerate() {
+                if positive(i) { up += rank(size) } else { down += rank(size) }
+            }
+            f64::min(up, down)
+        };
+        let signs: Vec<bool> = differences.iter().filter(|d| **d != 0.0).map(|d| *d > 0.0).collect();
+        let seen = smaller(&|i| signs[i]);
+        let all = 1_u32 << sizes.len();
+        (0..all).filter(|choice| smaller(&|i| choice >> i & 1 == 1) <= seen).count() as f64 / f64::from(all)
+    }
+
+    fn differences(most: usize) -> impl Strategy<Value = Vec<f64>> {
+        // Few sizes: ties and zeros are the rule.
+        prop::collection::vec((-6..=6).prop_map(f64::from), 0..most)
+    }
+
+    proptest! {
+        #[test]
+        fn the_exact_p_is_that_of_all_choices_of_signs(differences in differences(12)) {
+            prop_assert_eq!(wilcoxon(&differences).p, enumerated(&differences));
+        }
+
+        #[test]
+        fn neither_order_nor_side_nor_scale_matters(
+            (differences, shuffled) in differences(70)
+                .prop_flat_map(|d| (Just(d.clone()), Just(d).prop_shuffle())),
+        ) {
+            let test = wilcoxon(&differences);
+            prop_assert_eq!(test, wilcoxon(&shuffled));
+            let turned: Vec<f64> = differences.iter().map(|d| -4.0 * d).collect();
+            prop_assert_eq!(test, wilcoxon(&turned));
+            prop_assert!(test.p > 0.0 && test.p <= 1.0);
+        }
+
+        #[test]
+        fn all_on_one_side_is_the_smallest_p(sizes in prop::collection::vec(1u8..5, 1..=EXACT_UP_TO)) {
+            let differences: Vec<f64> = sizes.iter().map(|size| f64::from(*size)).collect();
+            let test = wilcoxon(&differences);
+            prop_assert_eq!(test.w, 0.0);
+            prop_assert!(close(test.p, smallest_p(sizes.len())));
+        }
+
+        #[test]
+        fn the_approximation_is_near_where_the_exact_distribution_ends(
+            differences in prop::collection::vec(-1000i32..1000, EXACT_UP_TO),
+        ) {
+            let differences: Vec<f64> = differences.into_iter().map(|d| f64::from(d) + 0.5).collect();
+            let mut sorted = differences.clone();
+            sorted.sort_unstable_by(|a, b| a.abs().total_cmp(&b.abs()));
+            let test = wilcoxon(&differences);
+            let (_, ties) = doubled_ranks(&sorted);
+            prop_assert!((approximate_p(test.n, &ties, test.w) - test.p).abs() < 0.02);
+        }
+    }
+}
