@@ -16,6 +16,8 @@
 //! evaluate    state, tasks                   final evaluations
 //! scheduler   state, advance, soup           slurm, local
 //! report      state                          tables, image grids
+//! scheduler   state, advance                 slurm, local
+//! report      state                          tables, plots, the best network's files
 //! cli         everything                     argument parsing and messages
 //! ```
 

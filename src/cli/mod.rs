@@ -2,6 +2,7 @@
 
 mod best;
 mod evaluate;
+mod compare;
 mod init;
 mod run;
 mod soup;
@@ -44,6 +45,7 @@ enum Command {
     Evaluate(evaluate::Evaluate),
     Soup(soup::MakeSoup),
     Best(best::Best),
+    Compare(compare::Compare),
 }
 
 #[derive(Debug, Args)]
@@ -83,6 +85,7 @@ pub fn run(cli: Cli) -> Result<u8> {
         Command::Evaluate(command) => command.run(),
         Command::Soup(command) => command.run(),
         Command::Best(command) => command.run(),
+        Command::Compare(command) => command.run(),
     }
 }
 

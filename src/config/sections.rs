@@ -63,6 +63,28 @@ fn balanced() -> Initial {
 }
 
 impl SearchConfig {
+    /// A search of this size, everything else as it is by default.
+    pub fn new(population: usize, epochs: u32, epochs_per_step: EpochsPerStep) -> Self {
+        Self {
+            algorithm: pbt_nas(),
+            population,
+            epochs,
+            epochs_per_step,
+            tau: quarter(),
+            replace_probability: quarter(),
+            shrink: lambda(),
+            perturb: gamma(),
+            mixing: yes(),
+            perturb_survivors: false,
+            initial: balanced(),
+        }
+    }
+
+    /// Whether only its size is its own.
+    pub fn is_default(&self) -> bool {
+        *self == Self::new(self.population, self.epochs, self.epochs_per_step.clone())
+    }
+
     /// The epochs at which steps end.
     pub fn schedule(&self) -> Result<Schedule, ScheduleError> {
         Schedule::new(self.epochs_per_step.pieces(), self.epochs)

@@ -1,7 +1,8 @@
-//! What people read: tables, and the best network's files.
+//! What people read: tables, plots, and the best network's files.
 
 mod best;
 mod space;
+pub mod compare;
 pub mod statistics;
 mod status;
 mod table;

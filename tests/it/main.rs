@@ -3,6 +3,7 @@
 
 mod checkpoint_memory;
 mod cli;
+mod compare;
 mod gan;
 mod local;
 mod slurm;

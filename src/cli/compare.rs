@@ -1,0 +1,57 @@
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::Args;
+
+use crate::report::compare::{Entrant, compare, markdown_report, plot, text_report};
+
+/// Compare experiments: mean and standard deviation over the seeds of each, and tests of the differences.
+///
+/// Runs whose configurations differ in seed alone are one experiment. Its row in the table is its variant
+/// ([search] and name), its columns are its setting (the task and its section). Each run counts with its best
+/// member. The reference is tested against every other variant: Wilcoxon signed-rank tests of fitness,
+/// two-sided, in pairs of the same setting and seed, with Bonferroni's correction. If settings have fitness of
+/// different magnitude, those where it is large rank highest.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    pbtnas compare runs/pbt-1 runs/pbt-2 runs/pbt-3 runs/random-1 runs/random-2 runs/random-3\n  \
+    pbtnas compare runs/* --reference \"pbt-nas mixing=false\" --plot curves.svg")]
+pub struct Compare {
+    /// Directories of the runs.
+    #[arg(value_name = "RUN", required = true)]
+    runs: Vec<PathBuf>,
+    /// The variant that is tested against all others, as it is called in the table; by default the first whose
+    /// algorithm is pbt-nas with default settings (or else pbt-nas with any).
+    #[arg(long, value_name = "NAME")]
+    reference: Option<String>,
+    /// Draw the best fitness over the epochs: mean and standard deviation of each variant.
+    #[arg(long, value_name = "FILE.svg")]
+    plot: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+    /// Print tables in Markdown.
+    #[arg(long, conflicts_with = "json")]
+    markdown: bool,
+}
+
+impl Compare {
+    pub fn run(self) -> Result<u8> {
+        let entrants = self.runs.into_iter().map(Entrant::open).collect::<Result<Vec<_>>>()?;
+        let comparison = compare(&entrants, self.reference.as_deref())?;
+        // Before anything is printed: a table of a command that failed would be taken for its result.
+        if let Some(path) = &self.plot {
+            let svg = plot(&comparison, &entrants)?;
+            fs::write(path, svg).with_context(|| format!("failed to write {}", path.display()))?;
+        }
+        if self.json {
+            println!("{}", serde_json::to_string_pretty(&comparison)?);
+        } else if self.markdown {
+            print!("{}", markdown_report(&comparison));
+        } else {
+            print!("{}", text_report(&comparison));
+        }
+        Ok(0)
+    }
+}
