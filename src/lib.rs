@@ -15,9 +15,7 @@
 //! soup        all of the above               the greedy search for a model soup
 //! evaluate    state, tasks                   final evaluations
 //! scheduler   state, advance, soup           slurm, local
-//! report      state                          tables, image grids
-//! scheduler   state, advance                 slurm, local
-//! report      state                          tables, plots, the best network's files
+//! report      state, evaluate                tables, plots, the best network's files
 //! cli         everything                     argument parsing and messages
 //! ```
 

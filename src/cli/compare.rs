@@ -4,13 +4,15 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::Args;
 
-use crate::report::compare::{Entrant, compare, markdown_report, plot, text_report};
+use crate::report::compare::{
+    Entrant, compare, markdown_report, markdown_soups, plot, text_report, text_soups,
+};
 
 /// Compare experiments: mean and standard deviation over the seeds of each, and tests of the differences.
 ///
 /// Runs whose configurations differ in seed alone are one experiment. Its row in the table is its variant
 /// ([search] and name), its columns are its setting (the task and its section). Each run counts with its best
-/// member. The reference is tested against every other variant: Wilcoxon signed-rank tests of fitness,
+/// member, as `pbtnas evaluate` measured it if it measured all of them. The reference is tested against every other variant: Wilcoxon signed-rank tests of fitness,
 /// two-sided, in pairs of the same setting and seed, with Bonferroni's correction. If settings have fitness of
 /// different magnitude, those where it is large rank highest.
 #[derive(Debug, Args)]
@@ -25,6 +27,9 @@ pub struct Compare {
     /// algorithm is pbt-nas with default settings (or else pbt-nas with any).
     #[arg(long, value_name = "NAME")]
     reference: Option<String>,
+    /// Show what soups add to the best members instead (the paper's Table 4).
+    #[arg(long, conflicts_with_all = ["reference", "plot"])]
+    soups: bool,
     /// Draw the best fitness over the epochs: mean and standard deviation of each variant.
     #[arg(long, value_name = "FILE.svg")]
     plot: Option<PathBuf>,
@@ -38,7 +43,7 @@ pub struct Compare {
 
 impl Compare {
     pub fn run(self) -> Result<u8> {
-        let entrants = self.runs.into_iter().map(Entrant::open).collect::<Result<Vec<_>>>()?;
+        let (entrants, measured) = Entrant::open_all(self.runs, self.soups)?;
         let comparison = compare(&entrants, self.reference.as_deref())?;
         // Before anything is printed: a table of a command that failed would be taken for its result.
         if let Some(path) = &self.plot {
@@ -47,11 +52,15 @@ impl Compare {
         }
         if self.json {
             println!("{}", serde_json::to_string_pretty(&comparison)?);
-        } else if self.markdown {
-            print!("{}", markdown_report(&comparison));
-        } else {
-            print!("{}", text_report(&comparison));
+            return Ok(0);
         }
+        let report = match (self.soups, self.markdown) {
+            (false, false) => text_report(&comparison, measured),
+            (false, true) => markdown_report(&comparison, measured),
+            (true, false) => text_soups(&comparison, measured),
+            (true, true) => markdown_soups(&comparison, measured),
+        };
+        print!("{report}");
         Ok(0)
     }
 }

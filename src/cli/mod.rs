@@ -1,8 +1,9 @@
 //! The command line. A file for each command: it parses, calls and prints.
 
 mod best;
-mod evaluate;
 mod compare;
+mod evaluate;
+mod features;
 mod init;
 mod run;
 mod soup;
@@ -46,6 +47,7 @@ enum Command {
     Soup(soup::MakeSoup),
     Best(best::Best),
     Compare(compare::Compare),
+    Features(features::Features),
 }
 
 #[derive(Debug, Args)]
@@ -86,6 +88,7 @@ pub fn run(cli: Cli) -> Result<u8> {
         Command::Soup(command) => command.run(),
         Command::Best(command) => command.run(),
         Command::Compare(command) => command.run(),
+        Command::Features(command) => command.run(),
     }
 }
 

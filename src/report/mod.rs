@@ -1,8 +1,8 @@
 //! What people read: tables, plots, and the best network's files.
 
 mod best;
-mod space;
 pub mod compare;
+mod space;
 pub mod statistics;
 mod status;
 mod table;

@@ -4,6 +4,7 @@
 mod checkpoint_memory;
 mod cli;
 mod compare;
+mod features;
 mod gan;
 mod local;
 mod slurm;

@@ -13,10 +13,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Result, bail};
 use serde::Serialize;
 
-pub use entrant::{Entrant, FITNESS, final_metrics};
+pub use entrant::{Entrant, FITNESS, Measured};
 pub use plot::plot;
 pub use significance::{Test, Tests};
-pub use text::{markdown_report, text_report};
+pub use text::{markdown_report, markdown_soups, text_report, text_soups};
 
 use super::statistics::{mean, standard_deviation};
 use crate::config::{SearchConfig, TaskKind};

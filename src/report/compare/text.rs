@@ -1,13 +1,29 @@
 //! A comparison as tables, for a terminal or in Markdown.
 
-use super::{Better, Cell, Comparison, RunValues, Tests};
+use super::{Better, Cell, Comparison, Measured, RunValues, Tests};
 use crate::report::statistics::Wilcoxon;
 use crate::report::table::table;
 
+/// What soups add, for a terminal (the paper's Table 4).
+pub fn text_soups(comparison: &Comparison, measured: Measured) -> String {
+    let text = table_of(comparison, |cell| cell, |cell| cell).text();
+    format!("{text}\n{}\n", soup_note(measured))
+}
+
+/// What soups add, for a page.
+pub fn markdown_soups(comparison: &Comparison, measured: Measured) -> String {
+    let text = table_of(comparison, |cell| cell, |cell| cell).markdown();
+    format!("{text}{}", paragraphs(&[soup_note(measured)]))
+}
+
+fn soup_note(measured: Measured) -> String {
+    format!("mean ± standard deviation (runs): {}", measured.note())
+}
+
 /// For a terminal.
-pub fn text_report(comparison: &Comparison) -> String {
+pub fn text_report(comparison: &Comparison, measured: Measured) -> String {
     let text = table_of(comparison, |cell| format!("[{cell}]"), |cell| format!(" {cell}")).text();
-    let notes = notes(comparison, "[ ]");
+    let notes = notes(comparison, measured, "[ ]");
     let tests = comparison.tests.as_ref().map(|tests| {
         let notes = test_notes(tests);
         let (title, table) = (test_title(comparison, tests), test_table(tests).text());
@@ -17,9 +33,9 @@ pub fn text_report(comparison: &Comparison) -> String {
 }
 
 /// For a page: tables as GitHub shows them, best means in bold.
-pub fn markdown_report(comparison: &Comparison) -> String {
+pub fn markdown_report(comparison: &Comparison, measured: Measured) -> String {
     let text = table_of(comparison, |cell| format!("**{cell}**"), |cell| cell).markdown();
-    let notes = notes(comparison, "bold");
+    let notes = notes(comparison, measured, "bold");
     let tests = comparison.tests.as_ref().map(|tests| {
         let notes = paragraphs(&test_notes(tests));
         format!("\n{}:\n\n{}{}", escape(&test_title(comparison, tests)), test_table(tests).markdown(), notes)
@@ -123,8 +139,8 @@ fn decimals(column: &[Cell]) -> usize {
     }
 }
 
-fn notes(comparison: &Comparison, mark: &str) -> Vec<String> {
-    let mut notes = "mean ± standard deviation (runs) of the best member of each run".to_owned();
+fn notes(comparison: &Comparison, measured: Measured, mark: &str) -> Vec<String> {
+    let mut notes = format!("mean ± standard deviation (runs) of the best members, {}", measured.note());
     for (better, text) in [(Better::Higher, "↑ higher is better"), (Better::Lower, "↓ lower is better")] {
         if comparison.cells.iter().any(|cell| cell.better == Some(better)) {
             notes += &format!("; {text}");

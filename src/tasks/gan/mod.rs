@@ -10,8 +10,12 @@ mod features;
 mod frechet;
 mod generator;
 mod grid;
+mod inception;
+mod inception_score;
 mod layers;
 mod optimizer;
+#[cfg(test)]
+mod oracle;
 mod projection;
 mod scope;
 mod session;
@@ -29,6 +33,7 @@ use anyhow::{Context, Result, bail};
 pub use config::GanConfig;
 pub use data::DataSet;
 pub use frechet::{Statistics, frechet_distance};
+pub use inception::{InceptionReport, check_inception};
 pub use space::{SpaceKind, space};
 
 use super::{Seeds, Session, Start, Task};

@@ -1,0 +1,119 @@
+//! Whether a file can be used, found by using it.
+
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+use rand::RngCore;
+use tch::{Kind, Tensor};
+
+use super::{CLASSES, FEATURES, Inception, InceptionFile};
+use crate::gpu::{DeviceChoice, device};
+use crate::search::{Address, rng};
+
+/// Noise images and constant images of each size.
+const EACH: usize = 3;
+/// How far numbers may be apart that should be the same, as a part of the largest feature.
+const TOLERANCE: f64 = 1e-4;
+
+/// What [`check_inception`] found of a file that can be used.
+#[derive(Debug, Clone)]
+pub struct InceptionReport {
+    /// Which kind of file it is.
+    pub file: InceptionFile,
+    /// Where it ran, `Cpu` or `Cuda(number)`.
+    pub device: String,
+    /// CPU threads that libtorch may use.
+    pub threads: i32,
+    /// Images that it was given.
+    pub images: usize,
+    /// For each image of the largest batch, when warm.
+    pub milliseconds: f64,
+    /// How far features moved with an image's neighbours in the batch, as a part of the largest feature.
+    pub moved: f64,
+}
+
+/// Loads the Inception network, on a GPU if there is one, and runs it on fixed images: noise of addressed
+/// generators, and constants. Fails if outputs have wrong shapes, are not finite, do not depend on the image, or
+/// depend on the other images of its batch, and if probabilities do not add up to 1.
+pub fn check_inception(path: &Path) -> Result<InceptionReport> {
+    let device = device(DeviceChoice::Auto)?;
+    let inception = Inception::load(path, device)?;
+    let mut report = InceptionReport {
+        file: inception.file(),
+        device: format!("{device:?}"),
+        threads: tch::get_num_threads(),
+        images: 0,
+        milliseconds: 0.0,
+        moved: 0.0,
+    };
+    for side in [32, 48] {
+        let images = fixed_images(side);
+        let count = images.size()[0];
+        let began = Instant::now();
+        let features = checked(&inception, &images)?;
+        report.milliseconds = began.elapsed().as_secs_f64() * 1e3 / count as f64;
+        report.images += count as usize;
+
+        let largest = features.abs().max().double_value(&[]);
+        if features.std_dim([0i64].as_slice(), false, false).max().double_value(&[]) < TOLERANCE * largest {
+            bail!("all images of {side}x{side} have the same features");
+        }
+        let mut moved: f64 = 0.0;
+        for i in [0, count - 1] {
+            let alone = checked(&inception, &images.narrow(0, i, 1))?;
+            moved = moved.max(largest_difference(&features.narrow(0, i, 1), &alone) / largest);
+        }
+        if moved > TOLERANCE {
+            bail!("an image's features depend on the other images of its batch: they move by {moved:.1e}");
+        }
+        report.moved = report.moved.max(moved);
+
+        let grey = images.narrow(0, 0, 1).narrow(1, 0, 1);
+        let colours = checked(&inception, &grey.repeat([1, 3, 1, 1]))?;
+        let apart = largest_difference(&colours, &checked(&inception, &grey)?) / largest;
+        if apart > TOLERANCE {
+            bail!("greyscale images are not what they are in colour: features are {apart:.1e} apart");
+        }
+    }
+    Ok(report)
+}
+
+/// Noise, then black, grey and white, `(6, 3, side, side)`.
+fn fixed_images(side: i64) -> Tensor {
+    let area = (side * side) as usize;
+    let mut bytes = vec![0; EACH * 3 * area];
+    let purpose = format!("features check {side}");
+    rng(&Address { run: 0, generation: 0, member: None, purpose: &purpose }).fill_bytes(&mut bytes);
+    for value in [0, 128, 255] {
+        bytes.resize(bytes.len() + 3 * area, value);
+    }
+    Tensor::from_data_size(&bytes, &[2 * EACH as i64, 3, side, side], Kind::Uint8)
+}
+
+/// Features of images, after a look at both outputs.
+fn checked(inception: &Inception, images: &Tensor) -> Result<Tensor> {
+    let (features, probabilities) = inception.features_and_probabilities(images)?;
+    let count = images.size()[0];
+    for (what, output, width) in
+        [("features", &features, FEATURES), ("probabilities", &probabilities, CLASSES)]
+    {
+        let size = images.size();
+        if output.size() != [count, width] {
+            bail!("for images {size:?} the {what} are {:?} instead of [{count}, {width}]", output.size());
+        }
+        if output.isfinite().all().int64_value(&[]) != 1 {
+            bail!("for images {size:?} some {what} are not finite");
+        }
+    }
+    let sums = probabilities.sum_dim_intlist([1i64].as_slice(), false, Kind::Double);
+    let off = (sums - 1.0).abs().max().double_value(&[]);
+    if off > TOLERANCE || probabilities.min().double_value(&[]) < 0.0 {
+        bail!("probabilities do not add up to 1: one sum is off by {off:.1e}");
+    }
+    Ok(features)
+}
+
+fn largest_difference(a: &Tensor, b: &Tensor) -> f64 {
+    (a - b).abs().max().double_value(&[])
+}

@@ -1,0 +1,60 @@
+//! The network of FID and Inception Score, as users get and check it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use crate::support::{PBTNAS, text};
+
+/// Runs a program of the oracle's environment.
+fn oracle(arguments: &[&Path]) -> Output {
+    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join(".deps/oracle/bin/python");
+    assert!(python.exists(), "{} is missing: call scripts/setup oracle", python.display());
+    let mut command = Command::new(python);
+    command.args(["-W", "ignore"]).args(arguments).env("CUDA_VISIBLE_DEVICES", "");
+    command.current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap()
+}
+
+fn check(path: &Path) -> (Option<i32>, String) {
+    let output = Command::new(PBTNAS).args(["features", "check"]).arg(path).output().unwrap();
+    (output.status.code(), text(&output))
+}
+
+#[test]
+fn both_files_of_the_inception_network_can_be_checked_and_others_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let in_dir = |name: &str| -> PathBuf { dir.path().join(name) };
+    let made = oracle(&[Path::new("tests/oracle/inception.py"), Path::new("--files-only"), dir.path()]);
+    assert!(made.status.success(), "{}", text(&made));
+
+    let (code, said) = check(&in_dir("inception.pt"));
+    assert_eq!(code, Some(0), "{said}");
+    assert!(
+        said.contains("the Inception network, as TorchScript") && said.contains("digest blake3:"),
+        "{said}"
+    );
+    assert!(said.contains("ms for an image on C"), "{said}");
+
+    // pytorch-fid's weights are refused until they are converted.
+    let (code, said) = check(&in_dir("weights.pth"));
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("scripts/inception-to-safetensors"), "{said}");
+    let convert = |from: &str, to: &str| {
+        oracle(&[Path::new("scripts/inception-to-safetensors"), &in_dir(from), &in_dir(to)])
+    };
+    let converted = convert("weights.pth", "weights.safetensors");
+    assert!(converted.status.success(), "{}", text(&converted));
+    let (code, said) = check(&in_dir("weights.safetensors"));
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("safetensors with pytorch-fid's names"), "{said}");
+
+    // A download that broke, and one of something else.
+    std::fs::copy(in_dir("weights.pth"), in_dir("weights-0123abcd.pth")).unwrap();
+    let refused = convert("weights-0123abcd.pth", "damaged.safetensors");
+    assert!(text(&refused).contains("its SHA-256 is not the one in its name"), "{}", text(&refused));
+    let refused = convert("images.safetensors", "other.safetensors");
+    assert!(text(&refused).contains("is no state dict of PyTorch"), "{}", text(&refused));
+    assert!(!in_dir("damaged.safetensors").exists() && !in_dir("other.safetensors").exists());
+    let (code, said) = check(&in_dir("nowhere.pt"));
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("failed to read"), "{said}");
+}
