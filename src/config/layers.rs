@@ -70,7 +70,7 @@ impl Layers {
     }
 
     /// What the parser says about the merged text, with the file and the line where the value stands.
-    pub fn from_toml(&self, merged: &str, error: &toml::de::Error) -> ConfigError {
+    pub fn misread(&self, merged: &str, error: &toml::de::Error) -> ConfigError {
         let offset = error.span().map_or(0, |span| span.start);
         let key = path_at(merged, offset).join(".");
         let layer = self.layer_of(&key);

@@ -60,7 +60,7 @@ impl Config {
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let layers = Layers::read(path)?;
         let merged = layers.merged();
-        let mut config: Self = toml::from_str(&merged).map_err(|error| layers.from_toml(&merged, &error))?;
+        let mut config: Self = toml::from_str(&merged).map_err(|error| layers.misread(&merged, &error))?;
         config.check().map_err(|(key, message)| layers.bad_value(&key, message))?;
         let folder = path.parent().unwrap_or(Path::new(""));
         config.gan.data = layers::absolute(&folder.join(&config.gan.data));
@@ -248,12 +248,13 @@ kind = "synthetic"
         let stl = load("stl10-gan/random-search.toml");
         assert_eq!((stl.gan.generator_width, stl.gan.bottom_width, stl.gan.projections), (270, 6, 2));
         assert_eq!((stl.gan.batch, stl.gan.generator_batch), (128, 256));
-        let with = |change: &dyn Fn(&mut SearchConfig)| {
+        type Change<'a> = &'a dyn Fn(&mut SearchConfig);
+        let with = |change: Change| {
             let mut config = hard.clone();
             change(&mut config.search);
             config
         };
-        let experiments: [(&str, &dyn Fn(&mut SearchConfig)); 10] = [
+        let experiments: [(&str, Change); 10] = [
             ("random-search", &|s| s.algorithm = Algorithm::RandomSearch),
             ("mutation", &|s| s.algorithm = Algorithm::Mutation),
             ("no-mixing", &|s| s.mixing = false),

@@ -63,10 +63,12 @@ impl Cell {
         let branches = branches.filter_map(|((node, from0, last), down)| {
             let down = self.downsample.then_some(down);
             let begin = |x: &Tensor| down.map_or_else(|| x.shallow_clone(), |down| down.at_start(x));
-            let mut branch = begin(nodes[node].as_ref()?);
-            if let Some(more) = nodes[0].as_ref().and_then(|node0| along(from0, node0)) {
-                branch = branch + begin(&more);
-            }
+            let branch = begin(nodes[node].as_ref()?);
+            // Never in place: a skip shares its input's memory.
+            let branch = match nodes[0].as_ref().and_then(|node0| along(from0, node0)) {
+                Some(more) => &branch + begin(&more),
+                None => branch,
+            };
             let branch = along(last, &branch).unwrap_or(branch);
             Some(down.map_or_else(|| branch.shallow_clone(), |down| down.at_end(&branch, train)))
         });
