@@ -12,9 +12,10 @@ use crate::report::compare::{
 ///
 /// Runs whose configurations differ in seed alone are one experiment. Its row in the table is its variant
 /// ([search] and name), its columns are its setting (the task and its section). Each run counts with its best
-/// member, as `pbtnas evaluate` measured it if it measured all of them. The reference is tested against every other variant: Wilcoxon signed-rank tests of fitness,
-/// two-sided, in pairs of the same setting and seed, with Bonferroni's correction. If settings have fitness of
-/// different magnitude, those where it is large rank highest.
+/// member, as `pbtnas evaluate` measured it if it measured all of them with as many samples. The reference is
+/// tested against every other variant: Wilcoxon signed-rank tests of fitness, two-sided, in pairs of the same
+/// setting and seed, with Bonferroni's correction. If settings have fitness of different magnitude, those where
+/// it is large rank highest.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     pbtnas compare runs/pbt-1 runs/pbt-2 runs/pbt-3 runs/random-1 runs/random-2 runs/random-3\n  \

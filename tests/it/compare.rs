@@ -98,6 +98,29 @@ fn two_experiments_over_three_seeds() {
         assert!(svg.contains(part), "{part}: {svg}");
     }
 
+    // Measured once more: as soon as all are, that counts. And what soups add (to networks of their own: nothing).
+    assert!(report.contains("as the search measured them"), "{report}");
+    for (index, run) in runs.iter().enumerate() {
+        run.ok(&["soup"]);
+        for subject in [vec!["evaluate"], vec!["evaluate", "--soup"]] {
+            run.ok(&subject);
+        }
+        let last = index + 1 == runs.len();
+        assert_eq!(ok(&runs, &[]).contains("as `pbtnas evaluate` measured them with 1 samples"), last);
+    }
+    let soups = ok(&runs, &["--soups"]);
+    assert_eq!(columns(&soups, "variant"), ["variant", "Δdistance", "Δfitness", "Δquality"]);
+    for (label, runs) in [("pbt-nas", &runs[..3]), ("random-search", &runs[3..])] {
+        let differences = runs.iter().map(|run| {
+            let [soup, best] = ["soup/soup.json", "best.json"].map(|file| run.json(file)["fitness"].as_f64());
+            soup.unwrap() - best.unwrap()
+        });
+        let mean = differences.sum::<f64>() / 3.0;
+        let shown: f64 = columns(&soups, label)[2].split(' ').next().unwrap().parse().unwrap();
+        assert!((shown - mean).abs() < 1e-4, "{soups}");
+    }
+    assert!(ok(&runs, &["--soups", "--markdown"]).starts_with("| variant | Δdistance | Δfitness |"));
+
     let copy = runs[1].folder().join("copy");
     assert!(Command::new("cp").arg("-r").args([&runs[1].state, &copy]).status().unwrap().success());
     let both = [runs[1].state.to_str().unwrap(), copy.to_str().unwrap()];

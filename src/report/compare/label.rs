@@ -10,8 +10,8 @@ use toml::{Table, Value};
 use super::{Setting, Variant};
 use crate::config::{Config, EpochsPerStep, SearchConfig, TaskKind};
 
-/// Keys of a task's section that say how fast something is computed, not what.
-const TECHNICAL: [&str; 2] = ["threads", "step_milliseconds"];
+/// Keys of a task's section that say where or how fast something is computed, not what.
+const TECHNICAL: [&str; 3] = ["device", "threads", "step_milliseconds"];
 
 /// The setting that a configuration belongs to, without a label yet.
 pub(super) fn setting(config: &Config) -> Result<Setting> {
@@ -21,11 +21,13 @@ pub(super) fn setting(config: &Config) -> Result<Setting> {
         TaskKind::Synthetic => table(&config.synthetic)?,
     };
     section.retain(|key, _| !TECHNICAL.contains(&key));
-    // A data set is known by its folder's name; where that folder lies is a matter of the machine.
-    if let Some(Value::String(data)) = section.get_mut("data")
-        && let Some(name) = Path::new(data.as_str()).file_name()
-    {
-        *data = name.to_string_lossy().into_owned();
+    // A data set is known by its folder's name, a network by its file's; where they lie is a matter of the machine.
+    for key in ["data", "inception"] {
+        if let Some(Value::String(path)) = section.get_mut(key)
+            && let Some(name) = Path::new(path.as_str()).file_name()
+        {
+            *path = name.to_string_lossy().into_owned();
+        }
     }
     Ok(Setting { label: String::new(), kind, section })
 }
