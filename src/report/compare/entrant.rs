@@ -45,6 +45,9 @@ impl Measured {
     /// samples.
     fn of(runs: &[(PathBuf, Run)], soups: bool) -> Result<Self> {
         let samples = |run: &Run| -> Result<Option<usize>> {
+            if run.best()?.is_none() {
+                return Ok(None);
+            }
             let Some(best) = latest_evaluation(run, Subject::Best)? else { return Ok(None) };
             let soup = if soups { latest_evaluation(run, Subject::Soup)? } else { None };
             let same = !soups || soup.is_some_and(|soup| soup.samples == best.samples);
