@@ -42,7 +42,7 @@ pub fn create(root: &Path, config: &Config, task: &dyn Task) -> Result<(Run, Pub
         created: Utc::now(),
         config: config_file,
         space: space_file,
-        shared: prepare(&layout, config, task)?,
+        shared: prepare(&layout, task)?,
     };
     let published = publish_json(&layout.run(), &record)?;
     Ok((Run::open(&root)?, published))
@@ -59,10 +59,10 @@ fn publish_same(layout: &Layout, path: &Path, bytes: &[u8]) -> Result<FileRef, S
 }
 
 /// Lets the task make its shared files in a directory aside, then publishes them.
-fn prepare(layout: &Layout, config: &Config, task: &dyn Task) -> Result<Vec<FileRef>> {
+fn prepare(layout: &Layout, task: &dyn Task) -> Result<Vec<FileRef>> {
     let aside = layout.root().join(format!(".tmp-prepare-{:08x}", rand::random::<u32>()));
     ensure_dir(&aside)?;
-    let made = task.prepare(&aside, config.seed).and_then(|names| {
+    let made = task.prepare(&aside).and_then(|names| {
         names
             .iter()
             .map(|name| {

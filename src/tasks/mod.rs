@@ -23,8 +23,9 @@ pub trait Task: Send + Sync {
     fn final_samples(&self) -> usize;
 
     /// Makes the files that all members share (e.g. the network of a quality measure) in `dir`, under the
-    /// names it returns. Done once, before the first generation; the same seed gives the same files.
-    fn prepare(&self, dir: &Path, run_seed: u64) -> Result<Vec<String>>;
+    /// names it returns. Done once, before the first generation. The files do not depend on the run's seed, so that
+    /// runs of different seeds are measured alike.
+    fn prepare(&self, dir: &Path) -> Result<Vec<String>>;
 
     /// A member ready to train, from a checkpoint, or freshly initialised at the address of `seeds`.
     /// `shared` holds the files that [`Task::prepare`] made.

@@ -133,7 +133,7 @@ impl Task for SyntheticTask {
         1
     }
 
-    fn prepare(&self, _dir: &Path, _run_seed: u64) -> Result<Vec<String>> {
+    fn prepare(&self, _dir: &Path) -> Result<Vec<String>> {
         Ok(Vec::new())
     }
 

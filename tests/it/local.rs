@@ -21,9 +21,11 @@ fn the_same_seed_gives_the_same_run_with_any_number_of_workers() {
 #[test]
 fn an_interrupted_search_ends_as_if_nothing_had_happened() {
     let search = Search::init(&synthetic(30, ""));
+    let begun = || (0..3).flat_map(|generation| search.endings(generation)).count();
     for _ in 0..3 {
+        let before = begun();
         let mut run = search.start(&["run", "--workers", "3"]);
-        std::thread::sleep(std::time::Duration::from_millis(700));
+        wait_for("three attempts", 60, || (begun() >= before + 3).then_some(()));
         signal(run.id(), "TERM");
         assert_eq!(run.wait().unwrap().code(), Some(75), "stopped, to be continued");
     }

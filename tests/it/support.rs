@@ -110,7 +110,9 @@ impl Search {
     pub fn endings(&self, generation: u32) -> Vec<String> {
         let mut endings = Vec::new();
         for entry in walkdir::WalkDir::new(self.path(&format!("generations/{generation:04}/members"))) {
-            let path = entry.unwrap().into_path();
+            // A generation that is not there yet has none, and temporary files come and go.
+            let Ok(entry) = entry else { continue };
+            let path = entry.into_path();
             if !path.to_string_lossy().ends_with(".start.json") {
                 continue;
             }

@@ -88,10 +88,10 @@ impl Task for GanTask {
         self.config.final_images
     }
 
-    fn prepare(&self, dir: &Path, run_seed: u64) -> Result<Vec<String>> {
+    fn prepare(&self, dir: &Path) -> Result<Vec<String>> {
         tch::set_num_threads(self.config.threads);
         let images = Images::open(&self.config)?;
-        features::prepare(&self.config, &images, run_seed, dir)
+        features::prepare(&self.config, &images, dir)
     }
 
     fn session<'a>(&'a self, start: Start<'a>, seeds: Seeds, shared: &Path) -> Result<Box<dyn Session + 'a>> {

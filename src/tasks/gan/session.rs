@@ -409,7 +409,7 @@ mod tests {
         for space in [SpaceKind::Gan, SpaceKind::GanHard] {
             let dir = tempfile::tempdir().unwrap();
             let task = task(dir.path(), space);
-            task.prepare(dir.path(), 1).unwrap();
+            task.prepare(dir.path()).unwrap();
             let genotypes = initial_population(task.space(), 8, Initial::Balanced, 5);
             for genotype in &genotypes {
                 let mut session = task.session(Start::Fresh(genotype), SEEDS, dir.path()).unwrap();
@@ -458,7 +458,7 @@ mod tests {
     fn a_diverged_member_is_told_by_its_fitness() {
         let dir = tempfile::tempdir().unwrap();
         let task = task(dir.path(), SpaceKind::Gan);
-        task.prepare(dir.path(), 1).unwrap();
+        task.prepare(dir.path()).unwrap();
         let genotype = initial_population(task.space(), 1, Initial::Uniform, 9).remove(0);
         let shared = dir.path().to_owned();
         let mut session = GanSession::new(&task, Start::Fresh(&genotype), SEEDS, shared).unwrap();

@@ -70,11 +70,11 @@ impl Features {
 ///
 /// The statistics of real images in Inception's features are taken from the cache if the same images went
 /// through the same network before: on a CPU that takes an hour.
-pub fn prepare(config: &GanConfig, images: &Images, run_seed: u64, dir: &Path) -> Result<Vec<String>> {
+pub fn prepare(config: &GanConfig, images: &Images, dir: &Path) -> Result<Vec<String>> {
     let device = device(config.device)?;
     let file = dir.join(FEATURES);
     let Some(inception) = &config.inception else {
-        let mut values = classifier::train(config, images, run_seed)?;
+        let mut values = classifier::train(config, images)?;
         let network = Network::Classifier(Classifier::load(&values, config, images.channels()));
         let (mean, covariance) = statistics(&network, images, device)?;
         values.insert("statistics/mean".into(), mean);
