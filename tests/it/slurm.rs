@@ -144,11 +144,13 @@ fn sbatch_starts_and_continues_a_search() {
 fn twenty_steps_at_once_make_one_generation_and_one_submission() {
     let cluster = Cluster::get();
     for with_lock in [true, false] {
-        let search = Search::init(&synthetic(300, ""));
+        let search = Search::init(&synthetic(10, ""));
         if !with_lock {
             // A lock that cannot be opened: everybody goes on without, as on a filesystem that has none.
             std::fs::create_dir(search.path(".step.lock")).unwrap();
         }
+        // However slow the machine is, no task ends before the last of the twenty has looked.
+        cluster.command("scontrol", &["update", "partition=main", "state=down"]);
         let steps: Vec<_> = (0..20)
             .map(|_| {
                 search
@@ -160,17 +162,13 @@ fn twenty_steps_at_once_make_one_generation_and_one_submission() {
                     .unwrap()
             })
             .collect();
-        let printed: Vec<String> = steps
-            .into_iter()
-            .map(|step| {
-                let output = step.wait_with_output().unwrap();
-                assert!(output.status.success(), "{}", text(&output));
-                text(&output)
-            })
-            .collect();
+        let outputs: Vec<_> = steps.into_iter().map(|step| step.wait_with_output().unwrap()).collect();
+        let jobs = cluster.jobs(&search);
+        cluster.command("scontrol", &["update", "partition=main", "state=up"]);
+        assert!(outputs.iter().all(|output| output.status.success()), "{outputs:?}");
+        let printed: Vec<String> = outputs.iter().map(text).collect();
         assert_eq!(printed.iter().filter(|p| p.contains("submitted 8 member(s)")).count(), 1, "{printed:?}");
         assert_eq!(printed.iter().filter(|p| p.contains("the next step waits")).count(), 19, "{printed:?}");
-        let jobs = cluster.jobs(&search);
         assert_eq!(jobs.len(), 9, "eight tasks and a step: {jobs:?}");
         let files: Vec<String> = std::fs::read_dir(search.path("generations/0000"))
             .unwrap()
@@ -229,15 +227,16 @@ fn preempted_members_are_requeued_and_go_on_from_their_snapshots() {
 #[test]
 fn near_its_time_limit_a_task_snapshots_and_requeues_itself() {
     let cluster = Cluster::get();
+    // SLURM looks at the time of jobs every 30 seconds: from second 5 on there is a warning by second 35.
     let slurm = "[slurm]\ntime = \"00:01:00\"\nwarning_seconds = 55";
-    let config = synthetic(1500, slurm).replace("epochs = 6", "epochs = 2");
-    let search = Search::init(&config);
+    let short = |milliseconds, slurm| synthetic(milliseconds, slurm).replace("epochs = 6", "epochs = 2");
+    let search = Search::init(&short(4000, slurm));
     cluster.step(&search);
     cluster.wait(&search, 300);
     let endings = search.endings(0);
     assert!(endings.iter().any(|ending| ending == "stopped SIGUSR1"), "{endings:?}");
     assert!(!search.path("generations/0000/submission-2.json").exists(), "the tasks requeued themselves");
-    let calm = Search::init(&synthetic(0, "").replace("epochs = 6", "epochs = 2"));
+    let calm = Search::init(&short(0, ""));
     calm.ok(&["run"]);
     assert_eq!(search.essence(), calm.essence());
 }
