@@ -1,19 +1,16 @@
 //! From one generation to the next: read results, select, mix, publish. Nothing here submits or trains.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result};
 
-use crate::checkpoint::{
-    CheckpointError, Digest, Meta, Reader, ShrinkPerturb, Surgery, digest_file, offspring,
-};
-use crate::search::{
-    Address, Change, MemberId, Offspring, Origin, Trained, first_generation, next_generation,
-};
+use crate::checkpoint::Reader;
+use crate::children::{make_children, parents};
+use crate::search::{MemberId, Offspring, Origin, Trained, first_generation, next_generation};
 use crate::state::{
-    BestRecord, FORMAT, FileRef, MemberPlan, Outcome, PlanRecord, Published, ResultRecord, Run, StartRecord,
-    StateError, collect, ensure_dir, publish_json, read_attempts, replace_json, stage,
+    BestRecord, FORMAT, FileRef, Lock, MemberPlan, Outcome, PlanRecord, ResultRecord, Run, StartRecord,
+    StateError, collect, drop_temporaries, ensure_dirs, failures, publish_json, read_attempts, remove,
+    replace_json, withdraw,
 };
 use crate::tasks::Task;
 
@@ -41,16 +38,29 @@ pub enum Next {
 /// and for each file the first to publish wins.
 pub fn advance(run: &Run, task: &dyn Task, idle: bool) -> Result<Next> {
     let mut idle = idle;
+    let mut decided_again = false;
+    for file in &run.record.shared {
+        run.check_file(file)?;
+    }
     loop {
-        let Some(generation) = run.latest_generation()? else {
+        let Some(generation) = run.latest_of_all()? else {
             first(run)?;
             continue;
         };
-        let plan = run.plan(generation)?;
+        let plan = match run.plan(generation) {
+            // What was decided follows from the results before it, whoever decides.
+            Err(error) if error.is_damage() && !decided_again => {
+                eprintln!("pbtnas: {error}; it is put aside and decided again");
+                withdraw(&run.layout.plan(generation))?;
+                decided_again = true;
+                continue;
+            }
+            found => found?,
+        };
         let mut results = Vec::new();
         let mut missing = Vec::new();
         for member in &plan.members {
-            match run.result(generation, member.id)? {
+            match run.sound_result(generation, member.id)? {
                 Some(result) => results.push(result),
                 None if idle && give_up(run, generation, member.id)? => {
                     results.extend(run.result(generation, member.id)?);
@@ -65,9 +75,12 @@ pub fn advance(run: &Run, task: &dyn Task, idle: bool) -> Result<Next> {
         let schedule = run.config.search.schedule().context("the run's schedule is wrong")?;
         let Some(to_epoch) = schedule.next_boundary(plan.to_epoch) else {
             collect(run, generation, best.as_ref(), beaten.as_ref())?;
+            drop_temporaries(&run.layout.generation(generation))?;
             return Ok(Next::Finished { generation });
         };
-        next(run, task, &plan, &results, to_epoch)?;
+        if !next(run, task, &plan, &results, to_epoch)? {
+            continue;
+        }
         collect(run, generation + 1, best.as_ref(), beaten.as_ref())?;
         idle = false;
     }
@@ -75,8 +88,10 @@ pub fn advance(run: &Run, task: &dyn Task, idle: bool) -> Result<Next> {
 
 /// Publishes a failed result if the member's attempts are used up.
 fn give_up(run: &Run, generation: u32, member: MemberId) -> Result<bool, StateError> {
+    // Somebody else's `run` may be at it, in an attempt that has no end yet.
+    let Some(_lock) = Lock::try_take(&run.layout.member_lock(generation, member)) else { return Ok(false) };
     let attempts = read_attempts(&run.layout.attempts(generation, member))?;
-    let failed: Vec<_> = attempts.iter().filter(|attempt| attempt.failed()).collect();
+    let failed = failures(&attempts);
     let Some(last) = failed.last().filter(|_| failed.len() >= run.config.training.max_attempts as usize)
     else {
         return Ok(false);
@@ -97,17 +112,47 @@ fn update_best(
     plan: &PlanRecord,
     results: &[ResultRecord],
 ) -> Result<(Option<BestRecord>, Option<BestRecord>), StateError> {
-    let before = run.best()?;
+    // Derived from results, so a damaged one is no loss.
+    let before = match run.best() {
+        Err(error) if error.is_damage() => {
+            eprintln!("pbtnas: {error}; looking for the best member again");
+            None
+        }
+        found => found?,
+    };
     if before.as_ref().is_some_and(|best| best.as_of >= plan.generation) {
         return Ok((before, None));
     }
     let mut best = before.clone();
-    for (member, result) in plan.members.iter().zip(results) {
+    // Usually none: best.json was lost, or a slower process put an older one back.
+    let unseen = before.as_ref().map_or(0, |best| best.as_of + 1);
+    for generation in unseen..plan.generation {
+        let results = run.results(generation)?;
+        improve(&mut best, &run.plan(generation)?, results.iter().flatten());
+    }
+    improve(&mut best, plan, results.iter());
+    if let Some(best) = &mut best {
+        best.as_of = plan.generation;
+        replace_json(&run.layout.best(), best)?;
+    }
+    let place = |best: &BestRecord| (best.generation, best.member);
+    let beaten = before.filter(|before| best.as_ref().map(place) != Some(place(before)));
+    Ok((best, beaten))
+}
+
+/// Takes a member of a generation for the best one if it is better.
+fn improve<'a>(
+    best: &mut Option<BestRecord>,
+    plan: &PlanRecord,
+    results: impl Iterator<Item = &'a ResultRecord>,
+) {
+    for result in results {
+        let Some(member) = plan.members.get(result.member.0 as usize) else { continue };
         let Outcome::Trained { fitness: Some(fitness), metrics, checkpoint, .. } = &result.outcome else {
             continue;
         };
         if best.as_ref().is_none_or(|best| *fitness > best.fitness) {
-            best = Some(BestRecord {
+            *best = Some(BestRecord {
                 format: FORMAT,
                 as_of: plan.generation,
                 generation: plan.generation,
@@ -119,13 +164,6 @@ fn update_best(
             });
         }
     }
-    if let Some(best) = &mut best {
-        best.as_of = plan.generation;
-        replace_json(&run.layout.best(), best)?;
-    }
-    let place = |best: &BestRecord| (best.generation, best.member);
-    let beaten = before.filter(|before| best.as_ref().map(place) != Some(place(before)));
-    Ok((best, beaten))
 }
 
 fn first(run: &Run) -> Result<()> {
@@ -135,13 +173,15 @@ fn first(run: &Run) -> Result<()> {
     publish_plan(run, 0, 0, schedule.next_boundary(0).unwrap_or(schedule.total()), members)
 }
 
+/// Publishes the next generation. False if a parent's checkpoint turned out to be damaged: its result is
+/// withdrawn, and it will be trained again.
 fn next(
     run: &Run,
     task: &dyn Task,
     plan: &PlanRecord,
     results: &[ResultRecord],
     to_epoch: u32,
-) -> Result<()> {
+) -> Result<bool> {
     let generation = plan.generation + 1;
     let trained: Vec<Trained> =
         plan.members.iter().zip(results).map(|(member, result)| Run::trained(member, result)).collect();
@@ -154,7 +194,8 @@ fn next(
         })
         .collect();
     let children: Vec<&Offspring> = planned.iter().filter(|member| member.origin.is_made()).collect();
-    let mut starts = make_children(run, task, generation, &children, &files)?;
+    let Some(parents) = open_parents(run, plan.generation, &children, &files)? else { return Ok(false) };
+    let mut starts = make_children(run, task, generation, &children, &parents)?;
     let members = planned
         .iter()
         .map(|member| {
@@ -168,7 +209,36 @@ fn next(
             Ok(record(member.clone(), start))
         })
         .collect::<Result<_>>()?;
-    publish_plan(run, generation, plan.to_epoch, to_epoch, members)
+    publish_plan(run, generation, plan.to_epoch, to_epoch, members)?;
+    Ok(true)
+}
+
+/// Opens and checks the checkpoints of all parents, each once; none if one is damaged.
+fn open_parents(
+    run: &Run,
+    generation: u32,
+    children: &[&Offspring],
+    files: &BTreeMap<MemberId, &FileRef>,
+) -> Result<Option<BTreeMap<MemberId, Reader>>> {
+    let mut opened: BTreeMap<MemberId, Reader> = BTreeMap::new();
+    let mut whole = true;
+    let needed: std::collections::BTreeSet<MemberId> =
+        children.iter().flat_map(|child| parents(child)).collect();
+    for parent in needed {
+        match run.checkpoint(file_of(files, parent)?) {
+            Ok(reader) => {
+                opened.insert(parent, reader);
+            }
+            Err(error) if error.is_damage() => {
+                eprintln!("pbtnas: {error}; member {parent} of generation {generation} is trained again");
+                withdraw(&run.layout.result(generation, parent))?;
+                remove(&run.layout.final_checkpoint(generation, parent))?;
+                whole = false;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(whole.then_some(opened))
 }
 
 fn file_of<'a>(files: &BTreeMap<MemberId, &'a FileRef>, member: MemberId) -> Result<&'a FileRef> {
@@ -186,120 +256,8 @@ fn publish_plan(
     to_epoch: u32,
     members: Vec<MemberPlan>,
 ) -> Result<()> {
-    for member in &members {
-        ensure_dir(&run.layout.member(generation, member.id))?;
-    }
+    ensure_dirs(&run.layout.members(generation), members.iter().map(|member| member.id.to_string()))?;
     let plan = PlanRecord { format: FORMAT, generation, from_epoch, to_epoch, members };
     publish_json(&run.layout.plan(generation), &plan)?;
     Ok(())
-}
-
-/// Makes the start checkpoints of all children, several at a time: as many as there are cores.
-fn make_children(
-    run: &Run,
-    task: &dyn Task,
-    generation: u32,
-    children: &[&Offspring],
-    files: &BTreeMap<MemberId, &FileRef>,
-) -> Result<BTreeMap<MemberId, FileRef>> {
-    // Each parent is checked once, however many children it has.
-    let mut parents: BTreeMap<MemberId, Reader> = BTreeMap::new();
-    for child in children {
-        let of_child = match child.origin {
-            Origin::Mix { base, donor, .. } => vec![base, donor],
-            Origin::Mutation { parent, .. } => vec![parent],
-            Origin::Perturbed => vec![child.id],
-            Origin::Random | Origin::Survivor => vec![],
-        };
-        for parent in of_child {
-            if let std::collections::btree_map::Entry::Vacant(place) = parents.entry(parent) {
-                place.insert(run.checkpoint(file_of(files, parent)?)?);
-            }
-        }
-    }
-    let workers = std::thread::available_parallelism().map_or(1, usize::from).min(children.len());
-    let turn = AtomicUsize::new(0);
-    let made: Vec<Result<Vec<_>>> = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..workers)
-            .map(|_| {
-                scope.spawn(|| {
-                    let mut made = Vec::new();
-                    while let Some(child) = children.get(turn.fetch_add(1, Ordering::Relaxed)) {
-                        made.push((child.id, make_child(run, task, generation, child, &parents)?));
-                    }
-                    Ok(made)
-                })
-            })
-            .collect();
-        workers
-            .into_iter()
-            .map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-            .collect()
-    });
-    let mut starts = BTreeMap::new();
-    for made in made {
-        starts.extend(made?);
-    }
-    Ok(starts)
-}
-
-/// Makes one child's start checkpoint, unless an earlier process has.
-fn make_child(
-    run: &Run,
-    task: &dyn Task,
-    generation: u32,
-    child: &Offspring,
-    parents: &BTreeMap<MemberId, Reader>,
-) -> Result<FileRef> {
-    let path = run.layout.start(generation, child.id);
-    let dir = run.layout.member(generation, child.id);
-    let file = |size, digest: Digest| FileRef { path: run.layout.relative(&path), size, digest };
-    ensure_dir(&dir)?;
-    if !path.exists() {
-        let parent = |id: &MemberId| parents.get(id).context("a parent was not opened");
-        let shrink_perturb =
-            ShrinkPerturb { shrink: run.config.search.shrink, perturb: run.config.search.perturb };
-        let (base, surgery) = match &child.origin {
-            Origin::Mix { base, donor, replaced } => {
-                (parent(base)?, Surgery::Mix { donor: parent(donor)?, replaced, shrink_perturb })
-            }
-            Origin::Mutation { parent: base, change } => (
-                parent(base)?,
-                match change {
-                    Change::Nothing => Surgery::Copy,
-                    Change::Variable { name } => Surgery::Redraw { variable: name },
-                    Change::Weights => Surgery::MutateWeights,
-                },
-            ),
-            Origin::Perturbed => (parent(&child.id)?, Surgery::ShrinkPerturb(shrink_perturb)),
-            Origin::Random | Origin::Survivor => anyhow::bail!("member {} is no child", child.id),
-        };
-        let tensors = task.tensors(&child.genotype)?;
-        let noise = Address { run: run.record.seed, generation, member: Some(child.id), purpose: "noise" };
-        let meta = Meta { genotype: child.genotype.clone(), ..base.meta().clone() };
-        let (staged, written) = stage(&dir, |out| {
-            offspring(out, &run.space, &tensors, base, &surgery, &noise, &meta).map_err(ChildError::from)
-        })
-        .map_err(|error| error.0)?;
-        if staged.publish("start.safetensors")? == Published::Created {
-            return Ok(file(written.size, written.digest));
-        }
-    }
-    let there = digest_file(&path)?;
-    Ok(file(there.size, there.digest))
-}
-
-/// Either way in which writing a child can fail.
-struct ChildError(anyhow::Error);
-
-impl From<StateError> for ChildError {
-    fn from(error: StateError) -> Self {
-        Self(error.into())
-    }
-}
-
-impl From<CheckpointError> for ChildError {
-    fn from(error: CheckpointError) -> Self {
-        Self(error.into())
-    }
 }

@@ -9,7 +9,8 @@ use chrono::Utc;
 use crate::checkpoint::{Digest, digest_file};
 use crate::config::Config;
 use crate::state::{
-    FORMAT, FileRef, Layout, Published, Run, RunRecord, StateError, ensure_dir, publish_bytes, publish_json,
+    FORMAT, FileRef, Layout, Published, Run, RunRecord, StateError, ensure_dir, is_left_behind, is_there,
+    link, publish_bytes, publish_json, temporary_name,
 };
 use crate::tasks::Task;
 
@@ -17,12 +18,11 @@ use crate::tasks::Task;
 ///
 /// `run.json` is published last: a run whose init was interrupted does not exist, and init may be repeated.
 pub fn create(root: &Path, config: &Config, task: &dyn Task) -> Result<(Run, Published)> {
-    let root = std::path::absolute(root).map_err(StateError::io("find", root))?;
-    let layout = Layout::new(&root);
-    if layout.run().exists() {
-        let run = Run::open(&root)?;
+    let layout = Layout::of(root)?;
+    if is_there(&layout.run())? {
+        let run = Run::open(layout.root())?;
         if run.config != *config {
-            return Err(StateError::OtherConfig { path: root }.into());
+            return Err(StateError::OtherConfig { path: layout.root().to_owned() }.into());
         }
         return Ok((run, Published::Existed));
     }
@@ -45,7 +45,7 @@ pub fn create(root: &Path, config: &Config, task: &dyn Task) -> Result<(Run, Pub
         shared: prepare(&layout, task)?,
     };
     let published = publish_json(&layout.run(), &record)?;
-    Ok((Run::open(&root)?, published))
+    Ok((Run::open(layout.root())?, published))
 }
 
 /// Publishes bytes; if the file is there already it must hold the same.
@@ -60,7 +60,12 @@ fn publish_same(layout: &Layout, path: &Path, bytes: &[u8]) -> Result<FileRef, S
 
 /// Lets the task make its shared files in a directory aside, then publishes them.
 fn prepare(layout: &Layout, task: &dyn Task) -> Result<Vec<FileRef>> {
-    let aside = layout.root().join(format!(".tmp-prepare-{:08x}", rand::random::<u32>()));
+    for entry in fs::read_dir(layout.root()).into_iter().flatten().flatten() {
+        if is_left_behind(&entry.file_name().to_string_lossy()) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+    let aside = layout.root().join(temporary_name("prepare"));
     ensure_dir(&aside)?;
     let made = task.prepare(&aside).and_then(|names| {
         names
@@ -70,12 +75,7 @@ fn prepare(layout: &Layout, task: &dyn Task) -> Result<Vec<FileRef>> {
                 fs::File::open(&from)
                     .and_then(|file| file.sync_all())
                     .map_err(StateError::io("sync", &from))?;
-                match fs::hard_link(&from, &to) {
-                    Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-                        return Err(StateError::io("publish", &to)(error).into());
-                    }
-                    _ => {}
-                }
+                link(&from, &to)?;
                 let written = digest_file(&to)?;
                 Ok(FileRef { path: layout.relative(&to), size: written.size, digest: written.digest })
             })

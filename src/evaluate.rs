@@ -7,7 +7,10 @@ use anyhow::{Context, Result};
 
 use crate::checkpoint::Reader;
 use crate::search::MemberId;
-use crate::state::{EvaluationRecord, FORMAT, FileRef, Outcome, Run, SoupRecord, publish_json, read_json};
+use crate::state::{
+    EvaluationRecord, FORMAT, FileRef, Outcome, Run, SoupRecord, ensure_dir, find_json, publish_json,
+    read_json,
+};
 use crate::tasks::{Evaluation, Measure, Seeds, Start, Task};
 
 /// What is evaluated.
@@ -30,8 +33,8 @@ pub fn evaluate(
     host: &str,
 ) -> Result<EvaluationRecord> {
     let (path, (generation, member), checkpoint) = find(run, subject, samples)?;
-    if path.exists() {
-        return Ok(read_json(&path)?);
+    if let Some(record) = find_json(&path)? {
+        return Ok(record);
     }
     for file in &run.record.shared {
         run.check_file(file)?;
@@ -50,6 +53,8 @@ pub fn evaluate(
         host: host.into(),
         seconds: started.elapsed().as_secs_f64(),
     };
+    // The member's folder is gone once its generation is old.
+    path.parent().map(ensure_dir).transpose()?;
     publish_json(&path, &record)?;
     Ok(read_json(&path)?)
 }
@@ -76,7 +81,7 @@ pub fn latest_evaluation(run: &Run, subject: Subject) -> Result<Option<Evaluatio
 /// The soup of a run, if it is made.
 pub fn soup_record(run: &Run) -> Result<Option<SoupRecord>> {
     let path = run.layout.soup_record();
-    if path.exists() { Ok(Some(read_json(&path)?)) } else { Ok(None) }
+    Ok(find_json(&path)?)
 }
 
 /// Where the evaluation is recorded, the place whose random numbers it uses, and the checkpoint.

@@ -5,11 +5,13 @@
 //! ```text
 //! search      nobody                         pure decisions: selection, mixing, lineage, seeds
 //! checkpoint  search                         safetensors streaming, layer surgery, shrink-perturb
+//! failpoint   nobody                         where tests let a process die
 //! gpu         nobody                         device and precision; loads libtorch's CUDA half
 //! tasks       search, checkpoint, gpu        what is trained: gan, synthetic
 //! config      search, tasks                  typed, validated TOML
 //! state       search, checkpoint, config     the run's directory: publish, read, verify
 //! create      all of the above               a new run
+//! children    all of the above but create    first checkpoints of mixes and mutations
 //! advance     all of the above               from one generation to the next
 //! trainer     all of the above but advance   one member's life
 //! soup        all of the above               the greedy search for a model soup
@@ -21,11 +23,13 @@
 
 pub mod advance;
 pub mod checkpoint;
+pub mod children;
 pub mod cli;
 pub mod config;
 pub mod create;
 pub mod error;
 pub mod evaluate;
+pub mod failpoint;
 pub mod gpu;
 pub mod report;
 pub mod scheduler;

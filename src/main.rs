@@ -8,7 +8,7 @@ fn main() -> ExitCode {
     match pbtnas::cli::run(pbtnas::cli::Cli::parse()) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            eprintln!("pbtnas: {error:#}");
+            eprintln!("pbtnas: {}", pbtnas::error::message(&error));
             ExitCode::from(pbtnas::error::exit_code(&error))
         }
     }

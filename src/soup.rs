@@ -5,7 +5,7 @@
 //! out, and the next round tries the rest. That is what trying them one after the other gives, but the
 //! candidates of a round can be evaluated at the same time.
 
-use std::fs;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
@@ -13,22 +13,24 @@ use crate::advance::Next;
 use crate::checkpoint::{Reader, soup};
 use crate::search::MemberId;
 use crate::state::{
-    BestRecord, Ending, FORMAT, FileRef, Ingredient, Outcome, Run, SoupPlan, SoupRecord, SoupResult,
-    begin_attempt, end_attempt, ensure_dir, publish_json, read_attempts, read_json, stage,
+    BestRecord, Ending, FORMAT, FileRef, Ingredient, Lock, Outcome, Run, SoupPlan, SoupRecord, SoupResult,
+    begin_attempt, drop_temporaries, end_attempt, ensure_dir, failures, find_sound_json, is_there,
+    publish_json, read_attempts, remove, stage,
 };
 use crate::tasks::{Evaluation, Measure, Seeds, Start, Task};
-use crate::trainer::Identity;
+use crate::trainer::{Ended, Identity, ending_of};
 
 /// Moves on as far as the results of candidates allow; stages are rounds, members are candidates.
 ///
 /// `idle` tells that nothing works on the round: candidates whose attempts are used up are then out.
 pub fn advance(run: &Run, task: &dyn Task, idle: bool) -> Result<Next> {
     let mut round = 0;
-    while run.layout.soup_plan(round + 1).exists() {
+    while is_there(&run.layout.soup_plan(round + 1))? {
         round += 1;
     }
     loop {
-        if run.layout.soup_record().exists() {
+        if is_there(&run.layout.soup_record())? {
+            drop_temporaries(&run.layout.soup())?;
             return Ok(Next::Finished { generation: round });
         }
         if round == 0 {
@@ -37,7 +39,7 @@ pub fn advance(run: &Run, task: &dyn Task, idle: bool) -> Result<Next> {
             publish_plan(run, &plan)?;
             continue;
         }
-        let plan: SoupPlan = read_json(&run.layout.soup_plan(round))?;
+        let plan = run.soup_plan(round)?;
         let mut results = Vec::new();
         for candidate in (0..plan.candidates.len() as u32).map(MemberId) {
             let found = match result(run, round, candidate)? {
@@ -113,7 +115,7 @@ fn first_plan(run: &Run) -> Result<SoupPlan> {
             };
             let new = checkpoint.digest != best.checkpoint.digest
                 && candidates.iter().all(|other| other.checkpoint.digest != checkpoint.digest);
-            if member.genotype == best.genotype && new && run.path_of(&checkpoint)?.exists() {
+            if member.genotype == best.genotype && new && is_there(&run.path_of(&checkpoint)?)? {
                 candidates.push(Ingredient { generation, member: member.id, fitness, checkpoint });
             }
         }
@@ -151,14 +153,16 @@ fn finished_best(run: &Run) -> Result<BestRecord> {
 /// The result of a candidate, if it is there.
 pub fn result(run: &Run, round: u32, candidate: MemberId) -> Result<Option<SoupResult>> {
     let path = run.layout.candidate(round, candidate).join("result.json");
-    if path.exists() { Ok(Some(read_json(&path)?)) } else { Ok(None) }
+    Ok(find_sound_json(&path)?)
 }
 
 /// Publishes that a candidate is out if its attempts are used up.
 fn give_up(run: &Run, round: u32, candidate: MemberId) -> Result<Option<SoupResult>> {
     let dir = run.layout.candidate(round, candidate);
+    // Somebody else's `soup` may be at it, in an attempt that has no end yet.
+    let Some(_lock) = Lock::try_take(&run.layout.candidate_lock(round, candidate)) else { return Ok(None) };
     let attempts = read_attempts(&dir.join("attempts"))?;
-    let failed: Vec<_> = attempts.iter().filter(|attempt| attempt.failed()).collect();
+    let failed = failures(&attempts);
     let Some(last) = failed.last().filter(|_| failed.len() >= run.config.training.max_attempts as usize)
     else {
         return Ok(None);
@@ -183,16 +187,24 @@ pub fn evaluate_candidate(
     round: u32,
     candidate: MemberId,
     identity: &Identity,
-) -> Result<()> {
+) -> Result<Ended> {
+    let dir = run.layout.candidate(round, candidate);
+    ensure_dir(&dir)?;
+    let lock = run.layout.candidate_lock(round, candidate);
+    let _lock = match (&identity.job, Lock::try_take(&lock)) {
+        (_, Some(lock)) => lock,
+        (None, None) => return Ok(Ended::Busy),
+        // A job has nobody who would call it again; the one that has the lock may be stuck.
+        (Some(_), None) => Lock::take(&lock, Duration::from_secs(run.config.storage.patience_seconds)),
+    };
     if result(run, round, candidate)?.is_some() {
-        return Ok(());
+        return Ok(Ended::Done);
     }
-    let plan: SoupPlan = read_json(&run.layout.soup_plan(round))?;
+    let plan = run.soup_plan(round)?;
     let added = plan
         .candidates
         .get(candidate.0 as usize)
         .with_context(|| format!("round {round} has no candidate {candidate}"))?;
-    let dir = run.layout.candidate(round, candidate);
     let attempts = dir.join("attempts");
     let (attempt, _) = begin_attempt(&attempts, identity.job.clone(), identity.host.clone())?;
     let evaluated = (|| {
@@ -211,15 +223,17 @@ pub fn evaluate_candidate(
             failed: None,
         };
         publish_json(&dir.join("result.json"), &result)?;
-        let _ = fs::remove_file(path);
+        remove(&path)?;
         Ok(())
     })();
     let ending = match &evaluated {
         Ok(()) => Ending::Done,
-        Err(error) => Ending::Failed { message: format!("{error:#}") },
+        Err(error) => ending_of(error),
     };
-    end_attempt(&attempts, attempt, ending)?;
-    evaluated
+    if let Err(error) = end_attempt(&attempts, attempt, ending) {
+        eprintln!("pbtnas: {error}");
+    }
+    evaluated.map(|()| Ended::Done)
 }
 
 /// Writes the mean of some members under a name in a directory, unless it is there.
@@ -245,7 +259,8 @@ fn write_soup(
             source,
         })?;
         Ok::<_, crate::state::StateError>(written)
-    })?;
+    })
+    .with_context(|| format!("failed to make {}", dir.join(name).display()))?;
     staged.publish(name)?;
     let there = crate::checkpoint::digest_file(&dir.join(name))?;
     Ok(FileRef { path: run.layout.relative(&dir.join(name)), size: there.size, digest: there.digest })

@@ -15,7 +15,7 @@ use crate::search::Genotype;
 /// Bytes that are in memory at a time.
 pub const CHUNK: usize = 1 << 20;
 /// A longer header is taken for a damaged file: 72 variables need less than 200 KiB.
-const MAX_HEADER: u64 = 32 << 20;
+const MAX_HEADER: u64 = 8 << 20;
 /// Version of what the metadata means.
 const FORMAT: &str = "1";
 
@@ -54,13 +54,36 @@ pub enum CheckpointError {
 
 /// BLAKE3 of a file, as `blake3:` and 64 hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(try_from = "String")]
 pub struct Digest(String);
+
+impl TryFrom<String> for Digest {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let plain = |digits: &str| digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        match text.strip_prefix("blake3:") {
+            Some(digits) if digits.len() == 64 && plain(digits) => Ok(Self(text)),
+            _ => Err("a digest is blake3: and 64 hexadecimal digits"),
+        }
+    }
+}
 
 impl Digest {
     /// Digest of bytes in memory.
     pub fn of(bytes: &[u8]) -> Self {
         Self::finish(&blake3::Hasher::new().update(bytes).finalize())
+    }
+
+    /// The first 32 of its digits, for names of files.
+    pub fn short(&self) -> &str {
+        let digits = self.0.split(':').next_back().unwrap_or_default();
+        digits.get(..32).unwrap_or(digits)
+    }
+
+    /// Whether these are its first digits, at least 32 of them.
+    pub fn starts_with(&self, digits: &str) -> bool {
+        digits.len() >= 32 && self.0.split(':').next_back().is_some_and(|own| own.starts_with(digits))
     }
 
     fn finish(hash: &blake3::Hash) -> Self {
@@ -244,14 +267,16 @@ impl Reader {
         file.read_exact(&mut header).map_err(io)?;
         let header: Metadata =
             serde_json::from_slice(&header).map_err(|error| damaged(format!("bad header: {error}")))?;
-        let expected = 8 + length + header.data_len() as u64;
-        if size != expected {
-            return Err(damaged(format!("it has {size} bytes instead of {expected}")));
+        let start = 8 + length;
+        // The difference: a header can make the sum run over.
+        let (found, expected) = (size - start, header.data_len() as u64);
+        if found != expected {
+            return Err(damaged(format!("it has {found} bytes behind its header instead of {expected}")));
         }
         let map = header.metadata().as_ref().ok_or_else(|| damaged("it has no metadata".into()))?;
         let meta = Meta::from_map(map).map_err(damaged)?;
         let header = header.tensors().into_iter().map(|(name, info)| (name, info.clone())).collect();
-        Ok(Self { path: path.to_owned(), file, start: 8 + length, header, meta })
+        Ok(Self { path: path.to_owned(), file, start, header, meta })
     }
 
     /// What the checkpoint says of itself.
@@ -278,22 +303,26 @@ impl Reader {
         self.header.get(name).map(|info| (info.dtype, info.shape.as_slice()))
     }
 
+    /// Where a tensor's bytes are; fails if there is none of this name, type and shape.
+    fn place(&self, entry: &Entry) -> Result<(usize, usize), CheckpointError> {
+        self.header
+            .get(&entry.name)
+            .filter(|info| info.shape == entry.shape && info.dtype == entry.dtype)
+            .map(|info| info.data_offsets)
+            .ok_or_else(|| CheckpointError::Tensor {
+                path: self.path.clone(),
+                name: entry.name.clone(),
+                shape: entry.shape.clone(),
+            })
+    }
+
     /// Passes a tensor's bytes on, a chunk of at most [`CHUNK`] bytes (a multiple of 8) at a time.
     pub fn stream<E: From<CheckpointError>>(
         &self,
         entry: &Entry,
         mut sink: impl FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
-        let info = self
-            .header
-            .get(&entry.name)
-            .filter(|info| info.shape == entry.shape && info.dtype == entry.dtype)
-            .ok_or_else(|| CheckpointError::Tensor {
-                path: self.path.clone(),
-                name: entry.name.clone(),
-                shape: entry.shape.clone(),
-            })?;
-        let (mut at, end) = info.data_offsets;
+        let (mut at, end) = self.place(entry)?;
         let mut buffer = vec![0; CHUNK.min(end - at)];
         while at < end {
             let count = buffer.len().min(end - at);
@@ -311,7 +340,8 @@ impl Reader {
 
     /// All bytes of a tensor.
     pub fn bytes(&self, entry: &Entry) -> Result<Vec<u8>, CheckpointError> {
-        let mut bytes = Vec::with_capacity(byte_count(entry.dtype, &entry.shape).unwrap_or(0));
+        let (start, end) = self.place(entry)?;
+        let mut bytes = Vec::with_capacity(end - start);
         self.stream(entry, |chunk| {
             bytes.extend_from_slice(chunk);
             Ok::<_, CheckpointError>(())
@@ -357,6 +387,51 @@ mod tests {
         // The format's own crate reads it too.
         let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
         assert_eq!(tensors.tensor("model/b").unwrap().data(), [b'b'; 12]);
+    }
+
+    /// A file with this header and so many bytes behind it.
+    fn open(header: &str, data: usize) -> Result<Reader, CheckpointError> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("c.safetensors");
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend_from_slice(header.as_bytes());
+        bytes.resize(bytes.len() + data, 0);
+        std::fs::write(&path, bytes).unwrap();
+        Reader::open(&path)
+    }
+
+    const META: &str = r#""__metadata__":{"format":"1","genotype":"{}","epoch":"0","step":"0"}"#;
+
+    #[test]
+    fn a_header_cannot_make_its_sizes_run_over() {
+        let tensors = (0..16usize).map(|at| {
+            let (start, end) = (at << 60, if at == 15 { usize::MAX } else { (at + 1) << 60 });
+            let shape = end - start;
+            format!(r#""t{at:02}":{{"dtype":"U8","shape":[{shape}],"data_offsets":[{start},{end}]}}"#)
+        });
+        let header = format!("{{{META},{}}}", tensors.collect::<Vec<_>>().join(","));
+        let error = open(&header, 5).unwrap_err().to_string();
+        assert!(
+            error.contains("it has 5 bytes behind its header instead of 18446744073709551615"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_tensor_that_is_not_there_takes_no_memory() {
+        let reader = open(&format!("{{{META}}}"), 0).unwrap();
+        let error = reader.bytes(&entry("model/a", &[1 << 40, 1 << 10])).unwrap_err();
+        assert!(matches!(error, CheckpointError::Tensor { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_digest_is_a_digest() {
+        let digest = Digest::of(b"x");
+        let text = serde_json::to_string(&digest).unwrap();
+        assert_eq!(serde_json::from_str::<Digest>(&text).unwrap(), digest);
+        for wrong in [text.replace("blake3:", ""), text.to_uppercase(), "\"blake3:../../x\"".into()] {
+            assert!(serde_json::from_str::<Digest>(&wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub struct Init {
     #[command(flatten)]
     state: StateArg,
     /// Another seed than the configuration's, to repeat an experiment.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     seed: Option<u64>,
 }
 

@@ -5,7 +5,7 @@ use clap::Args;
 
 use super::StateArg;
 use crate::advance::Next;
-use crate::error::STOPPED;
+use crate::error::{BUSY, STOPPED};
 use crate::evaluate::soup_record;
 use crate::scheduler::local::{self, Watcher};
 use crate::scheduler::slurm::{self, Stepped};
@@ -14,7 +14,7 @@ use crate::search::MemberId;
 use crate::signal::StopSignal;
 use crate::soup::{evaluate_candidate, result};
 use crate::state::{Heartbeat, Run};
-use crate::trainer::Identity;
+use crate::trainer::{Ended, Identity};
 
 /// Make a soup: the mean of members that share the best architecture, taken in greedily as long as it helps.
 ///
@@ -35,23 +35,35 @@ pub struct MakeSoup {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     workers: Option<u32>,
     /// Evaluate candidates of this round only: what the jobs call.
-    #[arg(long, value_name = "N", requires = "candidate", hide = true)]
+    #[arg(long, value_name = "N", hide = true)]
     round: Option<u32>,
     #[arg(long, value_name = "ID", requires = "round", hide = true)]
     candidate: Option<super::train::Range>,
+    /// Evaluate the candidates whose numbers come in on standard input.
+    #[arg(long, requires = "round", hide = true)]
+    serve: bool,
 }
 
 impl MakeSoup {
     pub fn run(self) -> Result<u8> {
-        if self.candidate.is_some() {
+        if self.round.is_some() {
             local::follow_parent()?;
         }
         let run = Run::open(&self.state.state)?;
-        if let (Some(round), Some(range)) = (self.round, self.candidate) {
+        if let Some(round) = self.round {
             super::settle(&run.config)?;
             let identity = Identity { job: slurm::own_job(), host: slurm::host() };
             let task = run.config.task()?;
-            for candidate in range.members() {
+            if self.serve {
+                let work = Soup { run: &run, task: task.as_ref() };
+                return local::serve(&work, round, &StopSignal::default(), |candidate| {
+                    Ok(match evaluate_candidate(&run, task.as_ref(), round, candidate, &identity)? {
+                        Ended::Busy => BUSY,
+                        Ended::Done | Ended::Stopped => 0,
+                    })
+                });
+            }
+            for candidate in self.candidate.into_iter().flat_map(|range| range.members()) {
                 evaluate_candidate(&run, task.as_ref(), round, candidate, &identity)?;
             }
             return Ok(0);

@@ -10,8 +10,9 @@ use crate::error::{BUSY, FAILED, STOPPED};
 use crate::scheduler::{Search, local, slurm};
 use crate::search::MemberId;
 use crate::signal::{Signal, StopSignal};
-use crate::state::{Heartbeat, Run};
-use crate::trainer::{Claim, Ended, Identity, train};
+use crate::state::{Heartbeat, PlanRecord, Run};
+use crate::tasks::Task;
+use crate::trainer::{Claim, Ended, Identity, Trainer};
 
 /// A member that has not left so long after a signal is left behind: what it did since its last snapshot is
 /// lost, but the process is gone within five seconds.
@@ -28,8 +29,11 @@ pub struct Train {
     #[command(flatten)]
     state: StateArg,
     /// Member, or a range of members; those beyond the population are left out.
-    #[arg(long, value_name = "ID[-ID]")]
-    member: Range,
+    #[arg(long, value_name = "ID[-ID]", required_unless_present = "serve")]
+    member: Option<Range>,
+    /// Train the members whose numbers come in on standard input: what `pbtnas run` calls.
+    #[arg(long, hide = true, conflicts_with = "member")]
+    serve: bool,
     /// Generation; by default the latest.
     #[arg(long, value_name = "N")]
     generation: Option<u32>,
@@ -69,21 +73,26 @@ impl Train {
             Some(generation) => generation,
             None => run.latest_generation()?.context("the run has no generation yet: call `pbtnas step`")?,
         };
+        let plan = run.plan(generation)?;
+        let Some(range) = self.member else { return serve(&run, &plan) };
         let population = run.config.search.population as u32;
-        let members: Vec<MemberId> = self.member.members().filter(|member| member.0 < population).collect();
+        let members: Vec<MemberId> = range.members().take_while(|member| member.0 < population).collect();
         match members.as_slice() {
-            [] => anyhow::bail!(
-                "the population has no member {}, only 0 to {}",
-                self.member.first,
-                population - 1
-            ),
-            [member] => train_here(&run, generation, *member),
+            [] => anyhow::bail!("the population has no member {}, only 0 to {}", range.first, population - 1),
+            [member] => {
+                let task = run.config.task()?;
+                let trainer = trainer(&run, task.as_ref())?;
+                let (code, said) = train_here(&trainer, &plan, *member)?;
+                println!("{said}");
+                Ok(code)
+            }
             several => train_beside(&run, generation, several),
         }
     }
 }
 
-fn train_here(run: &Run, generation: u32, member: MemberId) -> Result<u8> {
+/// A trainer that leaves at a signal, in time.
+fn trainer<'a>(run: &'a Run, task: &'a dyn Task) -> Result<Trainer<'a>> {
     let claim = Claim::default();
     let abandoned = claim.clone();
     let stop = StopSignal::listen(move |signal| {
@@ -95,22 +104,35 @@ fn train_here(run: &Run, generation: u32, member: MemberId) -> Result<u8> {
     })
     .context("failed to listen for signals")?;
     let identity = Identity { job: slurm::own_job(), host: slurm::host() };
-    let task = run.config.task()?;
-    match train(run, task.as_ref(), generation, member, &identity, &stop, &claim)? {
-        Ended::Done => {
-            println!("member {member} of generation {generation} is done");
-            Ok(0)
-        }
+    Ok(Trainer { run, task, identity, stop, claim })
+}
+
+/// Exit code, and what to tell.
+fn train_here(trainer: &Trainer, plan: &PlanRecord, member: MemberId) -> Result<(u8, String)> {
+    // The scheduler starts a task only when it believes that the one before is over.
+    let ended = match trainer.identity.job {
+        Some(_) => trainer.train_for_certain(plan, member)?,
+        None => trainer.train(plan, member)?,
+    };
+    let name = format!("member {member} of generation {}", plan.generation);
+    Ok(match ended {
+        Ended::Done => (0, format!("{name} is done")),
         Ended::Stopped => {
-            println!("member {member} of generation {generation} stopped; a snapshot is kept");
-            requeue_after(stop.get());
-            Ok(STOPPED)
+            requeue_after(trainer.stop.get());
+            (STOPPED, format!("{name} stopped; a snapshot is kept"))
         }
-        Ended::Busy => {
-            println!("member {member} of generation {generation} is being trained by another process");
-            Ok(BUSY)
-        }
-    }
+        Ended::Busy => (BUSY, format!("{name} is being trained by another process")),
+    })
+}
+
+fn serve(run: &Run, plan: &PlanRecord) -> Result<u8> {
+    let task = run.config.task()?;
+    let trainer = trainer(run, task.as_ref())?;
+    local::serve(&Search { run, task: task.as_ref() }, plan.generation, &trainer.stop, |member| {
+        let (code, said) = train_here(&trainer, plan, member)?;
+        eprintln!("{said}");
+        Ok(code)
+    })
 }
 
 /// Several members share this task (and its GPU): a process for each.

@@ -3,6 +3,7 @@
 //! `extends = "base.toml"` takes every value of another file; the keys that follow it replace single values.
 //! So a file that describes an experiment shows what is different about it, and nothing else.
 
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
@@ -12,6 +13,8 @@ use super::fault::{offset_of, path_at};
 
 /// A chain longer than this goes round in a circle.
 const MAX_LAYERS: usize = 16;
+/// Bytes. A longer file is something else.
+const MAX_FILE: u64 = 1 << 20;
 
 /// Keys that hold a path, relative to the folder of the file that they stand in.
 const PATHS: [(&str, &str); 2] = [("gan", "data"), ("gan", "inception")];
@@ -32,8 +35,7 @@ impl Layers {
         let mut layers: Vec<Layer> = Vec::new();
         let mut next = Some(path.to_owned());
         while let Some(path) = next {
-            let text = std::fs::read_to_string(&path)
-                .map_err(|source| ConfigError::Read { path: path.clone(), source })?;
+            let text = read(&path).map_err(|source| ConfigError::Read { path: path.clone(), source })?;
             let mut table: Table =
                 toml::from_str(&text).map_err(|error| ConfigError::from_toml(&path, &text, &error))?;
             let folder = path.parent().unwrap_or(Path::new("")).to_owned();
@@ -88,6 +90,17 @@ impl Layers {
     fn layer_of(&self, key: &str) -> &Layer {
         let has = |layer: &&Layer| matches!(offset_of(&layer.text, key), Some((_, true)));
         self.0.iter().find(has).unwrap_or(&self.0[0])
+    }
+}
+
+fn read(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    std::fs::File::open(path)?.take(MAX_FILE + 1).read_to_string(&mut text)?;
+    match text.len() as u64 {
+        0..=MAX_FILE => Ok(text),
+        _ => {
+            Err(io::Error::other(format!("it has more than {MAX_FILE} bytes, which no configuration needs")))
+        }
     }
 }
 
@@ -154,5 +167,15 @@ mod tests {
         assert!(error().contains("base.toml:3: "), "{}", error());
         write(dir.path(), "base.toml", &format!("extends = \"top.toml\"\n{BASE}"));
         assert!(error().contains("circle"), "{}", error());
+    }
+
+    #[test]
+    fn a_file_that_is_no_configuration_is_not_read_to_its_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("large.toml");
+        std::fs::File::create(&path).unwrap().set_len(1 << 40).unwrap();
+        let error = Config::load(&path).unwrap_err();
+        let ConfigError::Read { source, .. } = &error else { panic!("{error}") };
+        assert!(source.to_string().contains("more than 1048576 bytes"), "{source}");
     }
 }

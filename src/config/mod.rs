@@ -21,6 +21,11 @@ use crate::tasks::Task;
 use crate::tasks::gan::{self, GanConfig, GanTask};
 use crate::tasks::synthetic::{SyntheticConfig, SyntheticTask};
 
+/// A plan of so many members and 100 variables is no larger than a record may be.
+const MAX_POPULATION: usize = 10_000;
+/// Seconds. A time that is added to a clock must not run out of it.
+const YEAR: u64 = 365 * 24 * 60 * 60;
+
 /// A whole configuration, as in `configs/*.toml`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -85,8 +90,13 @@ impl Config {
             }
         }
         let search = &self.search;
-        if search.population == 0 || search.population > 1_000_000 {
-            return fault("search.population", "must be between 1 and 1000000");
+        let too_large = |key: &str, most: u64| Err((key.to_owned(), format!("must be at most {most}")));
+        // TOML's largest number: a run's configuration is written back.
+        if i64::try_from(self.seed).is_err() {
+            return too_large("seed", i64::MAX as u64);
+        }
+        if search.population == 0 || search.population > MAX_POPULATION {
+            return Err(("search.population".into(), format!("must be between 1 and {MAX_POPULATION}")));
         }
         if !(search.tau >= 0.0 && search.tau <= 0.5) {
             return fault("search.tau", "must be between 0 and 0.5: the best and the worst must not overlap");
@@ -123,16 +133,23 @@ impl Config {
         if self.training.max_attempts == 0 {
             return fault("training.max_attempts", "must be at least 1");
         }
-        if self.local.workers == Some(0) {
-            return fault("local.workers", "must be at least 1");
+        if self.local.workers.is_some_and(|workers| workers == 0 || workers > MAX_POPULATION) {
+            return Err(("local.workers".into(), format!("must be between 1 and {MAX_POPULATION}")));
         }
-        self.slurm.check().map_err(|(key, message)| (format!("slurm.{key}"), message))?;
-        match self.task.kind {
-            TaskKind::Gan => self.gan.check().map_err(|(key, message)| (format!("gan.{key}"), message)),
-            TaskKind::Synthetic => {
-                self.synthetic.check().map_err(|(key, message)| (format!("synthetic.{key}"), message))
+        for (key, seconds) in [
+            ("training.snapshot_seconds", self.training.snapshot_seconds),
+            ("storage.visibility_timeout", self.storage.visibility_timeout),
+            ("storage.patience_seconds", self.storage.patience_seconds),
+            ("slurm.patience_seconds", self.slurm.patience_seconds),
+        ] {
+            if seconds > YEAR {
+                return too_large(key, YEAR);
             }
         }
+        self.slurm.check().map_err(|(key, message)| (format!("slurm.{key}"), message))?;
+        // Both tasks': what is written here may not be nonsense only because it is not used yet.
+        self.gan.check().map_err(|(key, message)| (format!("gan.{key}"), message))?;
+        self.synthetic.check().map_err(|(key, message)| (format!("synthetic.{key}"), message))
     }
 
     /// The parameters of the pure search.
@@ -301,6 +318,62 @@ kind = "synthetic"
         assert!(message.starts_with("run.toml:5: "), "{message}");
         let message = error(&format!("{GOOD}[slurm]\naccount = \"a\\nb\"\n"));
         assert!(message.starts_with("run.toml:12: slurm.account: "), "{message}");
+    }
+
+    /// Before they did, a search of 4 billion epochs ended before it began, a wait ran out of the clock, and a
+    /// large number could not be written back.
+    #[test]
+    fn numbers_have_bounds() {
+        let huge = "9223372036854775807";
+        let larger = "9223372036854775808";
+        for (wrong, key) in [
+            (GOOD.replace("seed = 1", &format!("seed = {larger}")), "seed"),
+            (GOOD.replace("population = 8", "population = 10001"), "search.population"),
+            (format!("{GOOD}[local]\nworkers = {larger}\n"), "local.workers"),
+            (format!("{GOOD}[storage]\nvisibility_timeout = {huge}\n"), "storage.visibility_timeout"),
+            (format!("{GOOD}[storage]\npatience_seconds = {huge}\n"), "storage.patience_seconds"),
+            (format!("{GOOD}[training]\nsnapshot_seconds = {huge}\n"), "training.snapshot_seconds"),
+            (format!("{GOOD}[slurm]\npatience_seconds = {huge}\n"), "slurm.patience_seconds"),
+            (format!("{GOOD}[slurm]\nmembers_per_task = 4294967295\n"), "slurm.members_per_task"),
+            (format!("{GOOD}[slurm]\nwarning_seconds = 65536\n"), "slurm.warning_seconds"),
+            (format!("{GOOD}[synthetic]\nlayers = 101\n"), "synthetic.layers"),
+            (format!("{GOOD}[synthetic]\nsteps_per_epoch = {larger}\n"), "synthetic.steps_per_epoch"),
+            (format!("{GOOD}[synthetic]\ncrash_option = 4\n"), "synthetic.crash_option"),
+            (format!("{GOOD}[gan]\nlatent = 1048575\n"), "gan.latent"),
+            (format!("{GOOD}[gan]\nfinal_images = {larger}\n"), "gan.final_images"),
+            (format!("{GOOD}[gan]\nthreads = 2147483647\n"), "gan.threads"),
+            // Of the other task, but it is written back too, and equals nothing.
+            (format!("{GOOD}[gan]\nbeta1 = nan\n"), "gan.beta1"),
+        ] {
+            let message = error(&wrong);
+            assert!(message.contains(&format!(": {key}: must be ")), "{key}: {message}");
+        }
+    }
+
+    #[test]
+    fn deep_nesting_is_refused() {
+        for deep in [
+            format!("a = {}", "[".repeat(100_000)),
+            format!("a = {}", "{ a = ".repeat(100_000)),
+            format!("{} = 1", ["a"; 100_000].join(".")),
+            format!("[{}]", ["a"; 100_000].join(".")),
+        ] {
+            error(&format!("{GOOD}\n{deep}\n"));
+        }
+    }
+
+    /// A script calculates with `SLURM_ARRAY_TASK_ID`, and a shell runs the command in `a[$(command)]` then.
+    #[test]
+    fn slurm_s_own_variables_cannot_be_set() {
+        let wrong = |line: &str| error(&format!("{GOOD}[slurm.environment]\n{line}\n"));
+        let message = wrong("SLURM_ARRAY_TASK_ID = \"a[$(touch gone)]\"");
+        assert!(message.contains("run.toml:12: slurm.environment.SLURM_ARRAY_TASK_ID: "), "{message}");
+        for line in
+            ["\"A=1; touch gone; B\" = \"\"", "\"\" = \"\"", "\"é\" = \"\"", "1A = \"\"", "\"A\\nB\" = \"\""]
+        {
+            assert!(wrong(line).contains("is no name of an environment variable"), "{line}");
+        }
+        assert!(wrong("A = \"a\\u0000b\"").contains("character of code 0"));
     }
 
     #[test]

@@ -184,16 +184,19 @@ impl Default for TrainingConfig {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct StorageConfig {
-    /// Which generations keep their tensors: a number of trained ones, `"all"` or `"best"`. The best
-    /// member's checkpoint always stays, and so do all JSON files.
+    /// Which generations keep their members' files: a number of trained ones, `"all"` or `"best"`. Of older ones
+    /// results and attempts stay, in one file each; the best member's checkpoint always stays.
     pub keep: Keep,
     /// Seconds for which a result that should be there is waited for: another node may see a directory late.
     pub visibility_timeout: u64,
+    /// Seconds for which a filesystem that refuses (full, a server restarts) is tried again, and after which
+    /// another process that trains the same member without a sign of life is taken for dead.
+    pub patience_seconds: u64,
 }
 
 impl Default for StorageConfig {
     fn default() -> Self {
-        Self { keep: Keep::Generations(2), visibility_timeout: 20 }
+        Self { keep: Keep::Generations(2), visibility_timeout: 20, patience_seconds: 600 }
     }
 }
 
@@ -289,6 +292,9 @@ pub struct SlurmConfig {
     pub max_running: Option<u32>,
     /// Members that one task trains side by side, to share a GPU.
     pub members_per_task: u32,
+    /// Seconds for which `step`, called by hand, tries again while SLURM does not answer or the queue is full. A
+    /// step that runs as a job tries without end.
+    pub patience_seconds: u64,
     /// Seconds before the time limit at which a task is told to snapshot and requeue itself.
     pub warning_seconds: u32,
     /// Further arguments of `sbatch` for the training tasks, one each.
@@ -314,6 +320,7 @@ impl Default for SlurmConfig {
             constraint: None,
             max_running: None,
             members_per_task: 1,
+            patience_seconds: 120,
             warning_seconds: 120,
             extra: Vec::new(),
             setup: Vec::new(),
@@ -381,18 +388,30 @@ impl SlurmConfig {
         for (name, value) in &self.environment {
             let identifier = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
                 && name.chars().next().is_some_and(|c| !c.is_ascii_digit());
-            if !identifier || value.contains('\0') {
+            if !identifier {
                 return Err((format!("environment.{name}"), "is no name of an environment variable".into()));
             }
-        }
-        for (key, zero) in [
-            ("members_per_task", self.members_per_task == 0),
-            ("max_running", self.max_running == Some(0)),
-            ("cpus", self.cpus == Some(0)),
-        ] {
-            if zero {
-                return Err((key.into(), "must be at least 1".into()));
+            if value.contains('\0') {
+                return Err((format!("environment.{name}"), "must not hold a character of code 0".into()));
             }
+            // A script calculates with SLURM's variables, and a shell runs commands that it finds in what it
+            // calculates with.
+            if name.starts_with("SLURM_") && name != "SLURM_CONF" {
+                return Err((format!("environment.{name}"), "is set by SLURM in every job".into()));
+            }
+        }
+        for (key, count) in [
+            ("members_per_task", Some(self.members_per_task)),
+            ("max_running", self.max_running),
+            ("cpus", self.cpus),
+        ] {
+            if count.is_some_and(|count| count == 0 || count > 1_000_000) {
+                return Err((key.into(), "must be between 1 and 1000000".into()));
+            }
+        }
+        // sbatch's own limit.
+        if self.warning_seconds > 65535 {
+            return Err(("warning_seconds".into(), "must be at most 65535".into()));
         }
         Ok(())
     }

@@ -174,12 +174,9 @@ fn origin(origin: &Origin) -> String {
 
 /// Best, mean and number of usable members of a trained generation.
 fn summary(run: &Run, generation: u32) -> Result<Option<(f64, f64, usize)>> {
-    let plan = run.plan(generation)?;
     let mut values = Vec::new();
-    for member in &plan.members {
-        if let Some(Outcome::Trained { fitness: Some(fitness), .. }) =
-            run.result(generation, member.id)?.map(|result| result.outcome)
-        {
+    for result in run.results(generation)?.into_iter().flatten() {
+        if let Outcome::Trained { fitness: Some(fitness), .. } = result.outcome {
             values.push(fitness);
         }
     }

@@ -1,12 +1,14 @@
-//! Training on this machine: one process for each member, several at a time.
+//! Training on this machine: several processes, each of which works off one piece after another.
 //!
-//! A process of its own for each member, as on a cluster: the same code runs in both places, and one member's
-//! crash is not the others'.
+//! Processes of their own, as on a cluster: the same code runs in both places, and a member that crashes takes
+//! nothing with it but the process it ran in, which is replaced.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -14,14 +16,18 @@ use nix::sys::signal::{Signal as Unix, kill};
 use nix::unistd::Pid;
 
 use super::Work;
-use crate::error::BUSY;
+use crate::error::{BUSY, STOPPED, exit_code, message};
+use crate::failpoint;
 use crate::search::MemberId;
 use crate::signal::StopSignal;
 use crate::state::{Heartbeat, ensure_dir, read_attempts};
 
 /// The variable that tells a member's process who started it.
 pub const PARENT: &str = "PBTNAS_PARENT";
-const POLL: Duration = Duration::from_millis(50);
+/// Time between two looks at heartbeats and at signals.
+const LOOK: Duration = Duration::from_millis(100);
+/// Time before a piece is tried again that another process is at.
+const BUSY_PAUSE: Duration = Duration::from_secs(1);
 
 /// What a pool tells while it works.
 pub trait Watcher {
@@ -40,59 +46,187 @@ pub trait Watcher {
 pub fn work_off(
     work: &dyn Work,
     program: &Path,
-    generation: u32,
-    members: &[MemberId],
+    stage: u32,
+    pieces: &[MemberId],
     workers: usize,
     stop: &StopSignal,
     watcher: &mut dyn Watcher,
 ) -> Result<bool> {
     ensure_dir(&work.run().layout.logs())?;
-    let mut queue: std::collections::VecDeque<MemberId> = members.iter().copied().collect();
-    let mut running: BTreeMap<MemberId, Child> = BTreeMap::new();
-    let mut told = false;
+    let (news, heard) = channel();
+    let mut pool = Pool { work, program, stage, workers: BTreeMap::new(), started: 0, news, heard };
+    let mut queue: VecDeque<MemberId> = pieces.iter().copied().collect();
+    let mut later: VecDeque<(Instant, MemberId)> = VecDeque::new();
     let mut looked = Instant::now();
-    loop {
-        while stop.get().is_none()
-            && running.len() < workers
-            && let Some(member) = queue.pop_front()
+    while stop.get().is_none() {
+        while later.front().is_some_and(|(when, _)| *when <= Instant::now()) {
+            queue.extend(later.pop_front().map(|(_, piece)| piece));
+        }
+        while pool.busy() < workers
+            && let Some(piece) = queue.pop_front()
         {
-            running.insert(member, spawn(work, program, generation, member)?);
-            watcher.started(member);
+            pool.give(piece)?;
+            watcher.started(piece);
         }
-        if running.is_empty() {
-            return Ok(stop.get().is_none());
+        if pool.busy() == 0 && later.is_empty() {
+            return Ok(true);
         }
-        if stop.get().is_some() && !told {
-            told = true;
-            for child in running.values() {
-                let _ = kill(Pid::from_raw(child.id().cast_signed()), Unix::SIGTERM);
+        if let Some((piece, code)) = pool.hear()? {
+            if code == Some(BUSY) {
+                later.push_back((Instant::now() + BUSY_PAUSE, piece));
             }
-        }
-        let mut over = Vec::new();
-        for (member, child) in &mut running {
-            if let Some(status) = child.try_wait().context("failed to wait for a member's process")? {
-                over.push((*member, status.code()));
-            }
-        }
-        for (member, code) in over {
-            running.remove(&member);
-            if code == Some(i32::from(BUSY)) && stop.get().is_none() {
-                // Another process is at it: look again later, without spinning.
-                std::thread::sleep(Duration::from_secs(1));
-                queue.push_back(member);
-            }
-            watcher.ended(member, work.is_done(generation, member)?);
+            watcher.ended(piece, work.is_done(stage, piece)?);
         }
         if looked.elapsed() >= Duration::from_millis(500) {
             looked = Instant::now();
-            for member in running.keys() {
-                if let Some(beat) = work.heartbeat(generation, *member) {
-                    watcher.heartbeat(*member, &beat);
+            for piece in pool.workers.values().filter_map(|worker| worker.piece) {
+                if let Some(beat) = work.heartbeat(stage, piece) {
+                    watcher.heartbeat(piece, &beat);
                 }
             }
         }
-        std::thread::sleep(POLL);
     }
+    pool.stop();
+    while pool.busy() > 0 {
+        if let Some((piece, _)) = pool.hear()? {
+            watcher.ended(piece, work.is_done(stage, piece)?);
+        }
+    }
+    Ok(false)
+}
+
+/// A process that works off pieces; see [`serve`].
+struct Worker {
+    child: Child,
+    input: Option<ChildStdin>,
+    piece: Option<MemberId>,
+}
+
+/// What a worker's process says: an exit code for a piece; none when it is gone.
+type News = (usize, Option<u8>);
+
+struct Pool<'a> {
+    work: &'a dyn Work,
+    program: &'a Path,
+    stage: u32,
+    workers: BTreeMap<usize, Worker>,
+    started: usize,
+    news: Sender<News>,
+    heard: Receiver<News>,
+}
+
+impl Pool<'_> {
+    fn busy(&self) -> usize {
+        self.workers.values().filter(|worker| worker.piece.is_some()).count()
+    }
+
+    /// Lets an idle process, or a new one, work on a piece.
+    fn give(&mut self, piece: MemberId) -> Result<()> {
+        let idle = self.workers.iter().find(|(_, worker)| worker.piece.is_none()).map(|(&id, _)| id);
+        let id = match idle {
+            Some(id) => id,
+            None => self.spawn(piece)?,
+        };
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.piece = Some(piece);
+            // If it is gone, that is heard soon.
+            if let Some(input) = &mut worker.input {
+                let _ = writeln!(input, "{}", piece.0);
+            }
+        }
+        Ok(())
+    }
+
+    fn spawn(&mut self, first: MemberId) -> Result<usize> {
+        let log = open_log(&log_of(self.work, self.stage, first))?;
+        let mut command = Command::new(self.program);
+        for name in failpoint::VARIABLES {
+            command.env_remove(name);
+        }
+        let mut child = command
+            .args(self.work.piece_arguments(self.stage))
+            .arg("--serve")
+            .arg("--state")
+            .arg(self.work.run().layout.root())
+            .env(PARENT, std::process::id().to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .with_context(|| format!("failed to start {}", self.program.display()))?;
+        self.started += 1;
+        let (id, news) = (self.started, self.news.clone());
+        let (input, output) = (child.stdin.take(), child.stdout.take());
+        std::thread::spawn(move || {
+            for line in output.into_iter().flat_map(|output| BufReader::new(output).lines()) {
+                let Some(code) = line.ok().and_then(|line| line.trim().parse().ok()) else { break };
+                let _ = news.send((id, Some(code)));
+            }
+            let _ = news.send((id, None));
+        });
+        self.workers.insert(id, Worker { child, input, piece: None });
+        Ok(id)
+    }
+
+    /// Waits a little for news: a piece that ended, and its exit code unless its process is gone.
+    fn hear(&mut self) -> Result<Option<(MemberId, Option<u8>)>> {
+        let (id, code) = match self.heard.recv_timeout(LOOK) {
+            Ok(news) => news,
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return Ok(None),
+        };
+        let piece = self.workers.get_mut(&id).and_then(|worker| worker.piece.take());
+        if code.is_none()
+            && let Some(mut worker) = self.workers.remove(&id)
+        {
+            drop(worker.input);
+            worker.child.wait().context("failed to wait for a process")?;
+        }
+        Ok(piece.map(|piece| (piece, code)))
+    }
+
+    /// Asks all processes to leave.
+    fn stop(&mut self) {
+        for worker in self.workers.values_mut() {
+            let _ = kill(Pid::from_raw(worker.child.id().cast_signed()), Unix::SIGTERM);
+            worker.input = None;
+        }
+    }
+}
+
+impl Drop for Pool<'_> {
+    /// The end of its input tells a process to leave.
+    fn drop(&mut self) {
+        for worker in self.workers.values_mut() {
+            worker.input = None;
+            let _ = worker.child.wait();
+        }
+    }
+}
+
+/// The other side of a pool: reads the numbers of pieces, a line each, works on them, and answers with an exit
+/// code. What a piece prints goes to its own log.
+pub fn serve(
+    work: &dyn Work,
+    stage: u32,
+    stop: &StopSignal,
+    mut act: impl FnMut(MemberId) -> Result<u8>,
+) -> Result<u8> {
+    for line in std::io::stdin().lines() {
+        let line = line.context("failed to read a number")?;
+        let piece = MemberId(line.trim().parse().with_context(|| format!("{line:?} is no number"))?);
+        let log = open_log(&log_of(work, stage, piece))?;
+        nix::unistd::dup2_stderr(&log).context("failed to write to a log")?;
+        let code = act(piece).unwrap_or_else(|error| {
+            eprintln!("pbtnas: {}", message(&error));
+            exit_code(&error)
+        });
+        let mut out = std::io::stdout();
+        writeln!(out, "{code}").and_then(|()| out.flush()).context("failed to answer")?;
+        if stop.get().is_some() {
+            return Ok(STOPPED);
+        }
+    }
+    Ok(0)
 }
 
 /// What the process of a piece prints.
@@ -100,25 +234,9 @@ fn log_of(work: &dyn Work, stage: u32, piece: MemberId) -> PathBuf {
     work.run().layout.logs().join(format!("{}-{piece}.log", work.label(stage)))
 }
 
-fn spawn(work: &dyn Work, program: &Path, generation: u32, member: MemberId) -> Result<Child> {
-    let path = log_of(work, generation, member);
-    let log = File::options()
-        .create(true)
-        .append(true)
-        .open(&path)
-        .with_context(|| format!("failed to open {}", path.display()))?;
-    let errors = log.try_clone().with_context(|| format!("failed to open {}", path.display()))?;
-    Command::new(program)
-        .args(work.piece_arguments(generation))
-        .arg(member.0.to_string())
-        .arg("--state")
-        .arg(work.run().layout.root())
-        .env(PARENT, std::process::id().to_string())
-        .stdin(Stdio::null())
-        .stdout(log)
-        .stderr(errors)
-        .spawn()
-        .with_context(|| format!("failed to start {}", program.display()))
+fn open_log(path: &Path) -> Result<File> {
+    let open = || File::options().create(true).append(true).open(path);
+    open().with_context(|| format!("failed to open {}", path.display()))
 }
 
 /// Ends this process with the one that started it, if that was a pool.
@@ -133,22 +251,24 @@ pub fn follow_parent() -> Result<()> {
     Ok(())
 }
 
-/// Refuses to go on when a member's process keeps ending before it begins an attempt: the reason lies outside
-/// of the member, and trying again would never end.
+/// Refuses to go on when a piece's process keeps ending before it begins an attempt, or the filesystem keeps
+/// hindering it: the reason lies outside of the member, and trying again would never end.
 pub fn check_begun(work: &dyn Work, generation: u32, tries: &BTreeMap<MemberId, usize>) -> Result<()> {
     for (&member, &tries) in tries {
-        let begun = read_attempts(&work.attempts(generation, member))?.len();
-        if tries >= begun + work.run().config.training.max_attempts as usize {
-            let log = log_of(work, generation, member);
-            let text = std::fs::read_to_string(&log).unwrap_or_default();
-            let lines: Vec<&str> = text.lines().rev().take(5).collect();
-            let last: Vec<&str> = lines.into_iter().rev().collect();
-            bail!(
-                "number {member} of {} cannot begin; the end of {}:\n{}",
-                work.label(generation),
-                log.display(),
-                last.join("\n")
-            );
+        let attempts = read_attempts(&work.attempts(generation, member))?;
+        let of_use = attempts.iter().filter(|attempt| !attempt.hindered()).count();
+        if tries >= of_use + work.run().config.training.max_attempts as usize {
+            let number = format!("number {member} of {} cannot begin", work.label(generation));
+            match attempts.last().filter(|last| last.hindered()) {
+                Some(last) => return Err(std::io::Error::other(last.reason())).context(number),
+                None => {
+                    let log = log_of(work, generation, member);
+                    let text = std::fs::read_to_string(&log).unwrap_or_default();
+                    let lines: Vec<&str> = text.lines().rev().take(5).collect();
+                    let last: Vec<&str> = lines.into_iter().rev().collect();
+                    bail!("{number}; the end of {}:\n{}", log.display(), last.join("\n"))
+                }
+            }
         }
     }
     Ok(())

@@ -8,6 +8,13 @@ mod work;
 
 pub use work::{Search, Soup, Work};
 
+impl SchedulerError {
+    /// Whether trying again later may help.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Refused { message, .. } if parse::is_transient(message))
+    }
+}
+
 /// Why a scheduler could not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SchedulerError {

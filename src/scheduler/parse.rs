@@ -7,6 +7,8 @@ pub enum JobState {
     Pending,
     /// Waiting for `scontrol release`.
     Held,
+    /// Waiting for something that will not come.
+    Hopeless,
     /// On its machines, or about to be.
     Running,
     /// Over; its machines may still be cleaning up.
@@ -57,7 +59,11 @@ pub fn queue(output: &str) -> Vec<Job> {
 
 fn job_state(state: &str, reason: &str) -> JobState {
     match state {
-        "PENDING" if reason.starts_with("JobHeld") => JobState::Held,
+        // JobHeldUser, JobHeldAdmin, and "launch failed requeued held".
+        "PENDING" | "REQUEUE_HOLD" | "SPECIAL_EXIT" if reason.to_ascii_lowercase().contains("held") => {
+            JobState::Held
+        }
+        "PENDING" if reason == "DependencyNeverSatisfied" => JobState::Hopeless,
         "PENDING" | "REQUEUED" | "REQUEUE_FED" | "REQUEUE_HOLD" | "SPECIAL_EXIT" | "RESV_DEL_HOLD" => {
             JobState::Pending
         }
@@ -68,6 +74,32 @@ fn job_state(state: &str, reason: &str) -> JobState {
         | "BOOT_FAIL" | "DEADLINE" | "OUT_OF_MEMORY" | "REVOKED" => JobState::Ended,
         _ => JobState::Unknown,
     }
+}
+
+/// Whether time may mend what a command of SLURM complains of: a controller that is away or busy, a limit on
+/// jobs in the queue. Anything else (a wrong partition, say) is an error at once.
+pub fn is_transient(message: &str) -> bool {
+    // As SLURM 20 to 25 spell them (slurm_errno.c); limits of jobs are also spelt as the reason of a refusal.
+    const MENDED_BY_TIME: [&str; 16] = [
+        "unable to contact slurm controller",
+        "slurm backup controller in standby",
+        "socket timed out",
+        "connection refused",
+        "connection timed out",
+        "connection reset",
+        "zero bytes were transmitted",
+        "unexpected message received",
+        "communication connection failure",
+        "communication shutdown failure",
+        "temporarily un",
+        "authentication credential",
+        "violates accounting/qos policy",
+        "submitjob",
+        "submit job limit",
+        "transport endpoint",
+    ];
+    let message = message.to_ascii_lowercase();
+    MENDED_BY_TIME.iter().any(|known| message.contains(known))
 }
 
 /// The id in what `sbatch --parsable` prints: `123` or `123;cluster`.
@@ -87,7 +119,7 @@ pub fn array_spec(indices: &[u32]) -> String {
     let mut ranges: Vec<(u32, u32)> = Vec::new();
     for &index in indices {
         match ranges.last_mut() {
-            Some((_, last)) if *last + 1 == index => *last = index,
+            Some((_, last)) if last.checked_add(1) == Some(index) => *last = index,
             _ => ranges.push((index, index)),
         }
     }
@@ -106,14 +138,33 @@ mod tests {
     fn the_queue_of_a_real_cluster() {
         let output = "12_0|RUNNING|None|pbtnas-a\n12_1|PENDING|JobHeldUser|pbtnas-a\n\
                       13|PENDING|Dependency|pbtnas-a-step\n14|SIDEWAYS|None|x|y\nnonsense\n\
+                      12_2|PENDING|launch failed requeued held|a\n17|PENDING|DependencyNeverSatisfied|b\n\
                       15|PENDING|BeginTime|z\n16|COMPLETING|None|z\n";
         let jobs = queue(output);
         let states: Vec<JobState> = jobs.iter().map(|job| job.state).collect();
-        use JobState::{Ended, Held, Pending, Running, Unknown};
-        assert_eq!(states, [Running, Held, Pending, Unknown, Pending, Ended]);
+        use JobState::{Ended, Held, Hopeless, Pending, Running, Unknown};
+        assert_eq!(states, [Running, Held, Pending, Unknown, Held, Hopeless, Pending, Ended]);
         assert_eq!(jobs[0].id, "12_0");
         assert_eq!(jobs[3].name, "x|y");
         assert!(Unknown.alive() && !Ended.alive());
+    }
+
+    #[test]
+    fn what_time_mends_and_what_it_does_not() {
+        for message in [
+            "slurm_load_jobs error: Unable to contact slurm controller (connect failure)",
+            "sbatch: error: Batch job submission failed: Resource temporarily unavailable",
+            "sbatch: error: QOSMaxSubmitJobPerUserLimit\nsbatch: error: Batch job submission failed: Job violates \
+             accounting/QOS policy (job submit limit, user's size and/or time limits)",
+            "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation",
+        ] {
+            assert!(is_transient(message), "{message}");
+        }
+        for message in
+            ["invalid partition specified: x", "Invalid account or account/partition combination", ""]
+        {
+            assert!(!is_transient(message), "{message}");
+        }
     }
 
     #[test]
@@ -126,6 +177,7 @@ mod tests {
         assert_eq!(max_array_size(config), Some(1001));
         assert_eq!(array_spec(&[0, 3, 4, 5, 9]), "0,3-5,9");
         assert_eq!(array_spec(&[]), "");
+        assert_eq!(array_spec(&[u32::MAX, u32::MAX]), "4294967295,4294967295");
     }
 
     proptest! {

@@ -51,6 +51,8 @@ pub struct Context<'a> {
     pub label: String,
     /// Arguments of the program, but for `--state` and the pieces, that work on pieces of it.
     pub piece: Vec<String>,
+    /// The option that names pieces.
+    pub piece_option: &'static str,
     /// Pieces that share a task.
     pub pieces_per_task: u32,
     /// Arguments of the program, but for `--state`, that go on when the stage is complete.
@@ -81,17 +83,31 @@ impl Context<'_> {
         let size = self.pieces_per_task;
         format!(
             "{head}first=$(( (SLURM_ARRAY_TASK_ID + {offset}) * {size} ))\n\
-             exec {program} {command} --state {state}{rest} \"$first-$(( first + {last} ))\"\n",
+             exec {program} {command} --state {state}{rest} {option} \"$first-$(( first + {last} ))\"\n",
             head = self.head(),
+            option = self.piece_option,
             last = size - 1,
         )
     }
 
-    /// The script of the step that follows.
+    /// The script of the step that follows. Nobody would call a step again that was killed (by the kernel, for want
+    /// of memory on its machine, say) while its job goes on, so the script does.
     pub fn step_script(&self) -> String {
         let (program, state) = self.call();
         let (command, rest) = words(&self.step);
-        format!("{}exec {program} {command} --state {state}{rest}\n", self.head())
+        format!(
+            "{head}trap 'kill -USR1 $step' USR1\n\
+             trap 'kill -TERM $step' TERM\n\
+             for try in 1 2 3; do\n\
+             {program} {command} --state {state}{rest} &\n\
+             step=$!\n\
+             # A signal interrupts the waiting.\n\
+             until wait $step; code=$?; ! kill -0 $step 2>/dev/null; do :; done\n\
+             ((code == 137)) || break\n\
+             done\n\
+             exit $code\n",
+            head = self.head()
+        )
     }
 
     /// Arguments of sbatch for a training array. It is held until it is recorded.
@@ -131,6 +147,9 @@ impl Context<'_> {
         let options =
             [("partition", &step.partition), ("qos", &step.qos), ("mem", &step.memory), ("time", &step.time)];
         push_options(&mut arguments, &options);
+        if step.time.is_some() {
+            arguments.push("--signal=B:USR1@60".into());
+        }
         arguments.extend(step.extra.iter().cloned());
         arguments
     }
@@ -164,6 +183,7 @@ fn push_options(arguments: &mut Vec<String>, options: &[(&str, &Option<String>)]
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn ids(ids: impl IntoIterator<Item = u32>) -> Vec<MemberId> {
         ids.into_iter().map(MemberId).collect()
@@ -202,7 +222,8 @@ mod tests {
             program: Path::new("/bin/pbt nas"),
             state: Path::new("/run's/dir"),
             label: "g0007".into(),
-            piece: words("train --generation 7 --member"),
+            piece: words("train --generation 7"),
+            piece_option: "--member",
             pieces_per_task: 3,
             step: words("soup --submit"),
         };
@@ -214,7 +235,7 @@ mod tests {
              --member \"$first-$(( first + 2 ))\"\n"
         );
         assert!(
-            context.step_script().ends_with("\nexec '/bin/pbt nas' soup --state '/run'\\''s/dir' --submit\n")
+            context.step_script().contains("\n'/bin/pbt nas' soup --state '/run'\\''s/dir' --submit &\n")
         );
         assert_eq!(
             context.piece_arguments("n", &Chunk { offset: 1000, indices: vec![0, 1, 2, 5] }).join(" "),
@@ -226,6 +247,101 @@ mod tests {
             "--parsable --job-name=n --chdir=/run's/dir --output=logs/g0007-step-%j.log --open-mode=append \
              --requeue --dependency=afterany:5:6"
         );
+    }
+
+    /// What a shell would make something of.
+    fn nasty() -> impl Strategy<Value = String> {
+        prop_oneof![
+            any::<String>(),
+            "[a-z'\"\\\\$`(){}\\[\\];&|<>!*?~#%\n\t =-]{0,12}",
+            Just("$(touch gone)".to_owned()),
+            Just("'; touch gone; '".to_owned()),
+            Just("'\n#SBATCH --wrap='touch gone'\ntouch gone\n'".to_owned()),
+            Just("a[$(touch gone)]".to_owned()),
+        ]
+        .prop_map(|text| text.replace('\0', ""))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(100))]
+
+        /// A real bash runs the scripts; the program writes down what it was given.
+        #[test]
+        fn nothing_of_a_value_is_run(values in prop::array::uniform2(nasty()), state in nasty()) {
+            let dir = tempfile::tempdir().unwrap();
+            let program = dir.path().join("it's a $(program)");
+            let text = "#!/bin/sh\nprintf '%s\\0' \"$@\" \"$A\" \"$B\"\n";
+            std::fs::write(&program, text).unwrap();
+            std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+            let [a, b] = &values;
+            let environment = [("A".to_owned(), a.clone()), ("B".to_owned(), b.clone())].into();
+            let config = SlurmConfig { environment, ..SlurmConfig::default() };
+            let words = |text: &str| text.split(' ').map(str::to_owned).collect();
+            let context = Context {
+                config: &config,
+                program: &program,
+                state: Path::new(&state),
+                label: "g0001".into(),
+                piece: words("train --generation 1"),
+                piece_option: "--member",
+                pieces_per_task: 2,
+                step: words("step"),
+            };
+            for (script, arguments) in [
+                (context.step_script(), vec!["step", "--state", &state]),
+                (
+                    context.piece_script(10),
+                    vec!["train", "--state", &state, "--generation", "1", "--member", "26-27"],
+                ),
+            ] {
+                let output = std::process::Command::new("bash")
+                    .args(["-c", &script])
+                    .env("SLURM_ARRAY_TASK_ID", "3")
+                    .current_dir(dir.path())
+                    .output()
+                    .unwrap();
+                prop_assert!(output.status.success() && output.stderr.is_empty(), "{:?}", output);
+                let expected: Vec<&str> = arguments.into_iter().chain([a.as_str(), b.as_str()]).collect();
+                let given = String::from_utf8(output.stdout).unwrap();
+                prop_assert_eq!(given.split_terminator('\0').collect::<Vec<_>>(), expected);
+            }
+            prop_assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+        }
+    }
+
+    #[test]
+    fn a_step_that_was_killed_is_tried_again_and_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let (program, log) = (dir.path().join("program"), dir.path().join("log"));
+        let tries = |body: &str| {
+            let _ = std::fs::remove_file(&log);
+            std::fs::write(&program, format!("#!/bin/bash\necho x >>{}\n{body}\n", log.display())).unwrap();
+            std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+            let context = Context {
+                config: &SlurmConfig::default(),
+                program: &program,
+                state: Path::new("s"),
+                label: String::new(),
+                piece: Vec::new(),
+                piece_option: "",
+                pieces_per_task: 1,
+                step: vec!["step".into()],
+            };
+            let script = context.step_script();
+            let status = std::process::Command::new("bash").args(["-c", &script]).status().unwrap();
+            (status.code(), std::fs::read_to_string(&log).unwrap().lines().count())
+        };
+        assert_eq!(tries("exit 0"), (Some(0), 1));
+        assert_eq!(tries("exit 5"), (Some(5), 1));
+        assert_eq!(tries("kill -KILL $$"), (Some(137), 3));
+        assert_eq!(tries(&format!("(($(wc -l <{}) == 2)) || kill -KILL $$", log.display())), (Some(0), 2));
+        // The job's signals reach it, and what it makes of them counts.
+        for signal in ["USR1", "TERM"] {
+            let body = format!(
+                "trap 'exit 75' {signal}; sleep 0.3; kill -{signal} $PPID; while :; do sleep 0.05; done"
+            );
+            assert_eq!(tries(&body), (Some(75), 1));
+        }
     }
 
     #[test]

@@ -34,8 +34,11 @@ pub trait Work {
     /// How far a piece is, if it tells.
     fn heartbeat(&self, stage: u32, piece: MemberId) -> Option<Heartbeat>;
 
-    /// The arguments of pbtnas, but for `--state`, that work on a piece, whose number (or range) comes last.
+    /// The arguments of pbtnas, but for `--state`, that work on pieces of a stage.
     fn piece_arguments(&self, stage: u32) -> Vec<String>;
+
+    /// The option of pbtnas that names a piece, or a range of them.
+    fn piece_option(&self) -> &'static str;
 
     /// The arguments of pbtnas, but for `--state`, that go on when a stage is complete.
     fn step_arguments(&self) -> Vec<String>;
@@ -82,7 +85,11 @@ impl Work for Search<'_> {
     }
 
     fn piece_arguments(&self, stage: u32) -> Vec<String> {
-        ["train", "--generation", &stage.to_string(), "--member"].map(str::to_owned).to_vec()
+        ["train", "--generation", &stage.to_string()].map(str::to_owned).to_vec()
+    }
+
+    fn piece_option(&self) -> &'static str {
+        "--member"
     }
 
     fn step_arguments(&self) -> Vec<String> {
@@ -132,7 +139,11 @@ impl Work for Soup<'_> {
     }
 
     fn piece_arguments(&self, stage: u32) -> Vec<String> {
-        ["soup", "--round", &stage.to_string(), "--candidate"].map(str::to_owned).to_vec()
+        ["soup", "--round", &stage.to_string()].map(str::to_owned).to_vec()
+    }
+
+    fn piece_option(&self) -> &'static str {
+        "--candidate"
     }
 
     fn step_arguments(&self) -> Vec<String> {

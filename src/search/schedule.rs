@@ -61,9 +61,11 @@ impl Schedule {
         if from >= self.total {
             return None;
         }
-        let fits = |piece: &&Piece| piece.until.is_none_or(|until| from + piece.epochs <= until);
+        let fits = |piece: &&Piece| {
+            piece.until.is_none_or(|until| from.checked_add(piece.epochs).is_some_and(|end| end <= until))
+        };
         let piece = self.pieces.iter().find(fits)?;
-        Some((from + piece.epochs).min(self.total))
+        Some(from.saturating_add(piece.epochs).min(self.total))
     }
 
     /// Epochs of the whole search.
@@ -99,6 +101,14 @@ mod tests {
     fn the_last_step_may_be_short() {
         let schedule = Schedule::new(vec![Piece { epochs: 4, until: None }], 10).unwrap();
         assert_eq!(boundaries(&schedule), [4, 8, 10]);
+    }
+
+    #[test]
+    fn epochs_do_not_run_over() {
+        let pieces =
+            |epochs, until| vec![Piece { epochs, until }, Piece { epochs: u32::MAX - 5, until: None }];
+        let schedule = Schedule::new(pieces(u32::MAX - 1, Some(u32::MAX)), u32::MAX).unwrap();
+        assert_eq!(boundaries(&schedule), [u32::MAX - 1, u32::MAX]);
     }
 
     #[test]

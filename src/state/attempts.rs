@@ -1,16 +1,20 @@
-//! Attempts at a piece of work (a member's step, a soup's evaluation), in a directory of its own: a small file when one begins, another when it ends in an orderly way.
+//! Attempts at a piece of work (a member's step, a soup's evaluation), in a directory of its own: a small file
+//! when one begins, another when it ends in an orderly way.
 
 use std::fs;
 use std::path::Path;
 
 use chrono::Utc;
+use serde::{Deserialize, Serialize};
 
 use super::{
-    AttemptEnd, AttemptStart, Ending, FORMAT, Published, StateError, ensure_dir, publish_json, read_json,
+    AttemptEnd, AttemptStart, Ending, FORMAT, Published, StateError, ensure_dir, find_json, publish_json,
+    read_json, refresh,
 };
 
 /// What is known of an attempt.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Attempt {
     /// Counted from 1.
     pub number: u32,
@@ -21,24 +25,41 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    /// Whether it counts as a failure, given that it runs no more. Being stopped by a signal does not.
-    pub fn failed(&self) -> bool {
-        !matches!(
-            self.end.as_ref().map(|end| &end.ending),
-            Some(Ending::Done | Ending::Stopped { .. } | Ending::Superseded)
-        )
+    /// How it ended, if that is known.
+    pub fn ending(&self) -> Option<&Ending> {
+        self.end.as_ref().map(|end| &end.ending)
+    }
+
+    /// Whether it came to nothing because of the filesystem.
+    pub fn hindered(&self) -> bool {
+        matches!(self.ending(), Some(Ending::Hindered { .. }))
     }
 
     /// Why, in words.
     pub fn reason(&self) -> String {
-        match self.end.as_ref().map(|end| &end.ending) {
+        match self.ending() {
             None => "it ended without a word (killed, out of memory, or its machine was lost)".into(),
             Some(Ending::Done) => "done".into(),
             Some(Ending::Stopped { signal }) => format!("stopped by {signal}"),
             Some(Ending::Superseded) => "another attempt was faster".into(),
-            Some(Ending::Failed { message }) => message.clone(),
+            Some(Ending::Hindered { message } | Ending::Failed { message }) => message.clone(),
         }
     }
+}
+
+/// The attempts that count against a member, given that none runs any more: errors of its own, and sudden ends.
+/// An attempt that was stopped, hindered or overtaken does not count; nor does a sudden end after which the
+/// scheduler started the same job again, for then it was the scheduler or the machine that ended it.
+pub fn failures(attempts: &[Attempt]) -> Vec<&Attempt> {
+    let requeued = |at: usize, job: &Option<String>| {
+        job.is_some() && attempts[at + 1..].iter().any(|later| later.start.job == *job)
+    };
+    let counts = |(at, attempt): &(usize, &Attempt)| match attempt.ending() {
+        None => !requeued(*at, &attempt.start.job),
+        Some(Ending::Failed { .. }) => true,
+        Some(_) => false,
+    };
+    attempts.iter().enumerate().filter(counts).map(|(_, attempt)| attempt).collect()
 }
 
 /// Claims the next attempt; returns its number.
@@ -49,11 +70,14 @@ pub fn begin_attempt(
 ) -> Result<(u32, AttemptStart), StateError> {
     ensure_dir(dir)?;
     let start = AttemptStart { format: FORMAT, job, host, pid: std::process::id(), started: Utc::now() };
-    let mut number = 1 + numbers(dir)?.last().copied().unwrap_or(0);
-    while publish_json(&dir.join(format!("{number:04}.start.json")), &start)? == Published::Existed {
-        number += 1;
+    let mut number = numbers(dir)?.last().copied().unwrap_or(0);
+    loop {
+        let full = || StateError::damaged(dir, "it has no number left for another attempt");
+        number = number.checked_add(1).ok_or_else(full)?;
+        if publish_json(&dir.join(start_name(number)), &start)? == Published::Created {
+            return Ok((number, start));
+        }
     }
-    Ok((number, start))
 }
 
 /// Records how an attempt ended.
@@ -63,21 +87,44 @@ pub fn end_attempt(dir: &Path, number: u32, ending: Ending) -> Result<(), StateE
     Ok(())
 }
 
-/// The attempts so far, oldest first.
+/// The attempts so far, oldest first. Those whose records are damaged are forgotten.
 pub fn read_attempts(dir: &Path) -> Result<Vec<Attempt>, StateError> {
-    numbers(dir)?
-        .into_iter()
-        .map(|number| {
-            let start: AttemptStart = read_json(&dir.join(format!("{number:04}.start.json")))?;
-            let end = dir.join(format!("{number:04}.end.json"));
-            let end = if end.exists() { Some(read_json(&end)?) } else { None };
-            Ok(Attempt { number, start, end })
-        })
-        .collect()
+    let sound = |attempt: &Result<Attempt, StateError>| match attempt {
+        Err(error) if error.is_damage() => {
+            eprintln!("pbtnas: {error}; the attempt is forgotten");
+            false
+        }
+        _ => true,
+    };
+    find_attempts(dir)?.into_iter().filter(sound).collect()
+}
+
+/// The attempts so far, oldest first, or what is wrong with them.
+pub fn find_attempts(dir: &Path) -> Result<Vec<Result<Attempt, StateError>>, StateError> {
+    let read = |number| {
+        let start: AttemptStart = read_json(&dir.join(start_name(number)))?;
+        let end = find_json(&dir.join(format!("{number:04}.end.json")))?;
+        Ok(Attempt { number, start, end })
+    };
+    Ok(numbers(dir)?.into_iter().map(read).collect())
+}
+
+/// Whether somebody began a later attempt.
+pub fn is_overtaken(dir: &Path, number: u32) -> Result<bool, StateError> {
+    Ok(numbers(dir)?.last().is_some_and(|last| *last > number))
+}
+
+fn start_name(number: u32) -> String {
+    format!("{number:04}.start.json")
 }
 
 fn numbers(dir: &Path) -> Result<Vec<u32>, StateError> {
-    let entries = match fs::read_dir(dir) {
+    let mut found = fs::read_dir(dir);
+    if found.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
+        refresh(dir);
+        found = fs::read_dir(dir);
+    }
+    let entries = match found {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(StateError::io("read", dir)(error)),
@@ -85,8 +132,8 @@ fn numbers(dir: &Path) -> Result<Vec<u32>, StateError> {
     let mut numbers = Vec::new();
     for entry in entries {
         let name = entry.map_err(StateError::io("read", dir))?.file_name();
-        let number = name.to_str().and_then(|name| name.strip_suffix(".start.json"));
-        numbers.extend(number.and_then(|digits| digits.parse::<u32>().ok()));
+        let number = name.to_str().and_then(|name| name.split('.').next()?.parse().ok());
+        numbers.extend(number.filter(|&number| name == *start_name(number)));
     }
     numbers.sort_unstable();
     Ok(numbers)
@@ -101,13 +148,25 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let dir = dir.path().join("attempts");
         let begin = || begin_attempt(&dir, None, "host".into()).unwrap().0;
+        let begin_in = |job: &str| begin_attempt(&dir, Some(job.into()), "host".into()).unwrap().0;
         let end = |number, ending| end_attempt(&dir, number, ending).unwrap();
         assert!(read_attempts(&dir).unwrap().is_empty());
-        assert_eq!((begin(), begin(), begin()), (1, 2, 3));
+        ensure_dir(&dir).unwrap();
+        for foreign in ["+5.start.json", "00005.start.json", ".start.json", "5.start.json", "notes.txt"] {
+            fs::write(dir.join(foreign), "").unwrap();
+        }
+        assert_eq!((begin(), begin(), begin(), begin()), (1, 2, 3, 4));
+        assert!(is_overtaken(&dir, 3).unwrap() && !is_overtaken(&dir, 4).unwrap());
         end(1, Ending::Stopped { signal: "SIGTERM".into() });
         end(3, Ending::Failed { message: "no".into() });
+        end(4, Ending::Hindered { message: "disk full".into() });
+        // Two sudden ends: job 8 was started again by the scheduler, job 9 was not.
+        assert_eq!((begin_in("8_1"), begin_in("9_1"), begin_in("8_1")), (5, 6, 7));
+        end(7, Ending::Superseded);
         let attempts = read_attempts(&dir).unwrap();
-        let failed: Vec<bool> = attempts.iter().map(Attempt::failed).collect();
-        assert_eq!(failed, [false, true, true]);
+        let failed: Vec<u32> = failures(&attempts).iter().map(|attempt| attempt.number).collect();
+        assert_eq!(failed, [2, 3, 6]);
+        fs::write(dir.join(start_name(u32::MAX)), "").unwrap();
+        assert!(begin_attempt(&dir, None, "host".into()).is_err());
     }
 }

@@ -22,8 +22,11 @@ pub enum StateError {
     /// No run here.
     #[error("{0} is no run: it has no run.json (make one with `pbtnas init --config FILE --state {0}`)")]
     NoRun(PathBuf),
+    /// A directory whose name cannot be written into a job script.
+    #[error("the name of the directory {0:?} is no text in UTF-8: choose another")]
+    Name(PathBuf),
     /// A file is not what its name promises.
-    #[error("{path} is damaged: {reason}")]
+    #[error("{path} is damaged: {reason}; {}", way_out(path))]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -62,10 +65,53 @@ pub enum StateError {
     },
 }
 
+/// What a person can do about a damaged file.
+fn way_out(path: &Path) -> &'static str {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let in_soup = path.components().any(|part| part.as_os_str() == "soup");
+    match name {
+        _ if in_soup => "delete the folder soup: `pbtnas soup` makes it anew",
+        "config.toml" => {
+            "put it back as it was (a run keeps its configuration), or start a new run with the changed one"
+        }
+        "run.json" | "space.json" => {
+            "put it back as it was, or start a new run: the run cannot go on without it"
+        }
+        "plan.json" => {
+            "put it back as it was (`pbtnas step` and `pbtnas run` decide the latest one again; older ones are for \
+             reports, and for making lost checkpoints again)"
+        }
+        "result.json" => {
+            "put it back as it was (in the latest generation `pbtnas step` and `pbtnas run` have it made again; older \
+             ones are for reports, and for making lost checkpoints again)"
+        }
+        "best.json" => "delete it: the next `pbtnas step` or `pbtnas run` finds the best member again",
+        "archive.json" => "put it back as it was, or go on: the search does not need it, only reports do",
+        "final.safetensors" => "`pbtnas step` and `pbtnas run` have it trained again when they need it",
+        "start.safetensors" => "`pbtnas train` makes it again from its parents when it needs it",
+        _ if name.starts_with("submission") => "delete it and call `pbtnas step`: it submits what is missing",
+        _ if name.ends_with(".start.json") || name.ends_with(".end.json") => {
+            "delete it: the attempt is forgotten"
+        }
+        _ => "put it back as it was, or start a new run",
+    }
+}
+
 impl StateError {
     /// For `map_err`: an operation on a file failed.
     pub fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { doing, path: path.to_owned(), source }
+    }
+
+    /// Whether a file has other contents than it should, or is gone.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Damaged { .. } | Self::Checkpoint(CheckpointError::Damaged { .. }) => true,
+            Self::Io { source, .. } | Self::Checkpoint(CheckpointError::Io { source, .. }) => {
+                source.kind() == io::ErrorKind::NotFound
+            }
+            _ => false,
+        }
     }
 
     /// A damaged file.

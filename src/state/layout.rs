@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::StateError;
 use crate::search::MemberId;
 
 /// The paths under a run's directory.
@@ -14,6 +15,15 @@ impl Layout {
     /// The layout under a directory.
     pub fn new(root: impl Into<PathBuf>) -> Self {
         Self { root: root.into() }
+    }
+
+    /// The layout under a directory, wherever this process goes. Its name must be text: job scripts are.
+    pub fn of(root: &Path) -> Result<Self, StateError> {
+        let root = std::path::absolute(root).map_err(StateError::io("find", root))?;
+        if root.to_str().is_none() {
+            return Err(StateError::Name(root));
+        }
+        Ok(Self::new(root))
     }
 
     /// The directory itself.
@@ -71,6 +81,16 @@ impl Layout {
         self.generation(generation).join("plan.json")
     }
 
+    /// What became of its members, once their files are dropped.
+    pub fn archive(&self, generation: u32) -> PathBuf {
+        self.generation(generation).join("archive.json")
+    }
+
+    /// All members of a generation.
+    pub fn members(&self, generation: u32) -> PathBuf {
+        self.generation(generation).join("members")
+    }
+
     /// The final evaluation of a member, with so many samples.
     pub fn evaluation(&self, generation: u32, member: MemberId, samples: usize) -> PathBuf {
         self.member(generation, member).join(format!("evaluation-{samples}.json"))
@@ -111,9 +131,14 @@ impl Layout {
         self.soup_round(round).join("candidates").join(candidate.to_string())
     }
 
+    /// Advisory lock of the process that evaluates a candidate.
+    pub fn candidate_lock(&self, round: u32, candidate: MemberId) -> PathBuf {
+        self.candidate(round, candidate).join(".lock")
+    }
+
     /// A member's directory.
     pub fn member(&self, generation: u32, member: MemberId) -> PathBuf {
-        self.generation(generation).join("members").join(member.to_string())
+        self.members(generation).join(member.to_string())
     }
 
     /// An offspring's first checkpoint.
@@ -160,7 +185,7 @@ impl Layout {
     pub fn resolve(&self, relative: &str) -> Option<PathBuf> {
         let path = Path::new(relative);
         let plain = path.components().all(|part| matches!(part, std::path::Component::Normal(_)));
-        (plain && !relative.is_empty()).then(|| self.root.join(path))
+        (plain && !relative.is_empty() && !relative.contains('\0')).then(|| self.root.join(path))
     }
 }
 
@@ -183,12 +208,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_directory_s_name_is_text() {
+        use std::os::unix::ffi::OsStrExt;
+        assert_eq!(Layout::of(Path::new("/a/b\n%j'c")).unwrap().root(), Path::new("/a/b\n%j'c"));
+        let error = Layout::of(Path::new(std::ffi::OsStr::from_bytes(b"/a/\xff"))).unwrap_err();
+        assert!(matches!(error, StateError::Name(_)), "{error}");
+    }
+
+    #[test]
     fn records_cannot_name_files_outside() {
         let layout = Layout::new("/run");
         let path = layout.final_checkpoint(7, MemberId(3));
         assert_eq!(layout.relative(&path), "generations/0007/members/03/final.safetensors");
         assert_eq!(layout.resolve(&layout.relative(&path)), Some(path));
-        for bad in ["../x", "/etc/passwd", "a/../../b", ""] {
+        for bad in ["../x", "/etc/passwd", "a/../../b", "", ".", "a\0b"] {
             assert_eq!(layout.resolve(bad), None, "{bad}");
         }
     }

@@ -11,18 +11,25 @@ mod publish;
 mod records;
 mod retention;
 mod run;
+mod seal;
 mod verify;
 
-pub use attempts::{Attempt, begin_attempt, end_attempt, read_attempts};
+pub use attempts::{
+    Attempt, begin_attempt, end_attempt, failures, find_attempts, is_overtaken, read_attempts,
+};
 pub use error::StateError;
 pub use layout::{Layout, intent, submission};
 pub use lock::Lock;
-pub use publish::{Published, Staged, ensure_dir, publish_bytes, publish_json, replace_json, stage};
-pub use records::{
-    AttemptEnd, AttemptStart, BestRecord, Ending, EvaluationRecord, FORMAT, FileRef, Heartbeat, Ingredient,
-    IntentRecord, MemberPlan, Outcome, PlanRecord, ResultRecord, RunRecord, SoupPlan, SoupRecord, SoupResult,
-    StartRecord, SubmissionRecord,
+pub use publish::{
+    Draft, Published, Staged, ensure_dir, ensure_dirs, is_left_behind, link, publish_bytes, publish_json,
+    remove, replace_json, stage, temporary_name, withdraw,
 };
-pub use retention::{collect, kept_generations};
-pub use run::{Run, read_json};
+pub use records::{
+    ArchiveRecord, AttemptEnd, AttemptStart, BestRecord, Ending, EvaluationRecord, FORMAT, FileRef,
+    Heartbeat, Ingredient, IntentRecord, MemberPlan, Outcome, PlanRecord, ResultRecord, RunRecord, SoupPlan,
+    SoupRecord, SoupResult, StartRecord, SubmissionRecord,
+};
+pub use retention::{collect, drop_temporaries, kept_generations};
+pub use run::{Run, find_json, find_sound_json, is_there, parse_json, read_json, refresh};
+pub use seal::{seal, unseal};
 pub use verify::{Fault, verify};

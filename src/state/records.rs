@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::Attempt;
 use crate::checkpoint::Digest;
 use crate::search::{Genotype, MemberId, Origin};
 
@@ -172,11 +173,30 @@ pub enum Ending {
     },
     /// Somebody else published the member's result meanwhile.
     Superseded,
+    /// The filesystem refused (full, broken, gone), or a file of the run is damaged: none of the member's doing.
+    Hindered {
+        /// What happened.
+        message: String,
+    },
     /// An error.
     Failed {
         /// What happened.
         message: String,
     },
+}
+
+/// `archive.json`: what became of the members of a generation whose files are dropped.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ArchiveRecord {
+    /// [`FORMAT`].
+    pub format: u64,
+    /// The generation.
+    pub generation: u32,
+    /// Their results, in order of their ids.
+    pub results: Vec<ResultRecord>,
+    /// The attempts at each of them.
+    pub attempts: Vec<Vec<Attempt>>,
 }
 
 /// `submission.intent.json`: somebody sets out to submit jobs.
@@ -319,6 +339,8 @@ pub struct SoupRecord {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Heartbeat {
+    /// [`FORMAT`].
+    pub format: u64,
     /// Epochs complete.
     pub epoch: u32,
     /// Part of the step that is done, 0 to 1.

@@ -1,13 +1,14 @@
-//! Which tensors stay on disk. JSON files always do.
+//! Which files of old generations stay on disk. What they say always does.
 
 use std::fs;
 use std::path::Path;
 
-use super::publish::TEMPORARY;
-use super::{BestRecord, Run, StateError};
+use super::publish::{TEMPORARY, is_left_behind, remove};
+use super::{ArchiveRecord, BestRecord, FORMAT, Run, StateError, is_there, publish_json, read_attempts};
 use crate::config::Keep;
+use crate::search::MemberId;
 
-/// The generations whose tensors stay while `current` is being trained, as a range's first number. What
+/// The generations whose files stay while `current` is being trained, as a range's first number. What
 /// `current` starts from, the final checkpoints of the generation before, is always among them.
 pub fn kept_generations(keep: Keep, current: u32) -> u32 {
     match keep {
@@ -17,7 +18,8 @@ pub fn kept_generations(keep: Keep, current: u32) -> u32 {
     }
 }
 
-/// Drops tensors of generations before those that are kept, the best member's checkpoint excepted.
+/// Drops the members' files of generations before those that are kept, after writing results and attempts
+/// into one archive for each generation; the best member's checkpoint and final evaluations stay.
 /// `beaten` is the record that `best` replaced, if it did.
 ///
 /// Call it only when the plan of `current` is published. Generations that were dropped before are not
@@ -32,36 +34,113 @@ pub fn collect(
     let kept = best.map(|best| run.path_of(&best.checkpoint)).transpose()?;
     // A crash may have kept an earlier step from doing this: look back a little further than one generation.
     for generation in first_kept.saturating_sub(3)..first_kept {
-        drop_tensors(run, generation, kept.as_deref())?;
+        drop_generation(run, generation, kept.as_deref())?;
     }
+    // Whatever a process of a generation that is over has left half written, nobody needs.
+    if let Some(over) = current.checked_sub(1).filter(|over| *over >= first_kept) {
+        drop_temporaries(&run.layout.generation(over))?;
+    }
+    drop_files(run.layout.root(), &is_left_behind)?;
     match beaten {
         Some(beaten) if beaten.generation < first_kept => {
             let path = run.path_of(&beaten.checkpoint)?;
-            if Some(&path) != kept.as_ref() { remove(&path) } else { Ok(()) }
+            if Some(&path) != kept.as_ref() {
+                remove(&path)?;
+                let member = run.layout.member(beaten.generation, beaten.member);
+                drop_empty(&[&member, &run.layout.members(beaten.generation)]);
+            }
+            Ok(())
         }
         _ => Ok(()),
     }
 }
 
-fn remove(path: &Path) -> Result<(), StateError> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(StateError::io("remove", path)(error))
-        }
-        _ => Ok(()),
+fn drop_generation(run: &Run, generation: u32, kept: Option<&Path>) -> Result<(), StateError> {
+    let members = run.layout.members(generation);
+    if !is_there(&members)? {
+        return Ok(());
     }
+    let archived = archive(run, generation);
+    if let Err(error) = &archived {
+        eprintln!("pbtnas: {error}; the records of generation {generation} stay as they are");
+    }
+    for member in (0..run.config.search.population as u32).map(MemberId) {
+        let dir = run.layout.member(generation, member);
+        // What somebody linked here lies elsewhere and is not ours to remove.
+        if dir.is_symlink() {
+            continue;
+        }
+        let mut parts = vec![run.layout.progress(generation, member)];
+        parts.extend(archived.is_ok().then(|| run.layout.attempts(generation, member)));
+        for part in parts.into_iter().filter(|part| !part.is_symlink()) {
+            drop_files(&part, &|_| true)?;
+            drop_empty(&[&part]);
+        }
+        let checkpoint = run.layout.final_checkpoint(generation, member);
+        let stays = kept == Some(checkpoint.as_path());
+        drop_files(&dir, &|name| match name {
+            _ if name.starts_with("evaluation-") => false,
+            _ if name.ends_with(".json") => archived.is_ok(),
+            _ => !(stays && checkpoint.ends_with(name)),
+        })?;
+        drop_empty(&[&dir]);
+    }
+    drop_temporaries(&run.layout.generation(generation))?;
+    drop_empty(&[&members]);
+    let label = format!("g{generation:04}-");
+    drop_files(&run.layout.logs(), &|name| name.starts_with(&label))
 }
 
-fn drop_tensors(run: &Run, generation: u32, kept: Option<&Path>) -> Result<(), StateError> {
-    let members = run.layout.generation(generation).join("members");
-    for entry in walkdir::WalkDir::new(&members).into_iter().flatten() {
-        let name = entry.file_name().to_string_lossy();
-        let tensors = name.ends_with(".safetensors") || name.starts_with(TEMPORARY);
-        if entry.file_type().is_file() && tensors && kept != Some(entry.path()) {
+/// Removes the temporary files below a directory on which nobody works any more.
+pub fn drop_temporaries(dir: &Path) -> Result<(), StateError> {
+    for entry in walkdir::WalkDir::new(dir).into_iter().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(TEMPORARY) && entry.file_type().is_file() {
             remove(entry.path())?;
         }
     }
     Ok(())
+}
+
+/// Publishes what became of the members of a generation.
+fn archive(run: &Run, generation: u32) -> Result<(), StateError> {
+    let path = run.layout.archive(generation);
+    if is_there(&path)? {
+        return Ok(());
+    }
+    let mut record = ArchiveRecord { format: FORMAT, generation, results: Vec::new(), attempts: Vec::new() };
+    for member in (0..run.config.search.population as u32).map(MemberId) {
+        let result = run.result(generation, member)?.ok_or_else(|| {
+            StateError::damaged(&run.layout.result(generation, member), "the result has been lost")
+        })?;
+        record.results.push(result);
+        record.attempts.push(read_attempts(&run.layout.attempts(generation, member))?);
+    }
+    publish_json(&path, &record)?;
+    Ok(())
+}
+
+/// Removes the files in a directory, not those below it, whose names are not wanted any more.
+fn drop_files(dir: &Path, unwanted: &dyn Fn(&str) -> bool) -> Result<(), StateError> {
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(StateError::io("read", dir)(error)),
+    };
+    for entry in entries {
+        let entry = entry.map_err(StateError::io("read", dir))?;
+        let file = entry.file_type().is_ok_and(|kind| !kind.is_dir());
+        if file && unwanted(&entry.file_name().to_string_lossy()) {
+            remove(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes directories that are empty; others stay.
+fn drop_empty(dirs: &[&Path]) {
+    for dir in dirs {
+        let _ = fs::remove_dir(dir);
+    }
 }
 
 #[cfg(test)]

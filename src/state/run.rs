@@ -1,40 +1,124 @@
 //! An existing run: its records, read and checked.
 
 use std::fs;
+use std::io::Read;
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
 
 use super::{
-    BestRecord, FORMAT, FileRef, Layout, MemberPlan, Outcome, PlanRecord, ResultRecord, RunRecord, StateError,
+    ArchiveRecord, BestRecord, FORMAT, FileRef, Layout, MemberPlan, Outcome, PlanRecord, ResultRecord,
+    RunRecord, SoupPlan, StartRecord, StateError, unseal, withdraw,
 };
 use crate::checkpoint::{Digest, Reader, digest_file};
 use crate::config::Config;
 use crate::search::{MemberId, Space, Trained};
 
-/// Records larger than this are not ours.
-const MAX_RECORD: u64 = 1 << 30;
+/// Records larger than this are not ours: a plan of 10 000 members, the most, and 72 variables has 50 MiB.
+const MAX_RECORD: u64 = 64 << 20;
 
-/// Reads a record, after checking that its format is known.
-pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, StateError> {
+/// The file's contents, if it is there and no larger than a record can be.
+fn find_bytes(path: &Path) -> Result<Option<Vec<u8>>, StateError> {
+    let io = || StateError::io("read", path);
+    let read = || -> std::io::Result<(u64, Vec<u8>)> {
+        let file = fs::File::open(path)?;
+        let size = file.metadata()?.len();
+        let mut bytes = Vec::new();
+        if size <= MAX_RECORD {
+            file.take(MAX_RECORD).read_to_end(&mut bytes)?;
+        }
+        Ok((size, bytes))
+    };
+    let mut found = read();
+    // A server forgot the file that this name stood for (best.json is replaced now and then), or a client of it
+    // remembers that the name was not there: look again.
+    let again = |error: &std::io::Error| {
+        error.raw_os_error() == Some(nix::libc::ESTALE) || error.kind() == std::io::ErrorKind::NotFound
+    };
+    if found.as_ref().is_err_and(again) {
+        refresh(path.parent().unwrap_or(Path::new(".")));
+        found = read();
+    }
+    match found {
+        Ok((size, _)) if size > MAX_RECORD => Err(StateError::damaged(path, format!("it has {size} bytes"))),
+        Ok((_, bytes)) => Ok(Some(bytes)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(io()(error)),
+    }
+}
+
+/// What is wrong with a file that is named somewhere and is not there.
+const GONE: &str = "it is gone";
+
+/// The file's contents; it must be there.
+fn read_bytes(path: &Path) -> Result<Vec<u8>, StateError> {
+    find_bytes(path)?.ok_or_else(|| StateError::damaged(path, GONE))
+}
+
+/// Reads a record of which `path` is the name, after checking that its format is known.
+pub fn parse_json<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T, StateError> {
     #[derive(serde::Deserialize)]
     struct Format {
         format: u64,
     }
-    let size = fs::metadata(path).map_err(StateError::io("read", path))?.len();
-    if size > MAX_RECORD {
-        return Err(StateError::damaged(path, format!("it has {size} bytes")));
-    }
-    let bytes = fs::read(path).map_err(StateError::io("read", path))?;
     let damaged = |error: serde_json::Error| StateError::damaged(path, error.to_string());
-    match serde_json::from_slice(&bytes) {
-        Ok(record) => Ok(record),
-        Err(error) => match serde_json::from_slice::<Format>(&bytes) {
-            Ok(Format { format }) if format != FORMAT => {
-                Err(StateError::Format { path: path.to_owned(), found: format, known: FORMAT })
-            }
-            _ => Err(damaged(error)),
+    let sealed = unseal(bytes);
+    match serde_json::from_slice::<Format>(sealed.as_deref().unwrap_or(bytes)) {
+        Ok(Format { format }) if format != FORMAT => {
+            Err(StateError::Format { path: path.to_owned(), found: format, known: FORMAT })
+        }
+        _ => match sealed {
+            Some(object) => serde_json::from_slice(&object).map_err(damaged),
+            None => Err(StateError::damaged(path, "it was cut off, or changed after it was written")),
         },
+    }
+}
+
+/// Reads a record, if it is there.
+pub fn find_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StateError> {
+    find_bytes(path)?.map(|bytes| parse_json(path, &bytes)).transpose()
+}
+
+/// Reads a record, if it is there and sound; a damaged one is taken out of use, for whatever can be made again.
+pub fn find_sound_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StateError> {
+    sound(path, find_json(path))
+}
+
+fn sound<T>(path: &Path, found: Result<Option<T>, StateError>) -> Result<Option<T>, StateError> {
+    match found {
+        Err(error) if error.is_damage() => {
+            eprintln!("pbtnas: {error}; it is put aside and made again");
+            withdraw(path)?;
+            Ok(None)
+        }
+        found => found,
+    }
+}
+
+/// Reads a record that must be there.
+pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, StateError> {
+    parse_json(path, &read_bytes(path)?)
+}
+
+/// Whether something is there; unlike [`Path::exists`] a filesystem that does not answer is an error.
+pub fn is_there(path: &Path) -> Result<bool, StateError> {
+    path.try_exists().map_err(StateError::io("look for", path))
+}
+
+/// Makes the system ask a file server anew for what a directory holds.
+///
+/// NFS clients remember for a while that a name was not there; opening the directory makes them compare its
+/// state with the server's (close-to-open consistency).
+///
+/// A directory that is not there may itself be such a name, so those above it come first then.
+pub fn refresh(dir: &Path) {
+    let open = || fs::File::open(dir).map(drop);
+    if let Err(error) = open()
+        && error.kind() == std::io::ErrorKind::NotFound
+        && let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty())
+    {
+        refresh(parent);
+        let _ = open();
     }
 }
 
@@ -54,32 +138,34 @@ pub struct Run {
 impl Run {
     /// Opens the run in a directory; configuration and space must be those it was made with.
     pub fn open(root: &Path) -> Result<Self, StateError> {
-        let layout = Layout::new(std::path::absolute(root).map_err(StateError::io("find", root))?);
-        if !layout.run().exists() {
+        let layout = Layout::of(root)?;
+        let Some(record) = find_json::<RunRecord>(&layout.run())? else {
             return Err(StateError::NoRun(root.to_owned()));
-        }
-        let record: RunRecord = read_json(&layout.run())?;
-        if record.format != FORMAT {
-            return Err(StateError::Format { path: layout.run(), found: record.format, known: FORMAT });
+        };
+        // Part of the names of jobs, where a comma would begin that of another one.
+        let plain = |id: &str| id.len() <= 32 && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        if record.run_id.is_empty() || !plain(&record.run_id) {
+            let reason = format!("{:?} cannot be the id of a run", record.run_id);
+            return Err(StateError::damaged(&layout.run(), reason));
         }
         let path = layout.config();
-        let text = fs::read_to_string(&path).map_err(StateError::io("read", &path))?;
-        if Digest::of(text.as_bytes()) != record.config.digest {
-            return Err(StateError::damaged(
-                &path,
-                "it was changed after `pbtnas init`; put it back as it was (a run keeps its configuration), \
-                 or start a new run with the changed one",
-            ));
+        let bytes = read_bytes(&path)?;
+        if Digest::of(&bytes) != record.config.digest {
+            return Err(StateError::damaged(&path, "it was changed after `pbtnas init`"));
         }
+        let text = String::from_utf8(bytes).map_err(|error| StateError::damaged(&path, error.to_string()))?;
         let config =
             Config::parse(&path, &text).map_err(|error| StateError::damaged(&path, error.to_string()))?;
         let path = layout.space();
-        let bytes = fs::read(&path).map_err(StateError::io("read", &path))?;
+        let bytes = read_bytes(&path)?;
         if Digest::of(&bytes) != record.space.digest {
             return Err(StateError::damaged(&path, "it was changed after `pbtnas init`"));
         }
         let space: Space =
             serde_json::from_slice(&bytes).map_err(|error| StateError::damaged(&path, error.to_string()))?;
+        if space != config.space() {
+            return Err(StateError::damaged(&path, "it is not the space of the run's configuration"));
+        }
         Ok(Self { layout, record, config, space })
     }
 
@@ -96,8 +182,34 @@ impl Run {
             let name = entry.map_err(StateError::io("read", &dir))?.file_name();
             numbers.extend(name.to_str().and_then(|name| name.parse::<u32>().ok()));
         }
+        // A step has an epoch at least.
+        numbers.retain(|&generation| generation < self.config.search.epochs);
         numbers.sort_unstable();
-        Ok(numbers.into_iter().rev().find(|&generation| self.layout.plan(generation).exists()))
+        for generation in numbers.into_iter().rev() {
+            refresh(&self.layout.generation(generation));
+            if is_there(&self.layout.plan(generation))? {
+                return Ok(Some(generation));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The last generation that has a plan, after checking that all that best.json knows are there: weeks of work
+    /// that somebody removed, or that a file server hides, must not be begun anew in silence.
+    pub fn latest_of_all(&self) -> Result<Option<u32>, StateError> {
+        // In this order: another process may publish a generation meanwhile.
+        let best = match self.best() {
+            Err(error) if error.is_damage() => None,
+            found => found?,
+        };
+        let latest = self.latest_generation()?;
+        match best {
+            Some(best) if latest.is_none_or(|latest| latest < best.as_of) => Err(StateError::damaged(
+                &self.layout.generation(best.as_of),
+                "it is gone although best.json knows it (if you want it begun anew, delete best.json too)",
+            )),
+            _ => Ok(latest),
+        }
     }
 
     /// A generation's plan.
@@ -108,7 +220,21 @@ impl Run {
         if plan.generation != generation || !in_order || plan.members.len() != self.config.search.population {
             return Err(StateError::damaged(&path, "generation or members do not fit the run"));
         }
+        let schedule = self.config.search.schedule();
+        let end = schedule.ok().and_then(|schedule| schedule.next_boundary(plan.from_epoch));
+        // Every generation before this one had an epoch at least.
+        if end != Some(plan.to_epoch) || plan.from_epoch < generation {
+            return Err(StateError::damaged(&path, "its epochs do not fit the run"));
+        }
         for member in &plan.members {
+            if let StartRecord::Checkpoint(file) = &member.start {
+                let before = generation.checked_sub(1).filter(|_| !member.origin.is_made());
+                let place = match before {
+                    Some(before) => self.layout.final_checkpoint(before, member.id),
+                    None => self.layout.start(generation, member.id),
+                };
+                self.check_place(&path, file, &place)?;
+            }
             self.space
                 .check_genotype(&member.genotype)
                 .map_err(|source| StateError::Space { path: path.clone(), source })?;
@@ -116,17 +242,94 @@ impl Run {
         Ok(plan)
     }
 
-    /// A member's result, if it is there.
+    /// A member's result, if it is there. For all of a generation [`Run::results`] is quicker.
     pub fn result(&self, generation: u32, member: MemberId) -> Result<Option<ResultRecord>, StateError> {
         let path = self.layout.result(generation, member);
-        if !path.exists() {
-            return Ok(None);
-        }
-        let result: ResultRecord = read_json(&path)?;
+        let result: ResultRecord = match find_json(&path)? {
+            Some(result) => result,
+            None => {
+                let archived = self.archive(generation)?.map(|archive| archive.results);
+                return Ok(archived.and_then(|results| results.into_iter().nth(member.0 as usize)));
+            }
+        };
         if (result.generation, result.member) != (generation, member) {
             return Err(StateError::damaged(&path, "it belongs to another member"));
         }
+        self.check_result(&path, &result)?;
         Ok(Some(result))
+    }
+
+    /// A member's result, if it is there and sound. A damaged one is taken out of use: the member goes on from
+    /// its last checkpoint and gets the same again.
+    pub fn sound_result(
+        &self,
+        generation: u32,
+        member: MemberId,
+    ) -> Result<Option<ResultRecord>, StateError> {
+        sound(&self.layout.result(generation, member), self.result(generation, member))
+    }
+
+    /// The results of a generation's members, in order of their ids.
+    pub fn results(&self, generation: u32) -> Result<Vec<Option<ResultRecord>>, StateError> {
+        match self.archive(generation)? {
+            Some(archive) => Ok(archive.results.into_iter().map(Some).collect()),
+            None => (0..self.config.search.population as u32)
+                .map(|member| self.result(generation, MemberId(member)))
+                .collect(),
+        }
+    }
+
+    /// What became of the members of a generation whose files are dropped; none before that.
+    pub fn archive(&self, generation: u32) -> Result<Option<ArchiveRecord>, StateError> {
+        let path = self.layout.archive(generation);
+        let Some(archive) = find_json::<ArchiveRecord>(&path)? else { return Ok(None) };
+        let in_order = archive
+            .results
+            .iter()
+            .zip(0..)
+            .all(|(result, id)| (result.generation, result.member) == (archive.generation, MemberId(id)));
+        let population = self.config.search.population;
+        let whole = archive.results.len() == population && archive.attempts.len() == population;
+        if archive.generation != generation || !in_order || !whole {
+            return Err(StateError::damaged(&path, "generation or members do not fit the run"));
+        }
+        archive.results.iter().try_for_each(|result| self.check_result(&path, result))?;
+        Ok(Some(archive))
+    }
+
+    /// A round of the search for a soup.
+    pub fn soup_plan(&self, round: u32) -> Result<SoupPlan, StateError> {
+        let path = self.layout.soup_plan(round);
+        let plan: SoupPlan = read_json(&path)?;
+        // The first round has one ingredient, and each later one another.
+        if plan.round != round || plan.ingredients.is_empty() || plan.ingredients.len() != round as usize {
+            return Err(StateError::damaged(&path, "its ingredients do not fit the round"));
+        }
+        for one in plan.ingredients.iter().chain(&plan.candidates) {
+            let place = self.layout.final_checkpoint(one.generation, one.member);
+            self.check_place(&path, &one.checkpoint, &place)?;
+        }
+        Ok(plan)
+    }
+
+    /// A result may name the member's own checkpoint only.
+    fn check_result(&self, path: &Path, result: &ResultRecord) -> Result<(), StateError> {
+        match &result.outcome {
+            Outcome::Trained { checkpoint, .. } => {
+                let place = self.layout.final_checkpoint(result.generation, result.member);
+                self.check_place(path, checkpoint, &place)
+            }
+            Outcome::Failed { .. } => Ok(()),
+        }
+    }
+
+    /// Checks that a record (`path`) names the file that it should.
+    fn check_place(&self, path: &Path, file: &FileRef, place: &Path) -> Result<(), StateError> {
+        if self.layout.resolve(&file.path).as_deref() == Some(place) {
+            return Ok(());
+        }
+        let wanted = self.layout.relative(place);
+        Err(StateError::damaged(path, format!("it names the file {:?} instead of {wanted}", file.path)))
     }
 
     /// What the search sees of a member and its result.
@@ -141,7 +344,17 @@ impl Run {
     /// The best member so far, if there is one.
     pub fn best(&self) -> Result<Option<BestRecord>, StateError> {
         let path = self.layout.best();
-        if path.exists() { read_json(&path).map(Some) } else { Ok(None) }
+        let Some(best) = find_json::<BestRecord>(&path)? else { return Ok(None) };
+        // What it names is removed when a better member is found: it must not be another file.
+        let place = self.layout.final_checkpoint(best.generation, best.member);
+        self.check_place(&path, &best.checkpoint, &place)?;
+        if best.generation > best.as_of || best.as_of >= self.config.search.epochs {
+            return Err(StateError::damaged(&path, "its generations do not fit the run"));
+        }
+        self.space
+            .check_genotype(&best.genotype)
+            .map_err(|error| StateError::damaged(&path, error.to_string()))?;
+        Ok(Some(best))
     }
 
     /// The path of a file that a record names.
@@ -154,7 +367,12 @@ impl Run {
     /// Checks size and digest of a file that a record names.
     pub fn check_file(&self, file: &FileRef) -> Result<std::path::PathBuf, StateError> {
         let path = self.path_of(file)?;
-        let size = fs::metadata(&path).map_err(StateError::io("read", &path))?.len();
+        let size = match fs::metadata(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(StateError::damaged(&path, GONE));
+            }
+            found => found.map_err(StateError::io("read", &path))?.len(),
+        };
         if size != file.size {
             return Err(StateError::damaged(&path, format!("it has {size} bytes instead of {}", file.size)));
         }
@@ -171,5 +389,215 @@ impl Run {
     /// Opens a checkpoint that a record names, after checking its digest.
     pub fn checkpoint(&self, file: &FileRef) -> Result<Reader, StateError> {
         Ok(Reader::open(&self.check_file(file)?)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::advance::advance;
+    use crate::create::create;
+    use crate::state::{Ingredient, SoupPlan, replace_json};
+
+    const CONFIG: &str = "seed = 7\n[search]\npopulation = 8\nepochs = 6\nepochs_per_step = 2\n\
+                          [task]\nkind = \"synthetic\"\n[synthetic]\nlayers = 2\n";
+
+    /// A run with its first plan.
+    fn begun(dir: &Path) -> Run {
+        let config = Config::parse(Path::new("run.toml"), CONFIG).unwrap();
+        let task = config.task().unwrap();
+        let run = create(&dir.join("run"), &config, task.as_ref()).unwrap().0;
+        advance(&run, task.as_ref(), false).unwrap();
+        run
+    }
+
+    /// Writes what is in a record, but for one value (a JSON pointer).
+    fn rewrite(path: &Path, record: &impl serde::Serialize, pointer: &str, value: Value) {
+        let mut changed = serde_json::to_value(record).unwrap();
+        *changed.pointer_mut(pointer).unwrap() = value;
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        replace_json(path, &changed).unwrap();
+    }
+
+    fn reason<T: std::fmt::Debug>(result: Result<T, StateError>) -> String {
+        match result.unwrap_err() {
+            StateError::Damaged { reason, .. } => reason,
+            other => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn a_plan_s_numbers_fit_the_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = begun(dir.path());
+        let plan = run.plan(0).unwrap();
+        for (pointer, value) in [
+            ("/generation", json!(1)),
+            ("/from_epoch", json!(3)),
+            ("/from_epoch", json!(u32::MAX)),
+            ("/to_epoch", json!(0)),
+            ("/to_epoch", json!(u32::MAX)),
+            ("/members", json!([])),
+            ("/members/1/id", json!(0)),
+        ] {
+            rewrite(&run.layout.plan(0), &plan, pointer, value.clone());
+            let reason = reason(run.plan(0));
+            assert!(reason.contains("not fit the run"), "{pointer} {value}: {reason}");
+        }
+        // A folder of this number is no generation, whatever is in it.
+        rewrite(&run.layout.plan(0), &plan, "/generation", json!(0));
+        rewrite(&run.layout.plan(u32::MAX), &plan, "/generation", json!(u32::MAX));
+        assert_eq!(run.latest_generation().unwrap(), Some(0));
+    }
+
+    #[test]
+    fn records_name_the_file_that_belongs_to_them_and_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = begun(dir.path());
+        let file =
+            |path: &Path| FileRef { path: run.layout.relative(path), size: 1, digest: Digest::of(b"") };
+        let member = MemberId(3);
+        let own = file(&run.layout.final_checkpoint(0, member));
+        let others = [
+            "../../victim",
+            "/etc/passwd",
+            "run.json",
+            "config.toml",
+            "generations/0000/members/04/final.safetensors",
+            "generations/0000/members/03/../03/final.safetensors",
+        ];
+
+        let mut result = ResultRecord {
+            format: FORMAT,
+            generation: 0,
+            member,
+            outcome: Outcome::Trained {
+                fitness: Some(1.0),
+                metrics: Default::default(),
+                epoch: 2,
+                checkpoint: own.clone(),
+                attempt: 1,
+                host: "here".into(),
+                started: Default::default(),
+                finished: Default::default(),
+            },
+        };
+        let best = BestRecord {
+            format: FORMAT,
+            as_of: 0,
+            generation: 0,
+            member,
+            fitness: 1.0,
+            metrics: Default::default(),
+            genotype: run.plan(0).unwrap().members[3].genotype.clone(),
+            checkpoint: own.clone(),
+        };
+        let ingredient = Ingredient { generation: 0, member, fitness: 1.0, checkpoint: own.clone() };
+        let soup = SoupPlan {
+            format: FORMAT,
+            round: 1,
+            ingredients: vec![ingredient.clone()],
+            fitness: 1.0,
+            candidates: vec![ingredient],
+        };
+        let mut plan = run.plan(0).unwrap();
+        plan.members[3].start = StartRecord::Checkpoint(own.clone());
+
+        let paths =
+            [run.layout.result(0, member), run.layout.best(), run.layout.soup_plan(1), run.layout.plan(0)];
+        rewrite(&paths[0], &result, "/format", json!(FORMAT));
+        rewrite(&paths[1], &best, "/format", json!(FORMAT));
+        rewrite(&paths[2], &soup, "/format", json!(FORMAT));
+        assert_eq!(run.result(0, member).unwrap().as_ref(), Some(&result));
+        assert_eq!(run.best().unwrap().as_ref(), Some(&best));
+        assert_eq!(run.soup_plan(1).unwrap(), soup);
+        for other in others {
+            rewrite(&paths[0], &result, "/outcome/checkpoint/path", json!(other));
+            rewrite(&paths[1], &best, "/checkpoint/path", json!(other));
+            rewrite(&paths[2], &soup, "/candidates/0/checkpoint/path", json!(other));
+            rewrite(&paths[3], &plan, "/members/3/start/checkpoint/path", json!(other));
+            for reason in [
+                reason(run.result(0, member)),
+                reason(run.best()),
+                reason(run.soup_plan(1)),
+                reason(run.plan(0)),
+            ] {
+                assert!(reason.contains("it names the file"), "{other}: {reason}");
+            }
+        }
+        // Not in an archive either.
+        result.outcome = Outcome::Failed { reason: "no".into(), attempts: 3 };
+        let mut results: Vec<ResultRecord> =
+            (0..8).map(|id| ResultRecord { member: MemberId(id), ..result.clone() }).collect();
+        if let Outcome::Failed { .. } = results[3].outcome {
+            let checkpoint = FileRef { path: "run.json".into(), ..own };
+            results[3].outcome = Outcome::Trained {
+                fitness: None,
+                metrics: Default::default(),
+                epoch: 2,
+                checkpoint,
+                attempt: 1,
+                host: "here".into(),
+                started: Default::default(),
+                finished: Default::default(),
+            };
+        }
+        let archive = ArchiveRecord { format: FORMAT, generation: 0, results, attempts: vec![vec![]; 8] };
+        rewrite(&run.layout.archive(0), &archive, "/format", json!(FORMAT));
+        assert!(reason(run.results(0)).contains("it names the file \"run.json\""));
+    }
+
+    #[test]
+    fn the_best_and_a_round_of_the_soup_fit_the_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = begun(dir.path());
+        let own = run.layout.relative(&run.layout.final_checkpoint(1, MemberId(0)));
+        let checkpoint = FileRef { path: own, size: 1, digest: Digest::of(b"") };
+        let best = BestRecord {
+            format: FORMAT,
+            as_of: 1,
+            generation: 1,
+            member: MemberId(0),
+            fitness: 1.0,
+            metrics: Default::default(),
+            genotype: run.plan(0).unwrap().members[0].genotype.clone(),
+            checkpoint: checkpoint.clone(),
+        };
+        for (pointer, value) in
+            [("/as_of", json!(0)), ("/as_of", json!(6)), ("/genotype", json!({ "layer0": "o99" }))]
+        {
+            rewrite(&run.layout.best(), &best, pointer, value);
+            reason(run.best());
+        }
+        let ingredient = Ingredient { generation: 1, member: MemberId(0), fitness: 1.0, checkpoint };
+        let ingredients = vec![ingredient];
+        let soup = SoupPlan { format: FORMAT, round: 1, ingredients, fitness: 1.0, candidates: vec![] };
+        for (pointer, value) in
+            [("/round", json!(2)), ("/round", json!(u32::MAX)), ("/ingredients", json!([]))]
+        {
+            rewrite(&run.layout.soup_plan(1), &soup, pointer, value);
+            assert!(reason(run.soup_plan(1)).contains("do not fit the round"));
+        }
+    }
+
+    #[test]
+    fn a_run_s_id_space_and_size_are_looked_at() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = begun(dir.path());
+        let (root, path) = (run.layout.root(), run.layout.run());
+        for id in ["", "a,somebody-s-job", "a b", "../a", "é", &"a".repeat(33)] {
+            rewrite(&path, &run.record, "/run_id", json!(id));
+            assert!(reason(Run::open(root)).contains("cannot be the id of a run"));
+        }
+        // Nobody can choose the numbers that the search divides by.
+        let space = r#"{"variables":[{"name":"layer0","options":[],"owns":[]}]}"#;
+        std::fs::write(run.layout.space(), space).unwrap();
+        rewrite(&path, &run.record, "/space/digest", json!(Digest::of(space.as_bytes())));
+        assert!(reason(Run::open(root)).contains("not the space of the run's configuration"));
+        // Holes: a terabyte on no disk.
+        std::fs::File::create(&path).unwrap().set_len(1 << 40).unwrap();
+        assert!(reason(Run::open(root)).contains("bytes"));
     }
 }

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use super::{
-    FileRef, MemberPlan, Outcome, PlanRecord, ResultRecord, Run, SoupPlan, SoupRecord, SoupResult,
-    StartRecord, StateError, kept_generations, read_attempts, read_json,
+    FileRef, MemberPlan, Outcome, PlanRecord, ResultRecord, Run, SoupRecord, SoupResult, StartRecord,
+    StateError, find_attempts, find_json, is_there, kept_generations,
 };
 use crate::search::{MemberId, Offspring, Origin, first_generation, next_generation};
 
@@ -63,14 +63,23 @@ impl Check<'_> {
         let stored = self.run.best();
         let stored = self.good(self.run.layout.best(), stored).flatten();
         for generation in 0..=latest {
-            let path = self.run.layout.plan(generation);
-            let plan = self.run.plan(generation);
+            let run = self.run;
+            let path = run.layout.plan(generation);
+            let plan = run.plan(generation);
             let Some(plan) = self.good(path, plan) else {
                 before = None;
                 continue;
             };
             self.decisions(&plan, before.as_ref());
-            let results: Vec<_> = plan.members.iter().map(|member| self.member(&plan, member)).collect();
+            let archive = run.archive(generation);
+            let archive = self.good(run.layout.archive(generation), archive).flatten();
+            let archived = |member: usize| archive.as_ref().and_then(|archive| archive.results.get(member));
+            let results: Vec<_> = plan
+                .members
+                .iter()
+                .enumerate()
+                .map(|(at, member)| self.member(&plan, member, archived(at), before.as_ref()))
+                .collect();
             if stored.as_ref().is_some_and(|stored| generation <= stored.as_of) {
                 for result in results.iter().flatten() {
                     if fitness(result) > best.as_ref().and_then(|(_, best)| fitness(best)) {
@@ -98,8 +107,13 @@ impl Check<'_> {
             (0, _) => (0, first_generation(&run.space, &settings, seed)),
             (_, None) => return,
             (generation, Some((last, results))) => {
-                if results.iter().any(Option::is_none) {
-                    return self.fault(path, "it was planned although a result before it is missing");
+                let lost: Vec<_> =
+                    last.members.iter().zip(results).filter(|(_, result)| result.is_none()).collect();
+                if !lost.is_empty() {
+                    for (member, _) in lost {
+                        self.fault(run.layout.result(last.generation, member.id), "it is gone");
+                    }
+                    return;
                 }
                 let trained: Vec<_> = last
                     .members
@@ -132,26 +146,33 @@ impl Check<'_> {
     fn soup(&mut self) {
         let layout = &self.run.layout;
         let mut round = 1;
-        while layout.soup_plan(round).exists() {
+        loop {
             let path = layout.soup_plan(round);
-            let Some(plan) = self.good(path.clone(), read_json::<SoupPlan>(&path)) else { return };
+            if matches!(is_there(&path), Ok(false)) {
+                break;
+            }
+            let plan = self.run.soup_plan(round);
+            let Some(plan) = self.good(path, plan) else { break };
             for candidate in (0..plan.candidates.len() as u32).map(MemberId) {
                 let path = layout.candidate(round, candidate).join("result.json");
-                if path.exists() {
-                    self.good(path.clone(), read_json::<SoupResult>(&path));
-                }
+                self.good(path.clone(), find_json::<SoupResult>(&path));
             }
             round += 1;
         }
         let path = layout.soup_record();
-        if path.exists()
-            && let Some(record) = self.good(path.clone(), read_json::<SoupRecord>(&path))
-        {
+        if let Some(record) = self.good(path.clone(), find_json::<SoupRecord>(&path)).flatten() {
             self.file(&record.checkpoint);
         }
     }
 
-    fn member(&mut self, plan: &PlanRecord, member: &MemberPlan) -> Option<ResultRecord> {
+    /// Checks a member; its result, from the archive if it is there.
+    fn member(
+        &mut self,
+        plan: &PlanRecord,
+        member: &MemberPlan,
+        archived: Option<&ResultRecord>,
+        last: Option<&Before>,
+    ) -> Option<ResultRecord> {
         let run = self.run;
         let kept = plan.generation >= self.first_kept;
         match (&member.origin, &member.start) {
@@ -166,9 +187,9 @@ impl Check<'_> {
                 let before = plan.generation.saturating_sub(1);
                 self.names(plan, file, run.layout.final_checkpoint(before, member.id));
                 let path = run.layout.result(before, member.id);
-                let result = run.result(before, member.id);
-                let outcome = self.good(path.clone(), result).flatten().map(|result| result.outcome);
-                if !matches!(outcome, Some(Outcome::Trained { checkpoint, .. }) if checkpoint == *file) {
+                let result = last.and_then(|(_, results)| results.get(member.id.0 as usize)?.as_ref());
+                let outcome = result.map(|result| &result.outcome);
+                if !matches!(outcome, Some(Outcome::Trained { checkpoint, .. }) if checkpoint == file) {
                     self.fault(
                         path,
                         "it does not name the checkpoint that the member was planned to go on from",
@@ -180,11 +201,19 @@ impl Check<'_> {
                 format!("member {} does not start as its origin asks for", member.id),
             ),
         }
-        let attempts = read_attempts(&run.layout.attempts(plan.generation, member.id));
-        self.good(run.layout.attempts(plan.generation, member.id), attempts);
         let path = run.layout.result(plan.generation, member.id);
-        let result = run.result(plan.generation, member.id);
-        let result = self.good(path.clone(), result).flatten()?;
+        let result = match archived {
+            Some(result) => result.clone(),
+            None => {
+                let dir = run.layout.attempts(plan.generation, member.id);
+                let attempts = find_attempts(&dir);
+                for attempt in self.good(dir.clone(), attempts).unwrap_or_default() {
+                    self.good(dir.clone(), attempt);
+                }
+                let result = run.result(plan.generation, member.id);
+                self.good(path.clone(), result).flatten()?
+            }
+        };
         if let Outcome::Trained { epoch, checkpoint, .. } = &result.outcome {
             self.names(plan, checkpoint, run.layout.final_checkpoint(plan.generation, member.id));
             if *epoch < plan.to_epoch - plan.from_epoch || *epoch > plan.to_epoch {

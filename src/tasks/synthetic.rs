@@ -53,12 +53,20 @@ impl SyntheticConfig {
     /// The first value that cannot be used: its key and why.
     pub fn check(&self) -> Result<(), (&'static str, String)> {
         for (key, value) in [("layers", self.layers), ("options", self.options)] {
-            if value == 0 || value > 1000 {
-                return Err((key, "must be between 1 and 1000".into()));
+            if value == 0 || value > 100 {
+                return Err((key, "must be between 1 and 100".into()));
             }
         }
-        if self.steps_per_epoch == 0 {
-            return Err(("steps_per_epoch", "must be at least 1".into()));
+        for (key, option) in [("crash_option", self.crash_option), ("diverge_option", self.diverge_option)] {
+            if option.is_some_and(|option| option >= self.options) {
+                return Err((key, format!("must be an option: 0 to {}", self.options - 1)));
+            }
+        }
+        if !(1..=1 << 40).contains(&self.steps_per_epoch) {
+            return Err(("steps_per_epoch", format!("must be between 1 and {}", 1u64 << 40)));
+        }
+        if self.step_milliseconds > 1 << 32 {
+            return Err(("step_milliseconds", format!("must be at most {}", 1u64 << 32)));
         }
         if !(self.crash_rate >= 0.0 && self.crash_rate <= 1.0) {
             return Err(("crash_rate", "must be between 0 and 1".into()));
@@ -159,6 +167,9 @@ impl Task for SyntheticTask {
             Start::Fresh(_) => (0, 0),
             Start::Checkpoint(reader) => (reader.meta().epoch, reader.meta().step),
         };
+        if step >= self.config.steps_per_epoch {
+            bail!("the checkpoint is {step} steps into an epoch of {}", self.config.steps_per_epoch);
+        }
         // The only random number without an address: an attempt that crashed must not crash again.
         let crash_in = (rand::random::<f64>() < self.config.crash_rate)
             .then(|| rand::random_range(0..self.config.steps_per_epoch));
@@ -248,7 +259,7 @@ impl Session for SyntheticSession<'_> {
         let mut rng = rng(&self.seeds.at(&purpose));
         for (spec, values) in &mut self.tensors {
             if spec.dtype == Dtype::I64 {
-                values.count += 1;
+                values.count = values.count.wrapping_add(1);
                 continue;
             }
             for i in 0..values.model.len() {
@@ -314,5 +325,47 @@ impl Session for SyntheticSession<'_> {
 
     fn export(&mut self, _dir: &Path) -> Result<Vec<String>> {
         Ok(Vec::new())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::write;
+    use crate::search::MemberId;
+
+    /// A checkpoint of the task with this position and the largest counters.
+    fn checkpoint(task: &SyntheticTask, path: &Path, step: u64) -> Reader {
+        let genotype =
+            crate::search::initial_population(&task.space, 1, crate::search::Initial::Uniform, 1).remove(0);
+        let session = task.session(Start::Fresh(&genotype), SEEDS, path).unwrap();
+        let (_, entries) = session.describe().unwrap();
+        let mut file = std::fs::File::create(path).unwrap();
+        let largest = |entry: &Entry| match entry.dtype {
+            Dtype::I64 => i64::MAX.to_le_bytes().to_vec(),
+            _ => session.tensor(entry).unwrap(),
+        };
+        let meta = Meta { genotype: genotype.clone(), epoch: 1, step };
+        write(&mut file, &meta, entries, |entry, out| out.write_all(&largest(entry))).unwrap();
+        Reader::open(path).unwrap()
+    }
+
+    const SEEDS: Seeds = Seeds { run: 1, generation: 0, member: MemberId(0) };
+
+    #[test]
+    fn a_checkpoint_cannot_lead_astray() {
+        let dir = tempfile::tempdir().unwrap();
+        let task = SyntheticTask::new(SyntheticConfig::default());
+        let steps = task.config.steps_per_epoch;
+        for step in [steps, u64::MAX] {
+            let reader = checkpoint(&task, &dir.path().join("beyond"), step);
+            let error = task.session(Start::Checkpoint(&reader), SEEDS, dir.path()).err().unwrap();
+            assert!(error.to_string().contains("steps into an epoch of"), "{error}");
+        }
+        // A counter that is at its end starts again.
+        let reader = checkpoint(&task, &dir.path().join("last"), steps - 1);
+        let mut session = task.session(Start::Checkpoint(&reader), SEEDS, dir.path()).unwrap();
+        session.advance().unwrap();
+        assert_eq!(session.position(), (2, 0));
     }
 }

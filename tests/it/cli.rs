@@ -40,7 +40,10 @@ fn a_wrong_configuration_makes_nothing() {
         "{message}"
     );
     let message = try_init(&synthetic(0, "[slurm]\nmembers_per_task = 0"));
-    assert!(message.contains("c.toml:15: slurm.members_per_task: must be at least 1"), "{message}");
+    assert!(
+        message.contains("c.toml:15: slurm.members_per_task: must be between 1 and 1000000"),
+        "{message}"
+    );
 }
 
 #[test]

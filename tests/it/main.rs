@@ -3,11 +3,18 @@
 
 mod checkpoint_memory;
 mod cli;
+mod cluster_faults;
 mod compare;
+#[cfg(feature = "failpoints")]
+mod crash;
+mod damage;
+mod disk;
 mod features;
 mod gan;
 mod local;
+mod nfs;
 mod slurm;
 mod soup;
 mod support;
+mod tiny;
 mod verify;

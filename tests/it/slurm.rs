@@ -3,38 +3,59 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::gan::config as gan_config;
 use crate::soup::{CONVERGING, check_greedy};
 use crate::support::{PBTNAS, Search, signal, synthetic, text, wait_for};
 
 /// The cluster, for one test at a time: a preemption of one would be a disturbance of another.
-struct Cluster {
+pub struct Cluster {
     conf: PathBuf,
     _turn: MutexGuard<'static, ()>,
 }
 
 impl Cluster {
-    fn get() -> Self {
+    pub fn get() -> Self {
         static TURN: Mutex<()> = Mutex::new(());
-        static UP: OnceLock<()> = OnceLock::new();
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        UP.get_or_init(|| {
-            let output = Command::new(root.join("scripts/slurm-sandbox")).arg("up").output().unwrap();
-            assert!(output.status.success(), "scripts/slurm-sandbox up: {}", text(&output));
-        });
-        Self { conf: root.join(".slurm/slurm.conf"), _turn: turn }
+        let cluster = Self { conf: root.join(".slurm/slurm.conf"), _turn: turn };
+        // Every time: what a test before this one broke must not break this one.
+        cluster.mend();
+        cluster
     }
 
-    fn command(&self, program: &str, arguments: &[&str]) -> String {
+    /// Starts whatever of the cluster does not run, and waits until all nodes are usable.
+    pub fn mend(&self) {
+        let sandbox = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/slurm-sandbox");
+        let output = Command::new(sandbox).arg("up").output().unwrap();
+        assert!(output.status.success(), "scripts/slurm-sandbox up: {}", text(&output));
+    }
+
+    pub fn conf(&self) -> &Path {
+        &self.conf
+    }
+
+    /// The process of one of the cluster's daemons, if it runs.
+    pub fn find_daemon(&self, name: &str) -> Option<u32> {
+        let file = self.conf.with_file_name("run").join(format!("{name}.pid"));
+        let pid = std::fs::read_to_string(file).ok()?.trim().parse().ok()?;
+        Path::new(&format!("/proc/{pid}")).exists().then_some(pid)
+    }
+
+    /// The process of a daemon that runs.
+    pub fn daemon(&self, name: &str) -> u32 {
+        self.find_daemon(name).unwrap_or_else(|| panic!("{name} does not run"))
+    }
+
+    pub fn command(&self, program: &str, arguments: &[&str]) -> String {
         let output = Command::new(program).args(arguments).env("SLURM_CONF", &self.conf).output().unwrap();
         assert!(output.status.success(), "{program} {arguments:?}: {}", text(&output));
         String::from_utf8(output.stdout).unwrap()
     }
 
-    fn step(&self, search: &Search) -> String {
+    pub fn step(&self, search: &Search) -> String {
         let output = search.command(&["step"]).env("SLURM_CONF", &self.conf).output().unwrap();
         assert!(output.status.success(), "pbtnas step: {}", text(&output));
         text(&output)
@@ -54,20 +75,20 @@ impl Cluster {
         output.status.code()
     }
 
-    fn wait(&self, search: &Search, seconds: u64) {
+    pub fn wait(&self, search: &Search, seconds: u64) {
         wait_for("the end of the search", seconds, || (search.status()["finished"] == true).then_some(()));
         wait_for("an empty queue", 30, || self.jobs(search).is_empty().then_some(()));
     }
 
     /// `id state name` of a run's jobs, a line for each task.
-    fn jobs(&self, search: &Search) -> Vec<String> {
+    pub fn jobs(&self, search: &Search) -> Vec<String> {
         let run_id = search.json("run.json")["run_id"].as_str().unwrap().to_owned();
         let queue = self.command("squeue", &["--noheader", "--array", "--format=%i %T %j"]);
         queue.lines().filter(|line| line.contains(&run_id)).map(str::to_owned).collect()
     }
 
     /// The process of a member that trains.
-    fn pid(&self, search: &Search, generation: u32, member: u32, attempt: u32) -> u32 {
+    pub fn pid(&self, search: &Search, generation: u32, member: u32, attempt: u32) -> u32 {
         let path =
             format!("generations/{generation:04}/members/{member:02}/attempts/{attempt:04}.start.json");
         wait_for("an attempt", 60, || search.path(&path).exists().then_some(()));
@@ -75,7 +96,7 @@ impl Cluster {
     }
 }
 
-fn local() -> Search {
+pub fn local() -> Search {
     let search = Search::init(&synthetic(0, ""));
     search.ok(&["run"]);
     search
@@ -319,7 +340,7 @@ fn a_job_that_never_starts_the_program_is_not_submitted_for_ever() {
     let log = wait_for("the end of the loop", 120, || {
         let logs = std::fs::read_dir(search.path("logs")).unwrap();
         logs.filter_map(|entry| std::fs::read_to_string(entry.unwrap().path()).ok())
-            .find(|log| log.contains("came as far as starting pbtnas"))
+            .find(|log| log.contains("came as far as training"))
     });
     assert!(log.contains("submitted 3 times"), "{log}");
     wait_for("an empty queue", 30, || cluster.jobs(&search).is_empty().then_some(()));

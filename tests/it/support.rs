@@ -29,11 +29,17 @@ impl Search {
     /// Made by `pbtnas init` from a configuration.
     pub fn init(config: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let (file, state) = (dir.path().join("config.toml"), dir.path().join("run"));
-        std::fs::write(&file, config).unwrap();
+        let state = dir.path().join("run");
         let search = Self { dir, state };
-        search.ok(&["init", "--config", file.to_str().unwrap()]);
+        search.init_again(config);
         search
+    }
+
+    /// The same, where the run was removed.
+    pub fn init_again(&self, config: &str) {
+        let file = self.folder().join("config.toml");
+        std::fs::write(&file, config).unwrap();
+        self.ok(&["init", "--config", file.to_str().unwrap()]);
     }
 
     /// The temporary directory.
@@ -79,18 +85,9 @@ impl Search {
         serde_json::from_str(&self.ok(&["status", "--json"])).unwrap()
     }
 
-    /// Everything that must be the same whenever the same search is run again: plans and checkpoints.
+    /// See [`essence`].
     pub fn essence(&self) -> BTreeMap<String, Vec<u8>> {
-        let mut files = BTreeMap::new();
-        for entry in walkdir::WalkDir::new(self.path("generations")) {
-            let entry = entry.unwrap();
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if matches!(name.as_str(), "plan.json" | "start.safetensors" | "final.safetensors") {
-                let relative = entry.path().strip_prefix(&self.state).unwrap();
-                files.insert(relative.display().to_string(), std::fs::read(entry.path()).unwrap());
-            }
-        }
-        files
+        essence(&self.state)
     }
 
     /// Asserts that this run and another one came to the same population, and that both are sound.
@@ -131,6 +128,20 @@ impl Search {
         }
         endings
     }
+}
+
+/// Everything that must be the same whenever the same search is run again: plans and checkpoints.
+pub fn essence(state: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    for entry in walkdir::WalkDir::new(state.join("generations")) {
+        let entry = entry.unwrap();
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if matches!(name.as_str(), "plan.json" | "start.safetensors" | "final.safetensors") {
+            let relative = entry.path().strip_prefix(state).unwrap();
+            files.insert(relative.display().to_string(), std::fs::read(entry.path()).unwrap());
+        }
+    }
+    files
 }
 
 /// All that a command printed.

@@ -49,10 +49,8 @@ fn best_so_far(run: &Run, last: u32) -> Result<Vec<(u32, Option<f64>)>> {
     let mut values = Vec::new();
     for generation in 0..=last {
         let plan = run.plan(generation)?;
-        for member in &plan.members {
-            if let Some(Outcome::Trained { fitness: Some(fitness), .. }) =
-                run.result(generation, member.id)?.map(|result| result.outcome)
-            {
+        for result in run.results(generation)?.into_iter().flatten() {
+            if let Outcome::Trained { fitness: Some(fitness), .. } = result.outcome {
                 best = Some(best.map_or(fitness, |best| best.max(fitness)));
             }
         }

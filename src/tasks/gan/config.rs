@@ -106,18 +106,22 @@ impl Default for GanConfig {
 impl GanConfig {
     /// The first value that cannot be used: its key and why.
     pub fn check(&self) -> Result<(), (&'static str, String)> {
-        let at_least_one = [
-            ("bottom_width", self.bottom_width),
-            ("generator_width", self.generator_width),
-            ("discriminator_width", self.discriminator_width),
-            ("latent", self.latent),
-            ("batch", self.batch),
-            ("generator_batch", self.generator_batch),
-            ("feature_epochs", self.feature_epochs),
+        // Far more than can be trained, and little enough that no size that follows from them runs over.
+        let between = [
+            ("bottom_width", self.bottom_width, 1, 128),
+            ("generator_width", self.generator_width, 1, 4096),
+            ("discriminator_width", self.discriminator_width, 1, 4096),
+            ("latent", self.latent, 1, 1 << 16),
+            ("subset", self.subset, 0, 1 << 40),
+            ("batch", self.batch, 1, 1 << 16),
+            ("generator_batch", self.generator_batch, 1, 1 << 16),
+            ("feature_epochs", self.feature_epochs, 1, 1 << 20),
+            ("evaluation_images", self.evaluation_images, 2, 1 << 40),
+            ("final_images", self.final_images, 2, 1 << 40),
         ];
-        for (key, value) in at_least_one {
-            if value == 0 || value > 1 << 20 {
-                return Err((key, "must be at least 1".into()));
+        for (key, value, least, most) in between {
+            if value < least || value > most {
+                return Err((key, format!("must be between {least} and {most}")));
             }
         }
         if self.image_size != 8 * self.bottom_width {
@@ -131,18 +135,11 @@ impl GanConfig {
         if !self.latent.is_multiple_of(parts) {
             return Err(("latent", format!("must be a multiple of {parts}, the number of projections")));
         }
-        for (key, count) in
-            [("evaluation_images", self.evaluation_images), ("final_images", self.final_images)]
-        {
-            if count < 2 {
-                return Err((key, "must be at least 2".into()));
-            }
+        if !(1..=1 << 20).contains(&self.discriminator_steps) {
+            return Err(("discriminator_steps", format!("must be between 1 and {}", 1 << 20)));
         }
-        if self.discriminator_steps == 0 {
-            return Err(("discriminator_steps", "must be at least 1".into()));
-        }
-        if self.threads < 1 {
-            return Err(("threads", "must be at least 1".into()));
+        if !(1..=1024).contains(&self.threads) {
+            return Err(("threads", "must be between 1 and 1024".into()));
         }
         let decays = [("beta1", self.beta1), ("beta2", self.beta2), ("average_decay", self.average_decay)];
         for (key, value) in decays {

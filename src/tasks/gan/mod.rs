@@ -31,7 +31,8 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 
 pub use config::GanConfig;
-pub use data::DataSet;
+pub use data::{DataSet, Images};
+pub use features::Features;
 pub use frechet::{Statistics, frechet_distance};
 pub use inception::{InceptionReport, check_inception};
 pub use space::{SpaceKind, space};
@@ -39,7 +40,6 @@ pub use space::{SpaceKind, space};
 use super::{Seeds, Session, Start, Task};
 use crate::checkpoint::TensorSpec;
 use crate::search::{Genotype, Space};
-use data::Images;
 use discriminator::Discriminator;
 use generator::Generator;
 use scope::Scope;

@@ -99,6 +99,10 @@ impl<'a> GanSession<'a> {
         let mut scope = Scope::load(&values).computing_in(compute(&task.config));
         let (generator, discriminator) = task.networks(&genotype, &mut scope)?;
         let images = Images::open(&task.config)?;
+        let steps = steps_of(&images, &task.config);
+        if step >= steps {
+            bail!("the checkpoint is {step} steps into an epoch of {steps}");
+        }
         Ok(Self {
             task,
             genotype,
@@ -203,7 +207,7 @@ impl Session for GanSession<'_> {
     }
 
     fn steps_per_epoch(&self) -> u64 {
-        (self.images.len() / self.config().batch) as u64
+        steps_of(&self.images, self.config())
     }
 
     fn advance(&mut self) -> Result<()> {
@@ -316,6 +320,10 @@ impl Session for GanSession<'_> {
         write_grid(&dir.join("grid.png"), &images, 8, zoom)?;
         Ok(vec!["grid.png".into()])
     }
+}
+
+fn steps_of(images: &Images, config: &GanConfig) -> u64 {
+    (images.len() / config.batch) as u64
 }
 
 /// The type in which layers compute, if it is not that of the weights.
@@ -452,6 +460,23 @@ mod tests {
         }
         assert_eq!(whole.position(), (1, 3));
         assert!(saved(whole.as_ref()) == saved(restored.as_ref()));
+    }
+
+    #[test]
+    fn a_position_beyond_the_end_of_an_epoch_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let task = task(dir.path(), SpaceKind::Gan);
+        let genotype = initial_population(task.space(), 1, Initial::Uniform, 9).remove(0);
+        let mut session =
+            GanSession::new(&task, Start::Fresh(&genotype), SEEDS, dir.path().to_owned()).unwrap();
+        let path = dir.path().join("snapshot");
+        for step in [session.steps_per_epoch(), u64::MAX] {
+            session.step = step;
+            std::fs::write(&path, saved(&session)).unwrap();
+            let reader = Reader::open(&path).unwrap();
+            let error = task.session(Start::Checkpoint(&reader), SEEDS, dir.path()).err().unwrap();
+            assert!(format!("{error:#}").contains("steps into an epoch of"), "{error:#}");
+        }
     }
 
     #[test]

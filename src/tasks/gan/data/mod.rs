@@ -116,6 +116,11 @@ impl Images {
         self.count
     }
 
+    /// Whether there is none: an opened data set has a batch at least.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
     /// Colour channels.
     pub fn channels(&self) -> i64 {
         self.layout.channels

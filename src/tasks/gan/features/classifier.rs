@@ -54,10 +54,22 @@ impl Classifier {
 }
 
 impl Classifier {
-    /// Builds it from the values that [`train`] returned, or that were saved.
-    pub fn load(values: &Values, config: &GanConfig, channels: i64) -> Self {
-        let classes = values.get("features/classes/bias").map_or(1, |bias| bias.size()[0]);
-        Self::new(&mut Scope::load(values), channels, config.image_size as i64, classes)
+    /// Builds it from the values that [`train`] returned, or that were saved. Fails if one is missing or has another
+    /// shape.
+    pub fn load(values: &Values, config: &GanConfig, channels: i64) -> Result<Self> {
+        let classes = values.get("features/classes/bias").map(Tensor::size);
+        let Some(&[classes]) = classes.as_deref() else { bail!("the feature network has no classes") };
+        for spec in specs(config, channels, classes) {
+            let fits = |value: &Tensor| {
+                let same =
+                    value.size().iter().map(|size| size.unsigned_abs() as usize).eq(spec.shape.clone());
+                same && value.kind() == Kind::Float
+            };
+            if !values.get(&spec.name).is_some_and(fits) {
+                bail!("the feature network has no {:?} of shape {:?}", spec.name, spec.shape);
+            }
+        }
+        Ok(Self::new(&mut Scope::load(values), channels, config.image_size as i64, classes))
     }
 
     /// Features `(n, 64)` and class probabilities of 8-bit images `(n, channels, size, size)` on its device.

@@ -8,12 +8,12 @@ mod saved;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::GanConfig;
 use super::data::Images;
 use super::frechet::Statistics;
-use super::inception::Inception;
+use super::inception::{self, Inception};
 use super::scope::Values;
 use crate::gpu::device;
 use classifier::Classifier;
@@ -43,16 +43,27 @@ pub struct Features {
 impl Features {
     /// Loads what [`prepare`] made in the folder that members share.
     pub fn load(shared: &Path, config: &GanConfig, channels: i64, device: Device) -> Result<Self> {
-        let values = saved::load(&shared.join(FEATURES), device)?;
-        let statistic = |name: &str| {
-            let found = values.get(name).map(|value| value.to_device(Device::Cpu));
-            found.with_context(|| format!("{} has no {name}", shared.join(FEATURES).display()))
+        let path = shared.join(FEATURES);
+        let values = saved::load(&path, device)?;
+        let (network, dimension) = match config.inception {
+            Some(_) => {
+                let inception = Inception::load(&shared.join(INCEPTION), device)?;
+                (Network::Inception(Box::new(inception)), inception::FEATURES)
+            }
+            None => {
+                let classifier = Classifier::load(&values, config, channels);
+                let classifier = classifier.with_context(|| format!("{} is damaged", path.display()))?;
+                (Network::Classifier(classifier), classifier::DIMENSION)
+            }
         };
-        let real = (statistic("statistics/mean")?, statistic("statistics/covariance")?);
-        let network = match config.inception {
-            Some(_) => Network::Inception(Box::new(Inception::load(&shared.join(INCEPTION), device)?)),
-            None => Network::Classifier(Classifier::load(&values, config, channels)),
+        let statistic = |name: &str, shape: &[i64]| {
+            let found =
+                values.get(name).filter(|value| value.size() == shape && value.kind() == Kind::Double);
+            let found = found.map(|value| value.to_device(Device::Cpu));
+            found.with_context(|| format!("{} has no {name} of shape {shape:?}", path.display()))
         };
+        let mean = statistic("statistics/mean", &[dimension])?;
+        let real = (mean, statistic("statistics/covariance", &[dimension, dimension])?);
         Ok(Self { network, real, device })
     }
 
@@ -75,7 +86,7 @@ pub fn prepare(config: &GanConfig, images: &Images, dir: &Path) -> Result<Vec<St
     let file = dir.join(FEATURES);
     let Some(inception) = &config.inception else {
         let mut values = classifier::train(config, images)?;
-        let network = Network::Classifier(Classifier::load(&values, config, images.channels()));
+        let network = Network::Classifier(Classifier::load(&values, config, images.channels())?);
         let (mean, covariance) = statistics(&network, images, device)?;
         values.insert("statistics/mean".into(), mean);
         values.insert("statistics/covariance".into(), covariance);
@@ -129,5 +140,51 @@ fn statistics(network: &Network, images: &Images, device: Device) -> Result<(Ten
     match statistics {
         Some(statistics) => statistics.finish(),
         None => bail!("there are no real images"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::data::tests::write_data_set;
+    use super::*;
+
+    #[test]
+    fn a_file_of_other_tensors_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        write_data_set(dir.path(), 48);
+        let (image_size, bottom_width) = (8, 1);
+        let config =
+            GanConfig { data: dir.path().into(), image_size, bottom_width, batch: 4, ..GanConfig::default() };
+        let path =
+            dir.path().join(prepare(&config, &Images::open(&config).unwrap(), dir.path()).unwrap().remove(0));
+        let good = saved::load(&path, Device::Cpu).unwrap();
+        let load = || Features::load(dir.path(), &config, 1, Device::Cpu).map(drop);
+        load().unwrap();
+        let double = |shape: &[i64]| Tensor::zeros(shape, (tch::Kind::Double, Device::Cpu));
+        let float = |shape: &[i64]| Tensor::zeros(shape, (tch::Kind::Float, Device::Cpu));
+        for (name, wrong) in [
+            ("statistics/mean", double(&[])),
+            ("statistics/mean", double(&[63])),
+            ("statistics/mean", float(&[64])),
+            ("statistics/covariance", double(&[64])),
+            ("features/classes/bias", float(&[])),
+            ("features/classes/bias", float(&[0])),
+            ("features/classes/bias", double(&[10])),
+            ("features/classes/weight", float(&[10, 63])),
+            ("features/conv1/weight", float(&[16, 3, 3, 3])),
+        ] {
+            let mut values: Values = good.iter().map(|(name, value)| (name.clone(), value.copy())).collect();
+            values.insert(name.into(), wrong);
+            saved::save(&path, &values).unwrap();
+            let error = format!("{:#}", load().unwrap_err());
+            assert!(error.contains("features.safetensors"), "{name}: {error}");
+            values.remove(name);
+            saved::save(&path, &values).unwrap();
+            load().unwrap_err();
+        }
+        // Sizes that are negative as libtorch sees them.
+        let header = r#"{"__metadata__":{"format":"1","genotype":"{}","epoch":"0","step":"0"},"a":{"dtype":"F32","shape":[0,9223372036854775808],"data_offsets":[0,0]}}"#;
+        std::fs::write(&path, [&(header.len() as u64).to_le_bytes(), header.as_bytes()].concat()).unwrap();
+        assert!(format!("{:#}", load().unwrap_err()).contains("has a bad \"a\""));
     }
 }

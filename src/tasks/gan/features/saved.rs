@@ -57,8 +57,11 @@ pub fn load(path: &Path, device: Device) -> Result<Values> {
             Dtype::F32 => Kind::Float,
             other => bail!("{} holds tensors of type {other:?}", path.display()),
         };
-        let shape: Vec<i64> = entry.shape.iter().map(|&size| size as i64).collect();
-        let value = Tensor::from_data_size(&reader.bytes(&entry)?, &shape, kind).to_device(device);
+        let shape = entry.shape.iter().map(|&size| i64::try_from(size)).collect::<Result<Vec<_>, _>>();
+        let shape = shape.with_context(|| format!("{} has a bad {:?}", path.display(), entry.name))?;
+        let value = Tensor::f_from_data_size(&reader.bytes(&entry)?, &shape, kind)
+            .with_context(|| format!("{} has a bad {:?}", path.display(), entry.name))?
+            .to_device(device);
         let name = entry.name.strip_prefix(MODEL).unwrap_or(&entry.name);
         values.insert(name.to_owned(), value);
     }

@@ -6,23 +6,27 @@
 //! jobs, which have never run, are cancelled by name, and the next round begins. Since only one submission
 //! can be published for a round, no crash and no slow process can double or lose work.
 
-use std::io::Write;
+mod commands;
+
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use chrono::Utc;
 
 use super::parse::{self, Job, JobState};
 use super::script::{Context, chunks};
 use super::{SchedulerError, Work};
 use crate::advance::Next;
+use crate::error::{IO, STOPPED, exit_code, message};
 use crate::search::MemberId;
+use crate::signal::{Signal, StopSignal};
 use crate::state::{
-    Ending, FORMAT, IntentRecord, Lock, Published, Run, SubmissionRecord, intent, publish_json,
-    read_attempts, read_json, submission,
+    Ending, FORMAT, IntentRecord, Lock, Published, Run, StateError, SubmissionRecord, ensure_dir, find_json,
+    find_sound_json, intent, is_there, publish_json, read_attempts, refresh, submission,
 };
+use commands::Slurm;
+pub use commands::{host, own_job, requeue_own_job};
 
 /// How long an intent may stay without a submission before the round is given up.
 const INTENT_PATIENCE: Duration = Duration::from_secs(30);
@@ -60,10 +64,44 @@ pub enum Stepped {
 }
 
 /// Brings the run forward as far as possible and makes sure that jobs for the rest are in the queue.
+///
+/// A step that runs as a job has nobody who would call it again: as long as the filesystem refuses, it goes on
+/// trying, until its time limit, and then in its next turn.
 pub fn step(work: &dyn Work, program: &Path) -> Result<Stepped> {
+    if own_job().is_none() {
+        return step_once(work, program);
+    }
+    StopSignal::listen(|signal| {
+        if signal == Signal::Warning
+            && let Err(error) = requeue_own_job()
+        {
+            eprintln!("pbtnas: {error}");
+        }
+        std::process::exit(STOPPED.into());
+    })
+    .context("failed to listen for signals")?;
+    let mut pause = Duration::from_secs(1);
+    loop {
+        match step_once(work, program) {
+            Err(error) if exit_code(&error) == IO => {
+                eprintln!("pbtnas: {}; trying again in {} s", message(&error), pause.as_secs());
+                std::thread::sleep(pause);
+                pause = (pause * 2).min(Duration::from_secs(60));
+            }
+            other => return other,
+        }
+    }
+}
+
+fn step_once(work: &dyn Work, program: &Path) -> Result<Stepped> {
     let run = work.run();
     let _lock = Lock::take(&run.layout.step_lock(), LOCK_PATIENCE);
-    let cluster = Cluster { work, run, program, own_job: std::env::var("SLURM_JOB_ID").ok() };
+    ensure_dir(&run.layout.logs())?;
+    let own_job = std::env::var("SLURM_JOB_ID").ok();
+    // A job has nobody who would call it again, and nothing else to do.
+    let patience = Duration::from_secs(run.config.slurm.patience_seconds);
+    let slurm = Slurm { patience: own_job.is_none().then_some(patience) };
+    let cluster = Cluster { work, run, program, slurm, own_job };
     let mut next = work.advance(false)?;
     loop {
         let (generation, members) = match next {
@@ -72,8 +110,10 @@ pub fn step(work: &dyn Work, program: &Path) -> Result<Stepped> {
         };
         let rounds = cluster.settled_rounds(generation)?;
         let live = cluster.queue(generation, rounds.len() as u32)?;
-        let (training, steps): (Vec<Job>, Vec<Job>) =
-            live.into_iter().partition(|job| !job.name.ends_with(STEP_SUFFIX));
+        let (steps, training): (Vec<Job>, Vec<Job>) =
+            live.into_iter().partition(|job| job.name.ends_with(STEP_SUFFIX));
+        let training = cluster.heal_training(training, &rounds)?;
+        let steps = cluster.heal_steps(steps)?;
         if training.is_empty() {
             if !rounds.is_empty() {
                 cluster.wait_until_visible(generation, &members)?;
@@ -88,9 +128,7 @@ pub fn step(work: &dyn Work, program: &Path) -> Result<Stepped> {
                 return Ok(stepped);
             }
         } else {
-            cluster.release_recorded(&training, &rounds)?;
-            let follows = steps.iter().any(|job| Some(&job.id) != cluster.own_job.as_ref());
-            if follows {
+            if !steps.is_empty() {
                 return Ok(Stepped::Waiting { generation, missing: members.len(), tasks: training.len() });
             }
             let mut after: Vec<String> =
@@ -108,6 +146,7 @@ struct Cluster<'a> {
     work: &'a dyn Work,
     run: &'a Run,
     program: &'a Path,
+    slurm: Slurm,
     /// The job in which this process runs.
     own_job: Option<String>,
 }
@@ -119,6 +158,30 @@ impl Cluster<'_> {
         (0..arrays).map(|array| format!("{stem}-a{array}")).chain([format!("{stem}{STEP_SUFFIX}")]).collect()
     }
 
+    /// What names of the run's jobs begin with: no record makes this program touch another job.
+    fn prefix(&self) -> String {
+        format!("pbtnas-{}-", self.run.record.run_id)
+    }
+
+    /// A submission that is there, if it can be this run's.
+    fn submission(&self, path: &Path) -> Result<Option<SubmissionRecord>, StateError> {
+        let Some(record) = find_sound_json::<SubmissionRecord>(path)? else { return Ok(None) };
+        self.check_names(path, &record.job_names)?;
+        let ids = record.arrays.iter().chain(&record.step);
+        match ids.into_iter().find(|id| parse::submitted(id).as_ref() != Some(*id)) {
+            Some(id) => Err(StateError::damaged(path, format!("{id:?} is no number of a job"))),
+            None => Ok(Some(record)),
+        }
+    }
+
+    fn check_names(&self, path: &Path, names: &[String]) -> Result<(), StateError> {
+        let plain = |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        match names.iter().find(|name| !name.starts_with(&self.prefix()) || !plain(name)) {
+            Some(name) => Err(StateError::damaged(path, format!("{name:?} is no job of this run"))),
+            None => Ok(()),
+        }
+    }
+
     /// The submissions of a generation, oldest first, after every round has got one.
     fn settled_rounds(&self, generation: u32) -> Result<Vec<SubmissionRecord>> {
         let mut rounds = Vec::new();
@@ -126,10 +189,11 @@ impl Cluster<'_> {
             let round = rounds.len() as u32 + 1;
             let dir = self.work.dir(generation);
             let (intent, submission) = (intent(&dir, round), submission(&dir, round));
-            if submission.exists() {
-                rounds.push(read_json(&submission)?);
-            } else if intent.exists() {
-                self.wait_or_give_up(&read_json(&intent)?, &submission)?;
+            if let Some(record) = self.submission(&submission)? {
+                rounds.push(record);
+            } else if let Some(record) = find_json::<IntentRecord>(&intent)? {
+                self.check_names(&intent, &record.job_names)?;
+                self.wait_or_give_up(&record, &submission)?;
             } else {
                 return Ok(rounds);
             }
@@ -139,8 +203,9 @@ impl Cluster<'_> {
     /// Waits for the submission of a round whose intent is there; gives the round up if it does not come.
     fn wait_or_give_up(&self, intent: &IntentRecord, submission: &Path) -> Result<()> {
         let waited = Instant::now();
-        while !submission.exists() && waited.elapsed() < INTENT_PATIENCE && !is_dead(intent) {
+        while !is_there(submission)? && waited.elapsed() < INTENT_PATIENCE && !is_dead(intent) {
             std::thread::sleep(Duration::from_millis(200));
+            refresh(submission.parent().unwrap_or(Path::new(".")));
         }
         let nothing = SubmissionRecord {
             format: FORMAT,
@@ -171,13 +236,14 @@ impl Cluster<'_> {
             state: self.run.layout.root(),
             label: self.work.label(generation),
             piece: self.work.piece_arguments(generation),
+            piece_option: self.work.piece_option(),
             pieces_per_task: self.work.pieces_per_task(),
             step: self.work.step_arguments(),
         };
         let chunks = if members.is_empty() {
             Vec::new()
         } else {
-            let config = command("scontrol", &["show", "config"], None)?;
+            let config = self.slurm.call("scontrol", &["show", "config"])?;
             let limit = parse::max_array_size(&config).unwrap_or(1001);
             chunks(members, self.work.pieces_per_task(), limit)
         };
@@ -197,11 +263,12 @@ impl Cluster<'_> {
             let mut arrays = Vec::new();
             for (chunk, name) in chunks.iter().zip(&names) {
                 let script = context.piece_script(chunk.offset);
-                arrays.push(sbatch(&context.piece_arguments(name, chunk), &script)?);
+                arrays.push(self.slurm.submit(name, &context.piece_arguments(name, chunk), &script)?);
             }
             let after: Vec<String> = arrays.iter().chain(after).cloned().collect();
             let name = names.last().map_or("", String::as_str);
-            let step = sbatch(&context.step_arguments(name, &after), &context.step_script())?;
+            let arguments = context.step_arguments(name, &after);
+            let step = self.slurm.submit(name, &arguments, &context.step_script())?;
             Ok::<_, SchedulerError>((arrays, step))
         })();
         let path = submission(&dir, round);
@@ -227,7 +294,7 @@ impl Cluster<'_> {
                     return Ok(None);
                 }
                 for array in &arrays {
-                    command("scontrol", &["release", array], None)?;
+                    self.slurm.call("scontrol", &["release", array])?;
                 }
                 Ok(Some(Stepped::Submitted { generation, members: members.len(), arrays, step }))
             }
@@ -238,32 +305,74 @@ impl Cluster<'_> {
     fn queue(&self, generation: u32, rounds: u32) -> Result<Vec<Job>> {
         let mut names = Vec::new();
         for round in 1..=rounds {
-            let path = submission(&self.work.dir(generation), round);
-            names.extend(read_json::<SubmissionRecord>(&path)?.job_names);
+            let record = self.submission(&submission(&self.work.dir(generation), round))?;
+            names.extend(record.into_iter().flat_map(|record| record.job_names));
         }
         if names.is_empty() {
             return Ok(Vec::new());
         }
         let names = format!("--name={}", names.join(","));
         let format = format!("--format={}", parse::QUEUE_FORMAT);
-        let output = command("squeue", &["--noheader", "--array", &format, &names], None)?;
+        let output = self.slurm.call("squeue", &["--noheader", "--array", &format, &names])?;
         Ok(parse::queue(&output).into_iter().filter(|job| job.state.alive()).collect())
     }
 
-    /// Releases arrays that are recorded and still held: their submitter died before it could.
-    fn release_recorded(&self, training: &[Job], rounds: &[SubmissionRecord]) -> Result<()> {
-        for array in rounds.iter().flat_map(|round| &round.arrays) {
-            let task_of = |job: &&Job| job.id.split('_').next() == Some(array.as_str());
-            if training.iter().filter(task_of).any(|job| job.state == JobState::Held) {
-                command("scontrol", &["release", array], None)?;
+    /// Gets training tasks going that wait for nothing, and cancels those that must not or cannot run; the
+    /// rest.
+    fn heal_training(&self, training: Vec<Job>, rounds: &[SubmissionRecord]) -> Result<Vec<Job>> {
+        let recorded = |array: &str| rounds.iter().any(|round| round.arrays.iter().any(|id| id == array));
+        let mut alive = Vec::new();
+        let mut mended: Vec<String> = Vec::new();
+        for job in training {
+            let array = job.id.split('_').next().unwrap_or(&job.id).to_owned();
+            // In no record: its submitter failed between sbatch and the record. It is held and has never run.
+            let stray = job.state == JobState::Held && !recorded(&array);
+            if stray || job.state == JobState::Hopeless {
+                if !mended.contains(&array) {
+                    eprintln!("pbtnas: cancelling job {array} ({})", job.reason);
+                    self.slurm.call("scancel", &[&array])?;
+                    mended.push(array);
+                }
+                continue;
             }
+            if job.state == JobState::Held && !mended.contains(&array) {
+                // Its submitter died before the release, or somebody or SLURM itself held it later.
+                self.release(&array);
+                mended.push(array);
+            }
+            alive.push(job);
         }
-        Ok(())
+        Ok(alive)
+    }
+
+    /// The same for steps that wait behind the training.
+    fn heal_steps(&self, steps: Vec<Job>) -> Result<Vec<Job>> {
+        let mut alive = Vec::new();
+        for job in steps.into_iter().filter(|job| Some(&job.id) != self.own_job.as_ref()) {
+            match job.state {
+                JobState::Hopeless => {
+                    eprintln!("pbtnas: cancelling the step {} ({})", job.id, job.reason);
+                    self.slurm.call("scancel", &[&job.id])?;
+                    continue;
+                }
+                JobState::Held => self.release(&job.id),
+                _ => {}
+            }
+            alive.push(job);
+        }
+        Ok(alive)
+    }
+
+    /// Releases a job. An administrator's hold stays, and is told.
+    fn release(&self, job: &str) {
+        if let Err(error) = self.slurm.call("scontrol", &["release", job]) {
+            eprintln!("pbtnas: {error}; job {job} stays held");
+        }
     }
 
     fn cancel(&self, names: &[String]) -> Result<()> {
         for name in names {
-            command("scancel", &[&format!("--name={name}")], None)?;
+            self.slurm.call("scancel", &[&format!("--name={name}")])?;
         }
         Ok(())
     }
@@ -275,10 +384,7 @@ impl Cluster<'_> {
         for &member in members {
             let attempts = read_attempts(&self.work.attempts(generation, member))?;
             let may_be_late = attempts.last().is_some_and(|attempt| {
-                matches!(
-                    attempt.end.as_ref().map(|end| &end.ending),
-                    None | Some(Ending::Done | Ending::Superseded)
-                )
+                matches!(attempt.ending(), None | Some(Ending::Done | Ending::Superseded))
             });
             while may_be_late
                 && Instant::now() < until
@@ -286,6 +392,9 @@ impl Cluster<'_> {
                 && read_attempts(&self.work.attempts(generation, member))? == attempts
             {
                 std::thread::sleep(Duration::from_millis(500));
+                let attempts = self.work.attempts(generation, member);
+                refresh(&attempts);
+                refresh(attempts.parent().unwrap_or(&attempts));
             }
         }
         Ok(())
@@ -304,14 +413,19 @@ impl Cluster<'_> {
         }
         for member in members {
             let submitted = rounds.iter().filter(|round| round.members.contains(member)).count();
-            let begun = read_attempts(&self.work.attempts(generation, *member))?.len();
+            let attempts = read_attempts(&self.work.attempts(generation, *member))?;
+            let begun = attempts.iter().filter(|attempt| !attempt.hindered()).count();
             if submitted >= begun + self.run.config.training.max_attempts as usize {
                 return Err(SchedulerError::Refused {
                     command: "the training job".into(),
                     message: format!(
                         "number {member} of {} was submitted {submitted} times, and {begun} of the tasks came as far as \
-                         starting pbtnas; look at {} and then call `pbtnas {} --state {}`",
+                         training{}; look at {} and then call `pbtnas {} --state {}`",
                         self.work.label(generation),
+                        attempts.last().filter(|last| last.hindered()).map_or(String::new(), |last| format!(
+                            " (the last: {})",
+                            last.reason()
+                        )),
                         self.run.layout.logs().display(),
                         self.work.step_arguments().join(" "),
                         self.run.layout.root().display(),
@@ -329,68 +443,4 @@ fn is_dead(intent: &IntentRecord) -> bool {
     let pid = i32::try_from(intent.pid).unwrap_or(i32::MAX);
     intent.host == host()
         && nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None) == Err(nix::errno::Errno::ESRCH)
-}
-
-/// The name of this machine.
-pub fn host() -> String {
-    nix::unistd::gethostname().unwrap_or_default().to_string_lossy().into_owned()
-}
-
-/// The job in which this process runs, in SLURM's words (`123_4` for a task of an array), if it does.
-pub fn own_job() -> Option<String> {
-    let variable = |name| std::env::var(name).ok();
-    match (variable("SLURM_ARRAY_JOB_ID"), variable("SLURM_ARRAY_TASK_ID")) {
-        (Some(job), Some(task)) => Some(format!("{job}_{task}")),
-        _ => variable("SLURM_JOB_ID"),
-    }
-}
-
-/// Puts the job in which this process runs back into the queue; nothing outside of a job.
-pub fn requeue_own_job() -> Result<(), SchedulerError> {
-    match own_job() {
-        Some(job) => command("scontrol", &["requeue", &job], None).map(|_| ()),
-        None => Ok(()),
-    }
-}
-
-fn sbatch(arguments: &[String], script: &str) -> Result<String, SchedulerError> {
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let output = command("sbatch", &arguments, Some(script))?;
-    parse::submitted(&output).ok_or(SchedulerError::Output { command: "sbatch".into(), output })
-}
-
-/// Runs one of SLURM's commands. Variables of the job in which this runs are kept away from it: a step's
-/// memory or number of tasks must not become those of the training jobs.
-fn command(program: &str, arguments: &[&str], input: Option<&str>) -> Result<String, SchedulerError> {
-    let started = |source| SchedulerError::Start { command: program.into(), source };
-    let mut command = Command::new(program);
-    for (name, _) in std::env::vars_os() {
-        let name = name.to_string_lossy();
-        let of_job = name.starts_with("SLURM_") && name != "SLURM_CONF";
-        if of_job
-            || name.starts_with("SBATCH_")
-            || name.starts_with("SQUEUE_")
-            || name.starts_with("SCANCEL_")
-        {
-            command.env_remove(name.as_ref());
-        }
-    }
-    let mut child = command
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(started)?;
-    if let (Some(mut stdin), Some(input)) = (child.stdin.take(), input) {
-        stdin.write_all(input.as_bytes()).map_err(started)?;
-    }
-    let output = child.wait_with_output().map_err(started)?;
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-    }
-    Err(SchedulerError::Refused {
-        command: format!("{program} {}", arguments.join(" ")),
-        message: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-    })
 }

@@ -1,0 +1,124 @@
+//! The first checkpoints of members that were made of others: mixes, mutations, perturbed survivors.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use anyhow::{Context, Result};
+
+use crate::checkpoint::{CheckpointError, Meta, Reader, ShrinkPerturb, Surgery, digest_file, offspring};
+use crate::search::{Address, Change, MemberId, Offspring, Origin};
+use crate::state::{FileRef, Published, Run, StateError, ensure_dir, is_there, stage};
+use crate::tasks::Task;
+
+/// The members that an offspring's first checkpoint is made of.
+pub fn parents(child: &Offspring) -> Vec<MemberId> {
+    match child.origin {
+        Origin::Mix { base, donor, .. } => vec![base, donor],
+        Origin::Mutation { parent, .. } => vec![parent],
+        Origin::Perturbed => vec![child.id],
+        Origin::Random | Origin::Survivor => vec![],
+    }
+}
+
+/// Makes the start checkpoints of all children, several at a time: as many as there are cores.
+pub fn make_children(
+    run: &Run,
+    task: &dyn Task,
+    generation: u32,
+    children: &[&Offspring],
+    parents: &BTreeMap<MemberId, Reader>,
+) -> Result<BTreeMap<MemberId, FileRef>> {
+    let workers = std::thread::available_parallelism().map_or(1, usize::from).min(children.len());
+    let turn = AtomicUsize::new(0);
+    let made: Vec<Result<Vec<_>>> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..workers)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut made = Vec::new();
+                    while let Some(child) = children.get(turn.fetch_add(1, Ordering::Relaxed)) {
+                        made.push((child.id, make_child(run, task, generation, child, parents)?));
+                    }
+                    Ok(made)
+                })
+            })
+            .collect();
+        workers
+            .into_iter()
+            .map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    });
+    let mut starts = BTreeMap::new();
+    for made in made {
+        starts.extend(made?);
+    }
+    Ok(starts)
+}
+
+/// Makes one child's start checkpoint. If one is there, that of an earlier process, it must be the same.
+pub fn make_child(
+    run: &Run,
+    task: &dyn Task,
+    generation: u32,
+    child: &Offspring,
+    parents: &BTreeMap<MemberId, Reader>,
+) -> Result<FileRef> {
+    let path = run.layout.start(generation, child.id);
+    let dir = run.layout.member(generation, child.id);
+    ensure_dir(&dir)?;
+    let parent = |id: &MemberId| parents.get(id).context("a parent was not opened");
+    let shrink_perturb =
+        ShrinkPerturb { shrink: run.config.search.shrink, perturb: run.config.search.perturb };
+    let (base, surgery) = match &child.origin {
+        Origin::Mix { base, donor, replaced } => {
+            (parent(base)?, Surgery::Mix { donor: parent(donor)?, replaced, shrink_perturb })
+        }
+        Origin::Mutation { parent: base, change } => (
+            parent(base)?,
+            match change {
+                Change::Nothing => Surgery::Copy,
+                Change::Variable { name } => Surgery::Redraw { variable: name },
+                Change::Weights => Surgery::MutateWeights,
+            },
+        ),
+        Origin::Perturbed => (parent(&child.id)?, Surgery::ShrinkPerturb(shrink_perturb)),
+        Origin::Random | Origin::Survivor => anyhow::bail!("member {} is no child", child.id),
+    };
+    let tensors = task.tensors(&child.genotype)?;
+    let noise = Address { run: run.record.seed, generation, member: Some(child.id), purpose: "noise" };
+    let meta = Meta { genotype: child.genotype.clone(), ..base.meta().clone() };
+    let draw = || {
+        stage(&dir, |out| {
+            offspring(out, &run.space, &tensors, base, &surgery, &noise, &meta).map_err(ChildError::from)
+        })
+        .map_err(|error| error.0.context(format!("failed to make {}", path.display())))
+    };
+    let (staged, mut written) = draw()?;
+    if staged.publish(NAME)? == Published::Existed {
+        let there = digest_file(&path)?;
+        if there == written || is_there(&run.layout.plan(generation))? {
+            written = there;
+        } else {
+            // No plan names it yet, and it is not what comes out of these parents.
+            eprintln!("pbtnas: {} is damaged; it is made again", path.display());
+            draw()?.0.replace(NAME)?;
+        }
+    }
+    Ok(FileRef { path: run.layout.relative(&path), size: written.size, digest: written.digest })
+}
+
+const NAME: &str = "start.safetensors";
+
+/// Either way in which writing a child can fail.
+struct ChildError(anyhow::Error);
+
+impl From<StateError> for ChildError {
+    fn from(error: StateError) -> Self {
+        Self(error.into())
+    }
+}
+
+impl From<CheckpointError> for ChildError {
+    fn from(error: CheckpointError) -> Self {
+        Self(error.into())
+    }
+}

@@ -1,0 +1,124 @@
+//! SLURM's commands, run as processes. When the controller is away or a queue is full, they are tried again.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::failpoint;
+use crate::scheduler::{SchedulerError, parse};
+
+/// Longest pause between two tries.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// How SLURM is talked to.
+#[derive(Debug, Clone)]
+pub struct Slurm {
+    /// How long a command is tried again; none is without end.
+    pub patience: Option<Duration>,
+}
+
+impl Slurm {
+    /// Runs a command until it succeeds, patience ends, or it fails for a reason that time does not mend.
+    pub fn call(&self, program: &str, arguments: &[&str]) -> Result<String, SchedulerError> {
+        self.patiently(|| command(program, arguments, None))
+    }
+
+    /// Submits a job under a name that no other job has or had; its id.
+    pub fn submit(&self, name: &str, arguments: &[String], script: &str) -> Result<String, SchedulerError> {
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let mut tried = false;
+        self.patiently(|| {
+            // The controller may have taken the job although its answer was lost.
+            if std::mem::replace(&mut tried, true)
+                && let Some(id) = find(name)?
+            {
+                return Ok(id);
+            }
+            let output = command("sbatch", &arguments, Some(script))?;
+            parse::submitted(&output).ok_or(SchedulerError::Output { command: "sbatch".into(), output })
+        })
+    }
+
+    fn patiently<T>(&self, mut act: impl FnMut() -> Result<T, SchedulerError>) -> Result<T, SchedulerError> {
+        let began = Instant::now();
+        let mut pause = Duration::from_secs(1);
+        loop {
+            match act() {
+                Err(error) if error.is_transient() && self.has_time(began.elapsed() + pause) => {
+                    eprintln!("pbtnas: {error}; trying again in {} s", pause.as_secs());
+                    std::thread::sleep(pause);
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+                other => return other,
+            }
+        }
+    }
+
+    fn has_time(&self, until: Duration) -> bool {
+        self.patience.is_none_or(|patience| until <= patience)
+    }
+}
+
+/// The job of a name that is in the queue, if there is one.
+fn find(name: &str) -> Result<Option<String>, SchedulerError> {
+    let output = command("squeue", &["--noheader", "--format=%A", &format!("--name={name}")], None)?;
+    Ok(output.lines().next().and_then(parse::submitted))
+}
+
+/// Runs one of SLURM's commands. Variables of the job in which this runs are kept away from it: a step's
+/// memory or number of tasks must not become those of the training jobs.
+fn command(program: &str, arguments: &[&str], input: Option<&str>) -> Result<String, SchedulerError> {
+    let started = |source| SchedulerError::Start { command: program.into(), source };
+    failpoint::reach("call the scheduler").map_err(started)?;
+    let mut command = Command::new(program);
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy();
+        let of_job = name.starts_with("SLURM_") && name != "SLURM_CONF";
+        let foreign = ["SBATCH_", "SQUEUE_", "SCANCEL_"].iter().any(|prefix| name.starts_with(prefix));
+        if of_job || foreign || failpoint::VARIABLES.contains(&&*name) {
+            command.env_remove(name.as_ref());
+        }
+    }
+    let mut child = command
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(started)?;
+    if let (Some(mut stdin), Some(input)) = (child.stdin.take(), input) {
+        // A command that refuses its arguments does not read its input; what it says is more use than that.
+        let _ = stdin.write_all(input.as_bytes());
+    }
+    let output = child.wait_with_output().map_err(started)?;
+    failpoint::reach("hear from the scheduler").map_err(started)?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    Err(SchedulerError::Refused {
+        command: format!("{program} {}", arguments.join(" ")),
+        message: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+    })
+}
+
+/// The name of this machine.
+pub fn host() -> String {
+    nix::unistd::gethostname().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// The job in which this process runs, in SLURM's words (`123_4` for a task of an array), if it does.
+pub fn own_job() -> Option<String> {
+    let variable = |name| std::env::var(name).ok();
+    match (variable("SLURM_ARRAY_JOB_ID"), variable("SLURM_ARRAY_TASK_ID")) {
+        (Some(job), Some(task)) => Some(format!("{job}_{task}")),
+        _ => variable("SLURM_JOB_ID"),
+    }
+}
+
+/// Puts the job in which this process runs back into the queue; nothing outside of a job.
+pub fn requeue_own_job() -> Result<(), SchedulerError> {
+    match own_job() {
+        Some(job) => command("scontrol", &["requeue", &job], None).map(|_| ()),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,230 @@
+//! An attempt: from the furthest sound checkpoint to a published result.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use chrono::{DateTime, Utc};
+
+use super::Trainer;
+use crate::checkpoint::{Reader, digest_file};
+use crate::error::message;
+use crate::state::{
+    FORMAT, FileRef, Heartbeat, MemberPlan, Outcome, PlanRecord, Published, ResultRecord, StartRecord,
+    StateError, is_there, link, publish_json, remove, replace_json,
+};
+use crate::tasks::{Evaluation, Measure, Seeds, Session, Start};
+
+/// Time between two heartbeats.
+const HEARTBEAT: Duration = Duration::from_secs(2);
+
+/// How an attempt ended, if not with an error.
+pub enum LifeEnd {
+    Done,
+    /// Another attempt published the result, or took over.
+    Superseded,
+    Stopped(&'static str),
+}
+
+/// What an attempt goes on from.
+pub enum Restored {
+    /// A checkpoint; none is fresh weights.
+    From(Option<Reader>),
+    /// The way there was interrupted.
+    Ended(LifeEnd),
+}
+
+/// An attempt at a member's step.
+pub struct Life<'a> {
+    pub trainer: &'a Trainer<'a>,
+    pub plan: &'a PlanRecord,
+    pub planned: &'a MemberPlan,
+    pub attempt: u32,
+}
+
+impl Life<'_> {
+    pub fn live(&self, started: DateTime<Utc>) -> Result<LifeEnd> {
+        let (run, generation, member) = (self.trainer.run, self.plan.generation, self.planned.id);
+        let restored = match self.restore()? {
+            Restored::From(reader) => reader,
+            Restored::Ended(end) => return Ok(end),
+        };
+        let published;
+        let mut session = self.session(restored.as_ref())?;
+        if let Some(end) = self.train_until_target(session.as_mut(), true)? {
+            return Ok(end);
+        }
+        let checkpoint =
+            self.trainer.patiently("publish the checkpoint", || self.publish(session.as_ref()))?;
+        if checkpoint.theirs {
+            published = Reader::open(&run.path_of(&checkpoint.file)?).map_err(StateError::from)?;
+            session = self.session(Some(&published))?;
+        }
+        self.beat(self.target(), 1.0, "evaluating");
+        let Evaluation { fitness, metrics } =
+            session.evaluate(Measure::Search).context("failed to evaluate the member")?;
+        let result = ResultRecord {
+            format: FORMAT,
+            generation,
+            member,
+            outcome: Outcome::Trained {
+                fitness: fitness.is_finite().then_some(fitness),
+                metrics: metrics.into_iter().filter(|(_, value)| value.is_finite()).collect(),
+                epoch: self.target(),
+                checkpoint: checkpoint.file,
+                attempt: self.attempt,
+                host: self.trainer.identity.host.clone(),
+                started,
+                finished: Utc::now(),
+            },
+        };
+        let path = run.layout.result(generation, member);
+        let first = self.trainer.patiently("publish the result", || Ok(publish_json(&path, &result)?))?;
+        if let Err(error) =
+            self.drop_snapshots(1).and_then(|()| Ok(remove(&run.layout.heartbeat(generation, member))?))
+        {
+            eprintln!("pbtnas: {}", message(&error));
+        }
+        Ok(match first {
+            Published::Created => LifeEnd::Done,
+            Published::Existed => LifeEnd::Superseded,
+        })
+    }
+
+    /// Epochs behind the network when the step begins. A network that was redrawn in the middle of a search has
+    /// seen fewer than the others.
+    pub fn begins_at(&self) -> u32 {
+        if self.planned.start == StartRecord::Fresh { 0 } else { self.plan.from_epoch }
+    }
+
+    /// Epochs behind it when the step ends.
+    pub fn target(&self) -> u32 {
+        self.begins_at() + (self.plan.to_epoch - self.plan.from_epoch)
+    }
+
+    /// Publishes the trained network: as a snapshot, whose name holds its digest, and the same file under its
+    /// final name. So whoever finds the final file without a result knows whether it is sound.
+    fn publish(&self, session: &dyn Session) -> Result<Trained> {
+        let run = self.trainer.run;
+        let (generation, member) = (self.plan.generation, self.planned.id);
+        let path = run.layout.final_checkpoint(generation, member);
+        let (snapshot, mine) = self.snapshot(session)?;
+        let mut published = link(&snapshot, &path)?;
+        let mut there = digest_file(&path)?;
+        if there != mine && !self.is_snapshot(&there.digest)? {
+            eprintln!("pbtnas: {} is damaged and is replaced", path.display());
+            remove(&path)?;
+            published = link(&snapshot, &path)?;
+            there = digest_file(&path)?;
+        }
+        // If another attempt published its own network first, that one is the member now.
+        let theirs = published == Published::Existed && there != mine;
+        let file = FileRef { path: run.layout.relative(&path), size: there.size, digest: there.digest };
+        Ok(Trained { file, theirs })
+    }
+
+    /// The furthest checkpoint of an earlier attempt that is sound, or the one to start from.
+    pub fn restore(&self) -> Result<Restored> {
+        for (path, digest) in self.snapshots()?.into_iter().rev() {
+            let sound = digest_file(&path).ok().filter(|found| found.digest.starts_with(&digest));
+            match sound.and_then(|_| Reader::open(&path).ok()) {
+                Some(reader)
+                    if reader.meta().genotype == self.planned.genotype
+                        && reader.meta().epoch <= self.target() =>
+                {
+                    return Ok(Restored::From(Some(reader)));
+                }
+                _ => eprintln!("pbtnas: the snapshot {} is damaged; trying the one before", path.display()),
+            }
+        }
+        let StartRecord::Checkpoint(file) = &self.planned.start else { return Ok(Restored::From(None)) };
+        let reader = match self.trainer.run.checkpoint(file) {
+            Err(error) if error.is_damage() => {
+                eprintln!("pbtnas: {error}");
+                if let Some(end) = self.mend(file)? {
+                    return Ok(Restored::Ended(end));
+                }
+                self.trainer.run.checkpoint(file)?
+            }
+            found => found?,
+        };
+        if reader.meta().genotype != self.planned.genotype {
+            return Err(StateError::damaged(reader.path(), "it holds another architecture").into());
+        }
+        if reader.meta().epoch > self.target() {
+            return Err(
+                StateError::damaged(reader.path(), "it has seen more epochs than the step has").into()
+            );
+        }
+        Ok(Restored::From(Some(reader)))
+    }
+
+    pub fn session<'b>(&'b self, from: Option<&'b Reader>) -> Result<Box<dyn Session + 'b>> {
+        let run = self.trainer.run;
+        let seeds = Seeds { run: run.record.seed, generation: self.plan.generation, member: self.planned.id };
+        let start = match from {
+            Some(reader) => Start::Checkpoint(reader),
+            None => Start::Fresh(&self.planned.genotype),
+        };
+        for file in &run.record.shared {
+            run.check_file(file)?;
+        }
+        self.trainer.task.session(start, seeds, &run.layout.shared())
+    }
+
+    /// Trains up to the end of the step; something else than none if that was not reached. `watch` looks out
+    /// for other attempts.
+    pub fn train_until_target(&self, session: &mut dyn Session, watch: bool) -> Result<Option<LifeEnd>> {
+        let (generation, member) = (self.plan.generation, self.planned.id);
+        let (from, target) = (self.begins_at(), self.target());
+        let every = Duration::from_secs(self.trainer.run.config.training.snapshot_seconds);
+        let mut snapshot = Instant::now();
+        let mut beat: Option<Instant> = None;
+        loop {
+            let (epoch, step) = session.position();
+            if epoch >= target {
+                return Ok(None);
+            }
+            if let Some(signal) = self.trainer.stop.get() {
+                self.keep_snapshot(session);
+                return Ok(Some(LifeEnd::Stopped(signal.name())));
+            }
+            if beat.is_none_or(|beat| beat.elapsed() >= HEARTBEAT) {
+                if watch && beat.is_some() && self.trainer.is_overtaken(generation, member, self.attempt) {
+                    eprintln!("pbtnas: another attempt has overtaken this one; leaving the member to it");
+                    return Ok(Some(LifeEnd::Superseded));
+                }
+                let done = f64::from(epoch.saturating_sub(from))
+                    + step as f64 / session.steps_per_epoch().max(1) as f64;
+                self.beat(epoch, done / f64::from((target - from).max(1)), "training");
+                beat = Some(Instant::now());
+            }
+            if snapshot.elapsed() >= every {
+                self.keep_snapshot(session);
+                snapshot = Instant::now();
+            }
+            session.advance()?;
+        }
+    }
+
+    /// Tells how far the member is. What fails here costs a reader some news, and the member nothing.
+    fn beat(&self, epoch: u32, fraction: f64, phase: &str) {
+        let attempt = self.attempt;
+        let beat =
+            Heartbeat { format: FORMAT, epoch, fraction, phase: phase.into(), attempt, at: Utc::now() };
+        let path = self.trainer.run.layout.heartbeat(self.plan.generation, self.planned.id);
+        let gone = matches!(is_there(path.parent().unwrap_or(Path::new("."))), Ok(false));
+        if let Err(error) = replace_json(&path, &beat)
+            && !gone
+        {
+            eprintln!("pbtnas: {error}");
+        }
+    }
+}
+
+/// A network that was published under its final name.
+struct Trained {
+    file: FileRef,
+    /// Another attempt's.
+    theirs: bool,
+}

@@ -1,0 +1,243 @@
+//! Files and folders of a run are damaged one at a time, behind the program's back. Either it makes up for the
+//! damage and ends as if nothing had happened, or it names the file and the way out and leaves the rest alone.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use pbtnas::checkpoint::Digest;
+use pbtnas::error;
+use pbtnas::search::MemberId;
+use pbtnas::state::{PlanRecord, Run, StartRecord, read_json, replace_json, verify};
+
+use crate::gan::config as gan_config;
+use crate::support::{Search, essence, text};
+use crate::tiny::{CONFIG, assert_sound, copy, finished_copy, folder, init, pbtnas, try_work_off, work_off};
+
+/// A run in the middle of its third of five generations: the first is archived, the second is kept, and of the
+/// third one member is done, one has snapshots, two have not begun.
+fn halfway(dir: &Path) -> PathBuf {
+    let state = init(dir, &CONFIG.replace("epochs = 6", "epochs = 10"));
+    work_off(&state, 3);
+    let run = Run::open(&state).unwrap();
+    let members = [MemberId(1), MemberId(2), MemberId(3)];
+    for member in members {
+        fs::remove_file(run.layout.result(2, member)).unwrap();
+        fs::remove_file(run.layout.final_checkpoint(2, member)).unwrap();
+        if member != members[0] {
+            fs::remove_dir_all(run.layout.progress(2, member)).unwrap();
+            fs::remove_dir_all(run.layout.attempts(2, member)).unwrap();
+        }
+    }
+    assert_sound(&state, "halfway");
+    state
+}
+
+/// A way to damage a file; false if it makes no sense for this one.
+type Damage = fn(&Path) -> bool;
+const DAMAGES: [(&str, Damage); 5] = [
+    ("removed", |path| fs::remove_file(path).is_ok()),
+    ("emptied", |path| fs::write(path, "").is_ok()),
+    ("cut off", |path| {
+        let bytes = fs::read(path).unwrap();
+        bytes.len() > 1 && fs::write(path, &bytes[..bytes.len() / 2]).is_ok()
+    }),
+    ("a bit flipped", |path| {
+        let mut bytes = fs::read(path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes.get_mut(middle).map(|byte| *byte ^= 4).is_some() && fs::write(path, bytes).is_ok()
+    }),
+    ("of a later format", |path| {
+        let bytes = fs::read(path).unwrap();
+        let text = String::from_utf8_lossy(&bytes);
+        let later = text.replacen("\"format\": 1", "\"format\": 2", 1);
+        later != text && fs::write(path, later).is_ok()
+    }),
+];
+
+/// What became of a damaged run.
+#[derive(PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Outcome {
+    /// It ended as if nothing had happened.
+    Mended,
+    /// The program named the file, and went on once it was put back.
+    Told,
+}
+
+/// Lets a damaged run go on. `path` is what was damaged, `good` an undamaged copy of the run.
+fn go_on(state: &Path, path: &Path, good: &Path, calm: &BTreeMap<String, Vec<u8>>, when: &str) -> Outcome {
+    let outcome = match try_work_off(state, u32::MAX) {
+        Ok(()) => Outcome::Mended,
+        Err(error) => {
+            let said = error::message(&error);
+            let name = path.strip_prefix(state).unwrap().to_str().unwrap();
+            assert!(said.contains(name), "{when}: {said}");
+            assert!(
+                ["put it back", "delete it", "use a newer pbtnas", "is no run"]
+                    .iter()
+                    .any(|way| said.contains(way)),
+                "{when}: no way out in: {said}"
+            );
+            assert_eq!(error::exit_code(&error), error::STATE, "{when}: {said}");
+            let original = good.join(name);
+            if path.is_dir() {
+                fs::remove_dir_all(path).unwrap();
+            }
+            let _ = fs::remove_file(path);
+            copy(&original, path);
+            work_off(state, u32::MAX);
+            Outcome::Told
+        }
+    };
+    // Older records are of no use to the search; verify may name what was damaged, and no other generation.
+    let place = |path: &Path| path.strip_prefix(state).unwrap().iter().take(2).collect::<PathBuf>();
+    for fault in verify(&Run::open(state).unwrap()).unwrap() {
+        assert_eq!(place(&fault.path), place(path), "{when}: {fault:?}");
+    }
+    let mut found = essence(state);
+    let mut calm = calm.clone();
+    for files in [&mut found, &mut calm] {
+        files.retain(|name, _| !state.join(name).starts_with(path) || *path == state.join("generations"));
+    }
+    assert!(found == calm, "{when}: another population");
+    outcome
+}
+
+fn relative_paths(state: &Path, files: bool) -> Vec<PathBuf> {
+    let entries =
+        walkdir::WalkDir::new(state).min_depth(1).sort_by_file_name().into_iter().map(Result::unwrap);
+    entries
+        .filter(|entry| entry.file_type().is_file() == files)
+        .map(|entry| entry.path().strip_prefix(state).unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn every_file_is_damaged_in_every_way() {
+    let dir = folder();
+    let good = halfway(dir.path());
+    let calm = essence(&finished_copy(&good));
+    let mut told: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    let mut mended = 0;
+    for relative in relative_paths(&good, true) {
+        for (damage, act) in DAMAGES {
+            let state = dir.path().join("damaged");
+            let _ = fs::remove_dir_all(&state);
+            copy(&good, &state);
+            let path = state.join(&relative);
+            let when = format!("{}, {damage}", relative.display());
+            if !act(&path) {
+                continue;
+            }
+            match go_on(&state, &path, &good, &calm, &when) {
+                Outcome::Mended => mended += 1,
+                Outcome::Told => told.entry(relative.display().to_string()).or_default().push(damage),
+            }
+        }
+    }
+    println!("{mended} damages to files were made up for; those that were told: {told:#?}");
+    // Nobody can guess what was asked for; everything else that matters is made again.
+    let must_be_told = ["config.toml", "run.json", "space.json"];
+    for name in must_be_told {
+        assert!(told.remove(name).is_some_and(|ways| ways.len() >= 4), "{name}");
+    }
+    // A later format is never touched.
+    for (name, ways) in told {
+        assert_eq!(ways, ["of a later format"], "{name}");
+    }
+    assert!(mended > 100, "{mended}");
+}
+
+#[test]
+fn every_folder_is_removed_in_turn() {
+    let dir = folder();
+    let good = halfway(dir.path());
+    let calm = essence(&finished_copy(&good));
+    let mut outcomes: BTreeMap<Outcome, Vec<String>> = BTreeMap::new();
+    for relative in relative_paths(&good, false) {
+        let state = dir.path().join("damaged");
+        let _ = fs::remove_dir_all(&state);
+        copy(&good, &state);
+        let path = state.join(&relative);
+        fs::remove_dir_all(&path).unwrap();
+        let outcome = go_on(&state, &path, &good, &calm, &format!("{} removed", relative.display()));
+        outcomes.entry(outcome).or_default().push(relative.display().to_string());
+    }
+    println!("folders removed: {outcomes:#?}");
+    assert!(
+        outcomes[&Outcome::Told].contains(&"generations".to_owned()),
+        "weeks of work do not vanish in silence"
+    );
+    assert!(outcomes[&Outcome::Mended].len() > 10);
+}
+
+#[test]
+fn a_damaged_parent_is_trained_again_and_the_child_is_the_same() {
+    let dir = folder();
+    let state = init(dir.path(), CONFIG);
+    work_off(&state, 1);
+    let calm = finished_copy(&state);
+    let run = Run::open(&state).unwrap();
+    for member in 0..4 {
+        let path = run.layout.final_checkpoint(0, MemberId(member));
+        let mut bytes = fs::read(&path).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        fs::remove_file(&path).unwrap(); // it shares its bytes with a snapshot
+        fs::write(&path, bytes).unwrap();
+        if member % 2 == 0 {
+            fs::remove_dir_all(run.layout.progress(0, MemberId(member))).unwrap();
+        }
+    }
+    let output = pbtnas(&state, &["run"]).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+    assert!(text(&output).contains("final.safetensors is damaged"), "{}", text(&output));
+    assert_sound(&state, "trained again");
+    assert!(essence(&state) == essence(&calm));
+}
+
+#[test]
+fn a_checkpoint_that_does_not_become_the_same_again_costs_its_member_only() {
+    let dir = folder();
+    let state = init(dir.path(), &CONFIG.replace("keep = 1", "keep = \"all\""));
+    work_off(&state, 2);
+    // The plan of a survivor names a checkpoint that was lost and that no training gives again (as on a GPU).
+    let run = Run::open(&state).unwrap();
+    let plan = run.plan(1).unwrap();
+    let made = plan.members.iter().find(|member| !member.origin.is_made()).unwrap();
+    let start = run.layout.final_checkpoint(0, made.id);
+    fs::remove_file(&start).unwrap();
+    fs::remove_dir_all(run.layout.progress(0, made.id)).unwrap();
+    let mut record: PlanRecord = read_json(&run.layout.plan(1)).unwrap();
+    let planned = record.members.iter_mut().find(|member| member.id == made.id).unwrap();
+    let StartRecord::Checkpoint(file) = &mut planned.start else { panic!("{planned:?}") };
+    file.digest = Digest::of(b"what a GPU made");
+    replace_json(&run.layout.plan(1), &record).unwrap();
+    fs::remove_file(run.layout.result(1, made.id)).unwrap();
+    fs::remove_file(run.layout.final_checkpoint(1, made.id)).unwrap();
+    fs::remove_dir_all(run.layout.progress(1, made.id)).unwrap();
+    let output = pbtnas(&state, &["run"]).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+    let result = run.result(1, made.id).unwrap().unwrap();
+    let pbtnas::state::Outcome::Failed { reason, .. } = result.outcome else { panic!("{result:?}") };
+    assert!(reason.contains("trained again it becomes"), "{reason}");
+    let next = run.plan(2).unwrap();
+    assert!(next.members[made.id.0 as usize].origin.is_made(), "it was replaced");
+}
+
+#[test]
+fn a_damaged_shared_file_is_told_and_no_member_is_given_up_for_it() {
+    let gan = "subset = 200\nbatch = 20\ngenerator_batch = 20\nevaluation_images = 100\nfeature_epochs = 1";
+    let search = Search::init(&gan_config(1, gan));
+    let shared = fs::read_dir(search.path("shared")).unwrap().next().unwrap().unwrap().path();
+    let good = fs::read(&shared).unwrap();
+    let mut bad = good.clone();
+    *bad.last_mut().unwrap() ^= 1;
+    fs::write(&shared, bad).unwrap();
+    let output = search.call(&["run"]);
+    let said = text(&output);
+    assert_eq!(output.status.code(), Some(4), "{said}");
+    assert!(said.contains(shared.to_str().unwrap()) && said.contains("put it back"), "{said}");
+    fs::write(&shared, good).unwrap();
+    search.ok(&["run"]);
+    assert!(search.status()["members"].as_array().unwrap().iter().all(|member| member["state"] == "done"));
+}

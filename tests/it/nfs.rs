@@ -1,0 +1,193 @@
+//! Searches on a real NFS mount with the kernel's ordinary caches, seen from two clients (scripts/nfs-sandbox).
+//!
+//! The clients are emulated machines in which the program takes seconds to start; the searches are small.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::support::{PBTNAS, Search, essence, synthetic, text, wait_for};
+
+/// What scripts/nfs-sandbox exits with if what it is made of cannot be had.
+const UNAVAILABLE: i32 = 69;
+
+/// Server and clients, for one test at a time, and a folder on them.
+struct Sandbox {
+    folder: &'static str,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Sandbox {
+    /// None if the tools for it cannot be had here; that is told, past the test harness that swallows output.
+    fn get(folder: &'static str) -> Option<Self> {
+        static TURN: Mutex<()> = Mutex::new(());
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let output = script(&["up", "--program", PBTNAS]).output().unwrap();
+        if output.status.code() == Some(UNAVAILABLE) {
+            let why = format!("\nNOT TESTED ON NFS ({folder}): {}\n", text(&output));
+            std::io::stderr().write_all(why.as_bytes()).unwrap();
+            return None;
+        }
+        assert!(output.status.success(), "scripts/nfs-sandbox up: {}", text(&output));
+        let sandbox = Self { folder, _turn: turn };
+        sandbox.ok("server", &format!("rm -rf /export/{folder}"));
+        Some(sandbox)
+    }
+
+    /// A shell's commands on a machine, not started yet. They begin in the folder where the run is on a
+    /// client; the server has the files themselves and no cache of another machine's.
+    fn command(&self, machine: &str, commands: &str) -> Command {
+        let root = if machine == "server" { "/export" } else { "/nfs" };
+        let mut command = script(&["exec", machine, "--", "sh", "-c"]);
+        command.arg(format!("cd {root}; {commands}")).stdin(Stdio::null());
+        command
+    }
+
+    /// Runs commands that must succeed; what they printed.
+    fn ok(&self, machine: &str, commands: &str) -> String {
+        let output = self.command(machine, commands).output().unwrap();
+        assert!(output.status.success(), "{machine}: {commands}: {}", text(&output));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// The program's arguments for a command on this run.
+    fn pbtnas(&self, arguments: &str) -> String {
+        format!("pbtnas {arguments} --state {}/run", self.folder)
+    }
+
+    fn start(&self, machine: &str, commands: &str) -> Child {
+        let mut command = self.command(machine, commands);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    /// Makes the run on client A.
+    fn init(&self, config: &str) {
+        let mut write = self.start("A", &format!("mkdir {0} && cat >{0}/config.toml", self.folder));
+        write.stdin.take().unwrap().write_all(config.as_bytes()).unwrap();
+        assert!(write.wait().unwrap().success());
+        self.ok("A", &self.pbtnas(&format!("init --config {}/config.toml", self.folder)));
+    }
+
+    /// The run as a client sees it, copied to a folder here.
+    fn copy(&self, machine: &str, to: &Path) {
+        let tar =
+            self.command(machine, &format!("tar -c -C {}/run generations", self.folder)).output().unwrap();
+        assert!(tar.status.success(), "{}", String::from_utf8_lossy(&tar.stderr));
+        let mut unpack = Command::new("tar").arg("-xC").arg(to).stdin(Stdio::piped()).spawn().unwrap();
+        unpack.stdin.take().unwrap().write_all(&tar.stdout).unwrap();
+        assert!(unpack.wait().unwrap().success());
+    }
+
+    /// On the server: names of attempts that a machine began and did not end.
+    fn unfinished(&self, machine: &str) -> Vec<String> {
+        let list = format!(
+            "cd {}/run/generations; for start in $(grep -ls '\"host\": \"{machine}\"' */members/*/attempts/*.start.json)
+             do [ -e ${{start%.start.json}}.end.json ] || echo $start; done",
+            self.folder
+        );
+        self.ok("server", &list).lines().map(str::to_owned).collect()
+    }
+}
+
+fn script(arguments: &[&str]) -> Command {
+    let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/nfs-sandbox"));
+    command.args(arguments);
+    command
+}
+
+fn finish(run: Child) -> Output {
+    run.wait_with_output().unwrap()
+}
+
+#[test]
+fn two_nfs_clients_at_one_search_come_to_what_a_single_machine_does() {
+    let Some(nfs) = Sandbox::get("two") else { return };
+    let mounts = nfs.ok("A", "grep ' /nfs ' /proc/mounts");
+    assert!(
+        mounts.contains(" nfs4 rw") && !mounts.contains("noac") && !mounts.contains("actimeo"),
+        "{mounts}"
+    );
+
+    // B looks first, and so remembers that nothing is there. It must see the run as soon as there is one.
+    nfs.ok("B", "ls; [ ! -e two ] && [ ! -e two/run/run.json ]");
+    nfs.init(&synthetic(300, ""));
+    let status = nfs.ok("B", &nfs.pbtnas("status --json"));
+    assert!(status.contains("\"finished\": false"), "{status}");
+
+    let run = nfs.pbtnas("run --workers 1");
+    let (on_a, on_b) = (nfs.start("A", &run), nfs.start("B", &run));
+    wait_for("B in the middle of a member of the second generation", 240, || {
+        nfs.unfinished("b").iter().any(|attempt| attempt.starts_with("0001/")).then_some(())
+    });
+    nfs.ok("B", "killall -9 pbtnas");
+    assert_eq!(finish(on_b).status.code(), Some(137));
+    assert_eq!(nfs.unfinished("b").len(), 1, "an attempt without an end");
+    let on_b = nfs.start("B", &run);
+    for (machine, run) in [("A", on_a), ("B", on_b)] {
+        let output = finish(run);
+        assert!(output.status.success(), "run on {machine}: {}", text(&output));
+    }
+
+    let here = Search::init(&synthetic(0, ""));
+    here.ok(&["run"]);
+    for machine in ["A", "B"] {
+        assert!(nfs.ok(machine, &nfs.pbtnas("verify")).starts_with("sound"));
+        let copied = tempfile::tempdir().unwrap();
+        nfs.copy(machine, copied.path());
+        let (theirs, ours) = (essence(copied.path()), here.essence());
+        assert_eq!(theirs.keys().collect::<Vec<_>>(), ours.keys().collect::<Vec<_>>(), "on {machine}");
+        for (name, bytes) in &theirs {
+            assert!(*bytes == ours[name], "{name} on {machine} differs");
+        }
+    }
+    let results = nfs.ok("server", "cat two/run/generations/*/members/*/result.json");
+    for host in ["\"host\": \"a\"", "\"host\": \"b\""] {
+        assert!(results.matches(host).count() > 2, "both clients trained: {results}");
+    }
+    // Each client looked for results before the other published them. None was trained again for that.
+    let superseded =
+        nfs.ok("server", "grep -l superseded two/run/generations/*/members/*/attempts/* || true");
+    assert_eq!(superseded, "", "attempts at what was done already");
+}
+
+#[test]
+fn a_step_waits_for_a_result_that_its_nfs_client_believes_not_to_be_there() {
+    let Some(nfs) = Sandbox::get("late") else { return };
+    // There is no SLURM in that machine: all that is submitted has left the queue at once.
+    nfs.ok(
+        "B",
+        "for name in squeue scontrol scancel; do echo '#!/bin/sh' >/bin/$name; done
+         printf '#!/bin/sh\\ncat >/dev/null\\ndate +%%s\\n' >/bin/sbatch; chmod +x /bin/s[qcb]*",
+    );
+    nfs.init(&synthetic(0, ""));
+    nfs.ok("B", "ls late/run"); // so that it knows of the run
+    let first = nfs.ok("B", &nfs.pbtnas("step"));
+    assert!(first.contains("generation 0: submitted 8 member(s)"), "{first}");
+
+    let mut train = nfs.start("A", &nfs.pbtnas("train --serve --generation 0"));
+    let (mut input, mut said) = (train.stdin.take().unwrap(), BufReader::new(train.stdout.take().unwrap()));
+    let mut serve = |member: u32| {
+        writeln!(input, "{member}").unwrap();
+        let mut code = String::new();
+        said.read_line(&mut code).unwrap();
+        assert_eq!(code.trim(), "0", "member {member}");
+    };
+    (0..7).for_each(&mut serve);
+    let member = "late/run/generations/0000/members/07";
+    let look = format!(
+        "[ -e {member}/result.json ] || echo no result; [ -e {member}/attempts ] || echo no attempts"
+    );
+    // Opening the directory makes B ask the server; from now on it remembers.
+    assert_eq!(nfs.ok("B", &format!("ls {member}; {look}")), "no result\nno attempts\n");
+    serve(7);
+    assert_eq!(nfs.ok("server", &look), "", "it is there");
+    assert_eq!(nfs.ok("A", &look), "", "it is there");
+    assert_eq!(nfs.ok("B", &look), "no result\nno attempts\n", "B reads from its cache");
+    let second = nfs.ok("B", &nfs.pbtnas("step"));
+    assert!(second.contains("generation 1: submitted 8 member(s)"), "{second}");
+    let again = nfs.ok("server", "ls late/run/generations/0000");
+    assert!(!again.contains("submission-2"), "nothing was submitted again: {again}");
+    drop(input);
+    assert!(train.wait().unwrap().success());
+}
