@@ -8,6 +8,7 @@ mod error;
 mod layout;
 mod lock;
 mod publish;
+mod read;
 mod records;
 mod retention;
 mod run;
@@ -24,12 +25,13 @@ pub use publish::{
     Draft, Published, Staged, ensure_dir, ensure_dirs, is_left_behind, link, publish_bytes, publish_json,
     remove, replace_json, stage, temporary_name, withdraw,
 };
+pub use read::{find_json, find_sound_json, is_there, parse_json, read_json, refresh};
 pub use records::{
     ArchiveRecord, AttemptEnd, AttemptStart, BestRecord, Ending, EvaluationRecord, FORMAT, FileRef,
     Heartbeat, Ingredient, IntentRecord, MemberPlan, Outcome, PlanRecord, ResultRecord, RunRecord, SoupPlan,
     SoupRecord, SoupResult, StartRecord, SubmissionRecord,
 };
 pub use retention::{collect, drop_temporaries, kept_generations};
-pub use run::{Run, find_json, find_sound_json, is_there, parse_json, read_json, refresh};
+pub use run::Run;
 pub use seal::{seal, unseal};
 pub use verify::{Fault, verify};
