@@ -65,12 +65,24 @@ pub enum StateError {
     },
 }
 
+/// Whether a file belongs to a run's soup. Folders above the run may be called anything.
+fn is_of_soup(path: &Path) -> bool {
+    let parts: Vec<_> = path.components().filter_map(|part| part.as_os_str().to_str()).collect();
+    let Some(soup) = parts.iter().rposition(|part| *part == "soup") else { return false };
+    match &parts[soup + 1..] {
+        [file] => file.starts_with("soup.") || file.starts_with("evaluation-"),
+        [round, below, ..] if round.starts_with("round-") => {
+            ["plan.", "submission", "candidates"].iter().any(|own| below.starts_with(own))
+        }
+        _ => false,
+    }
+}
+
 /// What a person can do about a damaged file.
 fn way_out(path: &Path) -> &'static str {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let in_soup = path.components().any(|part| part.as_os_str() == "soup");
     match name {
-        _ if in_soup => "delete the folder soup: `pbtnas soup` makes it anew",
+        _ if is_of_soup(path) => "delete the folder soup: `pbtnas soup` makes it anew",
         "config.toml" => {
             "put it back as it was (a run keeps its configuration), or start a new run with the changed one"
         }
@@ -117,5 +129,26 @@ impl StateError {
     /// A damaged file.
     pub fn damaged(path: &Path, reason: impl Into<String>) -> Self {
         Self::Damaged { path: path.to_owned(), reason: reason.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_of_a_soup_is_to_be_deleted_as_one() {
+        let way = |path: &str| StateError::damaged(Path::new(path), "it is gone").to_string();
+        for of_soup in ["soup.json", "round-01/plan.json", "round-01/candidates/02/result.json"] {
+            assert!(
+                way(&format!("/soup/run/soup/{of_soup}")).contains("delete the folder soup"),
+                "{of_soup}"
+            );
+        }
+        for other in ["run.json", "shared/features.safetensors", "generations/0001/plan.json", "best.json"] {
+            for run in ["/home/me/soup/run", "/soup", "/soup/round-1"] {
+                assert!(!way(&format!("{run}/{other}")).contains("delete the folder"), "{run}/{other}");
+            }
+        }
     }
 }
