@@ -25,8 +25,8 @@ use crate::gpu;
 /// Neural architecture search by Population Based Training (PBT-NAS).
 ///
 /// Exit codes: 0 done; 1 failed; 2 wrong command line; 3 wrong configuration; 4 the run's directory is
-/// damaged; 5 the scheduler refused (try again later); 74 the filesystem refused; 75 stopped by a signal, work is saved, the same
-/// command goes on; 76 another process is at this work.
+/// damaged; 5 the scheduler refused (try again later); 74 the filesystem refused; 75 stopped by a signal,
+/// work is saved, the same command goes on; 76 another process is at this work.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
 pub struct Cli {
