@@ -7,6 +7,7 @@ mod attempts;
 mod error;
 mod layout;
 mod lock;
+mod process;
 mod publish;
 mod read;
 mod records;
@@ -21,6 +22,7 @@ pub use attempts::{
 pub use error::StateError;
 pub use layout::{Layout, intent, submission};
 pub use lock::Lock;
+pub use process::{is_gone, machine};
 pub use publish::{
     Draft, Published, Staged, ensure_dir, ensure_dirs, is_left_behind, link, publish_bytes, publish_json,
     remove, replace_json, stage, temporary_name, withdraw,

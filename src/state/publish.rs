@@ -7,14 +7,12 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::libc;
 use serde::Serialize;
 
-use super::{StateError, seal};
-use crate::checkpoint::Digest;
+use super::{StateError, is_gone, machine, seal};
 use crate::failpoint::reach;
 
 /// Whether this call published the file.
@@ -123,24 +121,11 @@ pub fn temporary_name(what: &str) -> String {
     format!("{TEMPORARY}{}-{}-{what}-{:08x}", machine(), std::process::id(), rand::random::<u32>())
 }
 
-/// Where process ids mean the same: containers and nodes may share a host name.
-fn machine() -> &'static str {
-    static MACHINE: OnceLock<String> = OnceLock::new();
-    MACHINE.get_or_init(|| {
-        let host = nix::unistd::gethostname().unwrap_or_default();
-        let boot = fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        let processes = fs::read_link("/proc/self/ns/pid").unwrap_or_default();
-        let identity = [host.as_encoded_bytes(), &boot, processes.as_os_str().as_encoded_bytes()].concat();
-        Digest::of(&identity).short()[..12].to_owned()
-    })
-}
-
 /// Whether a temporary name is that of a process of this machine that is gone.
 pub fn is_left_behind(name: &str) -> bool {
     let rest = name.strip_prefix(TEMPORARY).and_then(|name| name.strip_prefix(machine()));
     let pid = rest.and_then(|rest| rest.strip_prefix('-')).and_then(|rest| rest.split('-').next());
-    let Some(pid) = pid.and_then(|pid| pid.parse().ok()).filter(|pid| *pid > 0) else { return false };
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None) == Err(nix::errno::Errno::ESRCH)
+    pid.and_then(|pid| pid.parse().ok()).is_some_and(is_gone)
 }
 
 /// Removes a file, or says nothing if it is not there.

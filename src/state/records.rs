@@ -205,7 +205,7 @@ pub struct ArchiveRecord {
 pub struct IntentRecord {
     /// [`FORMAT`].
     pub format: u64,
-    /// Where.
+    /// Where: see [`machine`](super::machine).
     pub host: String,
     /// The process.
     pub pid: u32,

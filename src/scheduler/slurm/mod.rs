@@ -23,7 +23,7 @@ use crate::search::MemberId;
 use crate::signal::{Signal, StopSignal};
 use crate::state::{
     Ending, FORMAT, IntentRecord, Lock, Published, Run, StateError, SubmissionRecord, ensure_dir, find_json,
-    find_sound_json, intent, is_there, publish_json, read_attempts, refresh, submission,
+    find_sound_json, intent, is_gone, is_there, machine, publish_json, read_attempts, refresh, submission,
 };
 use commands::Slurm;
 pub use commands::{host, own_job, requeue_own_job};
@@ -250,7 +250,7 @@ impl Cluster<'_> {
         let names = self.names(generation, round, chunks.len());
         let intent = IntentRecord {
             format: FORMAT,
-            host: host(),
+            host: machine().into(),
             pid: std::process::id(),
             at: Utc::now(),
             job_names: names.clone(),
@@ -440,7 +440,5 @@ impl Cluster<'_> {
 
 /// Whether the process that published an intent is known to be gone; of another machine nothing is known.
 fn is_dead(intent: &IntentRecord) -> bool {
-    let pid = i32::try_from(intent.pid).unwrap_or(i32::MAX);
-    intent.host == host()
-        && nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None) == Err(nix::errno::Errno::ESRCH)
+    intent.host == machine() && is_gone(intent.pid)
 }
