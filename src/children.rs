@@ -69,7 +69,7 @@ pub fn make_child(
     let shrink_perturb =
         ShrinkPerturb { shrink: run.config.search.shrink, perturb: run.config.search.perturb };
     let (base, surgery) = match &child.origin {
-        Origin::Mix { base, donor, replaced } => {
+        Origin::Mix { base, donor, replaced, .. } => {
             (parent(base)?, Surgery::Mix { donor: parent(donor)?, replaced, shrink_perturb })
         }
         Origin::Mutation { parent: base, change } => (

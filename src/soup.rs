@@ -1,6 +1,6 @@
 //! Greedy model soups after a search (paper, section 5.5; facts: Model soups).
 //!
-//! The members that share the best member's architecture are candidates, best first. A round tries each
+//! The members that share the best member's architecture are candidates, best first; their hyperparameters may differ. A round tries each
 //! candidate with the soup so far; the first one, in order, that makes it better is in, those before it are
 //! out, and the next round tries the rest. That is what trying them one after the other gives, but the
 //! candidates of a round can be evaluated at the same time.
@@ -115,7 +115,10 @@ fn first_plan(run: &Run) -> Result<SoupPlan> {
             };
             let new = checkpoint.digest != best.checkpoint.digest
                 && candidates.iter().all(|other| other.checkpoint.digest != checkpoint.digest);
-            if member.genotype == best.genotype && new && is_there(&run.path_of(&checkpoint)?)? {
+            if run.space.same_architecture(&member.genotype, &best.genotype)
+                && new
+                && is_there(&run.path_of(&checkpoint)?)?
+            {
                 candidates.push(Ingredient { generation, member: member.id, fitness, checkpoint });
             }
         }

@@ -230,12 +230,10 @@ mod tests {
     use std::path::Path;
 
     fn space() -> Space {
-        let variable = |name: &str| Variable {
-            name: name.into(),
-            options: vec!["small".into(), "large".into()],
-            owns: vec![format!("net/{name}/")],
+        let variable = |name: &str| {
+            Variable::choice(name, vec!["small".into(), "large".into()], vec![format!("net/{name}/")])
         };
-        Space { variables: vec![variable("a"), variable("b")] }
+        Space::new(vec![variable("a"), variable("b")])
     }
 
     /// Layers `a` and `b`, whose size is 2 or 5, an integer counter in `b`, and a fixed head.

@@ -16,13 +16,15 @@ pub use sections::{
 
 use layers::Layers;
 
-use crate::search::{Algorithm, SearchSettings, Space, truncation_count};
+use crate::search::{Algorithm, Explore, SearchSettings, Space, truncation_count};
 use crate::tasks::Task;
 use crate::tasks::gan::{self, GanConfig, GanTask};
 use crate::tasks::synthetic::{SyntheticConfig, SyntheticTask};
 
 /// A plan of so many members and 100 variables is no larger than a record may be.
 const MAX_POPULATION: usize = 10_000;
+/// More ways to change a number are no choice, but a mistake.
+const MAX_FACTORS: usize = 16;
 /// Seconds. A time that is added to a clock must not run out of it.
 const YEAR: u64 = 365 * 24 * 60 * 60;
 
@@ -121,8 +123,21 @@ impl Config {
                 ));
             }
         }
-        if !(search.replace_probability >= 0.0 && search.replace_probability <= 1.0) {
-            return fault("search.replace_probability", "must be between 0 and 1");
+        for (key, probability) in [
+            ("search.replace_probability", search.replace_probability),
+            ("search.resample_probability", search.resample_probability),
+        ] {
+            if !(probability >= 0.0 && probability <= 1.0) {
+                return fault(key, "must be between 0 and 1");
+            }
+        }
+        let factors = &search.perturb_factors;
+        let positive = factors.iter().all(|factor| factor.is_finite() && *factor > 0.0);
+        if factors.is_empty() || factors.len() > MAX_FACTORS || !positive {
+            return Err((
+                "search.perturb_factors".into(),
+                format!("must be a list of 1 to {MAX_FACTORS} numbers that are more than 0"),
+            ));
         }
         for (key, value) in [("search.shrink", search.shrink), ("search.perturb", search.perturb)] {
             if !value.is_finite() || value < 0.0 {
@@ -162,6 +177,10 @@ impl Config {
             mixing: self.search.mixing,
             perturb_survivors: self.search.perturb_survivors,
             initial: self.search.initial,
+            explore: Explore {
+                resample_probability: self.search.resample_probability,
+                perturb_factors: self.search.perturb_factors.clone(),
+            },
         }
     }
 
@@ -208,6 +227,9 @@ kind = "synthetic"
         assert_eq!(config.search.tau, 0.25);
         assert_eq!(config.search.replace_probability, 0.25);
         assert_eq!((config.search.shrink, config.search.perturb), (0.4, 0.1));
+        // Those of Population Based Training: the paper searches no hyperparameters.
+        assert_eq!(config.search.resample_probability, 0.25);
+        assert_eq!(config.search.perturb_factors, [0.8, 1.2]);
         assert_eq!(config.storage.keep, Keep::Generations(2));
     }
 
@@ -342,6 +364,16 @@ kind = "synthetic"
             (format!("{GOOD}[gan]\nlatent = 1048575\n"), "gan.latent"),
             (format!("{GOOD}[gan]\nfinal_images = {larger}\n"), "gan.final_images"),
             (format!("{GOOD}[gan]\nthreads = 2147483647\n"), "gan.threads"),
+            (
+                GOOD.replace("epochs = 10", "epochs = 10\nresample_probability = 1.5"),
+                "search.resample_probability",
+            ),
+            (GOOD.replace("epochs = 10", "epochs = 10\nperturb_factors = []"), "search.perturb_factors"),
+            (
+                GOOD.replace("epochs = 10", "epochs = 10\nperturb_factors = [0.8, 0.0]"),
+                "search.perturb_factors",
+            ),
+            (GOOD.replace("epochs = 10", "epochs = 10\nperturb_factors = [inf]"), "search.perturb_factors"),
             // Of the other task, but it is written back too, and equals nothing.
             (format!("{GOOD}[gan]\nbeta1 = nan\n"), "gan.beta1"),
         ] {

@@ -41,6 +41,13 @@ pub struct SearchConfig {
     /// `balanced` or `uniform`.
     #[serde(default = "balanced")]
     pub initial: Initial,
+    /// Of the explore step of Population Based Training: the probability that a hyperparameter of a child is
+    /// drawn anew from its range.
+    #[serde(default = "quarter")]
+    pub resample_probability: f64,
+    /// Otherwise it is multiplied by one of these.
+    #[serde(default = "factors")]
+    pub perturb_factors: Vec<f64>,
 }
 
 fn pbt_nas() -> Algorithm {
@@ -57,6 +64,9 @@ fn gamma() -> f32 {
 }
 fn yes() -> bool {
     true
+}
+fn factors() -> Vec<f64> {
+    vec![0.8, 1.2]
 }
 fn balanced() -> Initial {
     Initial::Balanced
@@ -77,6 +87,8 @@ impl SearchConfig {
             mixing: yes(),
             perturb_survivors: false,
             initial: balanced(),
+            resample_probability: quarter(),
+            perturb_factors: factors(),
         }
     }
 

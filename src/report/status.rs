@@ -166,8 +166,12 @@ fn origin(origin: &Origin) -> String {
         Origin::Mutation { parent, change: Change::Variable { name } } => {
             format!("{parent} with a new {name}")
         }
-        Origin::Mix { base, donor, replaced } => {
-            format!("{base} + {} variable(s) of {donor}", replaced.len())
+        Origin::Mix { base, donor, replaced, explored } => {
+            let mixed = format!("{base} + {} variable(s) of {donor}", replaced.len());
+            match explored.len() {
+                0 => mixed,
+                count => format!("{mixed}, {count} explored"),
+            }
         }
     }
 }

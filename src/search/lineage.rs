@@ -1,5 +1,8 @@
 //! Through which members the value and the weights of a variable came.
 //!
+//! An explored hyperparameter continues through the parent that it was taken from: its value changes on the way. A
+//! variable that was mutated begins with the mutant.
+//!
 //! Plans record only who came from whom; the history is read off them, so that a step writes no more in the
 //! hundredth generation than in the first.
 
@@ -25,16 +28,15 @@ pub fn variable_lineage(
     let mut history = vec![of];
     let mut current = of;
     while let Some(before) = current.generation.checked_sub(1) {
-        let member =
-            match origin(current) {
-                None | Some(Origin::Random) => break,
-                Some(Origin::Survivor | Origin::Perturbed) => current.member,
-                Some(Origin::Mutation { change: Change::Variable { name }, .. }) if name == variable => break,
-                Some(Origin::Mutation { parent, .. }) => parent,
-                Some(Origin::Mix { base, donor, replaced }) => {
-                    if replaced.iter().any(|name| name == variable) { donor } else { base }
-                }
-            };
+        let member = match origin(current) {
+            None | Some(Origin::Random) => break,
+            Some(Origin::Survivor | Origin::Perturbed) => current.member,
+            Some(Origin::Mutation { change: Change::Variable { name }, .. }) if name == variable => break,
+            Some(Origin::Mutation { parent, .. }) => parent,
+            Some(Origin::Mix { base, donor, replaced, .. }) => {
+                if replaced.iter().any(|name| name == variable) { donor } else { base }
+            }
+        };
         current = Ancestor { generation: before, member };
         history.push(current);
     }
@@ -53,7 +55,12 @@ mod tests {
         let at = |generation, member| Ancestor { generation, member: MemberId(member) };
         let origin = |ancestor: Ancestor| {
             Some(match (ancestor.generation, ancestor.member.0) {
-                (2, 7) => Origin::Mix { base: MemberId(1), donor: MemberId(2), replaced: vec!["x".into()] },
+                (2, 7) => Origin::Mix {
+                    base: MemberId(1),
+                    donor: MemberId(2),
+                    replaced: vec!["x".into()],
+                    explored: vec!["x".into()],
+                },
                 (0, _) => Origin::Random,
                 _ => Origin::Survivor,
             })

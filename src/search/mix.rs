@@ -16,8 +16,18 @@ pub struct Mixed {
 
 /// Copies the base (the better parent) and replaces each variable with probability `p` by the donor's.
 ///
-/// Both genotypes must belong to the space. One number is drawn for each variable, whatever its values.
+/// Both genotypes must belong to the space. One number is drawn for each variable, whatever its values. A mix that
+/// a rule forbids is drawn again; if every one is forbidden, nothing is replaced, and the base is allowed.
 pub fn mix(space: &Space, base: &Genotype, donor: &Genotype, p: f64, rng: &mut impl Rng) -> Mixed {
+    (0..TRIES)
+        .map(|_| draw(space, base, donor, p, rng))
+        .find(|mixed| space.allows(&mixed.genotype))
+        .unwrap_or_else(|| Mixed { genotype: base.clone(), replaced: Vec::new() })
+}
+
+const TRIES: usize = 100;
+
+fn draw(space: &Space, base: &Genotype, donor: &Genotype, p: f64, rng: &mut impl Rng) -> Mixed {
     let mut genotype = base.clone();
     let mut replaced = Vec::new();
     for variable in &space.variables {
@@ -34,14 +44,14 @@ pub fn mix(space: &Space, base: &Genotype, donor: &Genotype, p: f64, rng: &mut i
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::spaces;
-    use super::super::{Address, Initial, initial_population, rng};
+    use super::super::testing::{ruled_spaces, space};
+    use super::super::{Address, Initial, Rule, initial_population, rng};
     use super::*;
     use proptest::prelude::*;
 
     proptest! {
         #[test]
-        fn every_value_comes_from_a_parent(space in spaces(), run: u64, p in 0.0f64..=1.0) {
+        fn every_value_comes_from_a_parent(space in ruled_spaces(), run: u64, p in 0.0f64..=1.0) {
             let parents = initial_population(&space, 2, Initial::Uniform, run);
             let address = Address { run, generation: 1, member: None, purpose: "mix" };
             let mixed = mix(&space, &parents[0], &parents[1], p, &mut rng(&address));
@@ -53,7 +63,7 @@ mod tests {
         }
 
         #[test]
-        fn the_extremes_are_the_parents(space in spaces(), run: u64) {
+        fn the_extremes_are_the_parents(space in ruled_spaces(), run: u64) {
             let parents = initial_population(&space, 2, Initial::Uniform, run);
             let address = Address { run, generation: 1, member: None, purpose: "mix" };
             let none = mix(&space, &parents[0], &parents[1], 0.0, &mut rng(&address));
@@ -66,8 +76,29 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_be_mixed_stays_the_base() {
+        let mut space = space(&[2, 2]);
+        let of = |a: &str, b: &str| Genotype::new([("v000".into(), a.into()), ("v001".into(), b.into())]);
+        let rule =
+            |a: &str, b: &str| Rule::new([("v000".into(), vec![a.into()]), ("v001".into(), vec![b.into()])]);
+        space.rules = vec![rule("o0", "o1"), rule("o1", "o0")];
+        let address = |run| Address { run, generation: 1, member: None, purpose: "mix" };
+        let mut both = 0;
+        for run in 0..100 {
+            // Only neither or both of the variables can be taken.
+            let mixed = mix(&space, &of("o0", "o0"), &of("o1", "o1"), 0.5, &mut rng(&address(run)));
+            assert!(mixed.replaced.is_empty() || mixed.replaced.len() == 2, "{mixed:?}");
+            both += mixed.replaced.len() / 2;
+        }
+        assert!((30..70).contains(&both), "{both}");
+        space.rules.push(rule("o1", "o1"));
+        let mixed = mix(&space, &of("o0", "o0"), &of("o1", "o1"), 1.0, &mut rng(&address(1)));
+        assert_eq!(mixed, Mixed { genotype: of("o0", "o0"), replaced: vec![] });
+    }
+
+    #[test]
     fn a_quarter_of_the_variables_is_replaced() {
-        let space = super::super::testing::space(&[2; 1000]);
+        let space = space(&[2; 1000]);
         let parents = initial_population(&space, 2, Initial::Uniform, 1);
         let address = Address { run: 1, generation: 1, member: None, purpose: "mix" };
         let replaced = mix(&space, &parents[0], &parents[1], 0.25, &mut rng(&address)).replaced.len();

@@ -2,16 +2,26 @@
 //!
 //! Names follow the paper (arXiv 2307.15621): Algorithm 1 is [`next_generation`], Algorithm 2 is [`mix`].
 
+mod explore;
+mod genotype;
 mod initial;
 mod lineage;
 mod mix;
 mod mutate;
 mod plan;
+mod range;
+mod rule;
 mod schedule;
 mod seed;
 mod select;
 mod space;
+mod variable;
 
+#[cfg(test)]
+mod pinned_tests;
+
+pub use explore::{Explore, explore};
+pub use genotype::Genotype;
 pub use initial::{Initial, initial_population};
 pub use lineage::{Ancestor, variable_lineage};
 pub use mix::{Mixed, mix};
@@ -20,10 +30,13 @@ pub use plan::{
     Algorithm, MemberId, NoParent, Offspring, Origin, SearchSettings, Trained, first_generation,
     next_generation,
 };
+pub use range::{Range, RangeError, Scale};
+pub use rule::Rule;
 pub use schedule::{Piece, Schedule, ScheduleError};
 pub use seed::{Address, rng, word};
 pub use select::{Selection, rank, select, truncation_count};
-pub use space::{Genotype, Space, SpaceError, Variable};
+pub use space::{Space, SpaceError};
+pub use variable::{Domain, Variable};
 
 #[cfg(test)]
 pub(crate) mod testing {
@@ -38,17 +51,65 @@ pub(crate) mod testing {
         let variables = options
             .iter()
             .enumerate()
-            .map(|(i, &count)| Variable {
-                name: format!("v{i:03}"),
-                options: (0..count).map(|o| format!("o{o}")).collect(),
-                owns: if i % 2 == 0 { vec![format!("net/v{i:03}/")] } else { vec![] },
+            .map(|(i, &count)| {
+                let owns = if i % 2 == 0 { vec![format!("net/v{i:03}/")] } else { vec![] };
+                Variable::choice(format!("v{i:03}"), (0..count).map(|o| format!("o{o}")).collect(), owns)
             })
             .collect();
-        Space { variables }
+        Space::new(variables)
     }
 
     pub fn spaces() -> impl Strategy<Value = Space> {
         prop::collection::vec(1usize..8, 1..12).prop_map(|options| space(&options))
+    }
+
+    pub fn ranges() -> impl Strategy<Value = Range> {
+        let linear = (-1e3f64..1e3, 1e-3f64..1e3)
+            .prop_map(|(low, width)| Range::new(low, low + width, Scale::Linear, false).unwrap());
+        let log = (-300.0f64..299.0, 0.1f64..300.0).prop_map(|(low, width)| {
+            let high = (low + width).min(300.0);
+            Range::new(10f64.powf(low), 10f64.powf(high), Scale::Log, false).unwrap()
+        });
+        let extreme = Just(Range::new(-f64::MAX, f64::MAX, Scale::Linear, false).unwrap());
+        let whole = (-50i32..50, 1i32..50).prop_map(|(low, width)| {
+            Range::new(low.into(), (low + width).into(), Scale::Linear, true).unwrap()
+        });
+        let whole_log = (1i32..50, 1i32..5000)
+            .prop_map(|(low, width)| Range::new(low.into(), (low + width).into(), Scale::Log, true).unwrap());
+        prop_oneof![3 => linear, 3 => log, 1 => extreme, 2 => whole, 2 => whole_log]
+    }
+
+    /// Choices and ranges in any order, and up to three rules over two or more of the choices; whatever they leave,
+    /// an architecture can be drawn.
+    pub fn ruled_spaces() -> impl Strategy<Value = Space> {
+        let domain = prop_oneof![(1usize..5).prop_map(Ok), ranges().prop_map(Err)];
+        let rules = prop::collection::vec(prop::collection::vec((0usize..10, 0usize..4), 2..4), 0..4);
+        (prop::collection::vec(domain, 1..10), rules)
+            .prop_map(|(domains, rules)| {
+                let mut space = space(&vec![1; domains.len()]);
+                for (variable, domain) in space.variables.iter_mut().zip(domains) {
+                    *variable = match domain {
+                        Ok(count) => Variable::choice(
+                            variable.name.clone(),
+                            (0..count).map(|o| format!("o{o}")).collect(),
+                            variable.owns().to_vec(),
+                        ),
+                        Err(range) => Variable::range(variable.name.clone(), range),
+                    };
+                }
+                let choices: Vec<&Variable> =
+                    space.variables.iter().filter(|v| v.as_range().is_none()).collect();
+                let rules = rules.iter().filter(|_| !choices.is_empty()).map(|entries| {
+                    Rule::new(entries.iter().map(|(variable, option)| {
+                        let variable = choices[variable % choices.len()];
+                        let option = &variable.options()[option % variable.options().len()];
+                        (variable.name.clone(), vec![option.clone()])
+                    }))
+                });
+                let rules = rules.collect();
+                Space { rules, ..space }
+            })
+            .prop_filter("an architecture must be left", |space| space.check().is_ok())
     }
 
     pub fn settings(population: usize) -> SearchSettings {
@@ -60,6 +121,7 @@ pub(crate) mod testing {
             mixing: true,
             perturb_survivors: false,
             initial: Initial::Balanced,
+            explore: Explore { resample_probability: 0.25, perturb_factors: vec![0.8, 1.2] },
         }
     }
 

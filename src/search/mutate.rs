@@ -4,7 +4,7 @@ use rand::Rng;
 use rand::seq::IndexedRandom;
 use serde::{Deserialize, Serialize};
 
-use super::{Genotype, Space};
+use super::{Domain, Explore, Genotype, Space};
 
 /// What happens to a copy of a parent; each kind has probability 1/3.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,7 +12,8 @@ use super::{Genotype, Space};
 pub enum Change {
     /// Nothing.
     Nothing,
-    /// A variable takes another value, and its layer is initialised anew.
+    /// A variable takes another value, and its layer is initialised anew. A number follows from the parent's by
+    /// the explore step.
     Variable {
         /// Its name.
         name: String,
@@ -21,31 +22,50 @@ pub enum Change {
     Weights,
 }
 
-/// Draws a change, and applies it to the architecture.
-pub fn mutate(space: &Space, parent: &Genotype, rng: &mut impl Rng) -> (Genotype, Change) {
-    let mut genotype = parent.clone();
+/// Draws a change, and applies it to the architecture. A change that a rule forbids is drawn again; if every one
+/// is forbidden, nothing happens.
+pub fn mutate(space: &Space, explore: &Explore, parent: &Genotype, rng: &mut impl Rng) -> (Genotype, Change) {
+    let nothing = || (parent.clone(), Change::Nothing);
     match rng.random_range(0..3) {
-        0 => (genotype, Change::Nothing),
-        1 => (genotype, Change::Weights),
-        _ => {
-            let choices: Vec<_> = space.variables.iter().filter(|v| v.options.len() > 1).collect();
-            let Some(variable) = choices.choose(rng) else { return (genotype, Change::Nothing) };
-            let others: Vec<&String> = variable
-                .options
-                .iter()
-                .filter(|option| parent.get(&variable.name) != Some(option.as_str()))
-                .collect();
-            if let Some(option) = others.choose(rng) {
-                genotype.set(&variable.name, option);
-            }
-            (genotype, Change::Variable { name: variable.name.clone() })
-        }
+        0 => nothing(),
+        1 => (parent.clone(), Change::Weights),
+        _ => (0..TRIES)
+            .map_while(|_| other_value(space, explore, parent, rng))
+            .find(|(genotype, _)| space.allows(genotype))
+            .map_or_else(nothing, |(genotype, name)| (genotype, Change::Variable { name })),
     }
+}
+
+const TRIES: usize = 100;
+
+/// Another value for one variable, and its name; none if no variable has another value.
+fn other_value(
+    space: &Space,
+    explore: &Explore,
+    parent: &Genotype,
+    rng: &mut impl Rng,
+) -> Option<(Genotype, String)> {
+    let changeable: Vec<_> = space.variables.iter().filter(|variable| variable.can_change()).collect();
+    let variable = changeable.choose(rng)?;
+    let value = match &variable.domain {
+        Domain::Choice { options, .. } => {
+            let is_other = |option: &&String| parent.get(&variable.name) != Some(option.as_str());
+            let others: Vec<&String> = options.iter().filter(is_other).collect();
+            (*others.choose(rng)?).clone()
+        }
+        Domain::Range(range) => {
+            let before = parent.get(&variable.name).and_then(|text| range.parse(text))?;
+            range.text(explore.other(range, before, rng))
+        }
+    };
+    let mut genotype = parent.clone();
+    genotype.set(&variable.name, &value);
+    Some((genotype, variable.name.clone()))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{space, spaces};
+    use super::super::testing::{ruled_spaces, settings, space};
     use super::super::{Address, Initial, initial_population, rng};
     use super::*;
     use proptest::prelude::*;
@@ -56,9 +76,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn at_most_the_named_variable_changes_and_then_it_does(space in spaces(), run: u64) {
+        fn at_most_the_named_variable_changes_and_then_it_does(space in ruled_spaces(), run: u64) {
             let parent = initial_population(&space, 1, Initial::Uniform, run).remove(0);
-            let (child, change) = mutate(&space, &parent, &mut rng(&at(run)));
+            let (child, change) = mutate(&space, &settings(1).explore, &parent, &mut rng(&at(run)));
             prop_assert_eq!(space.check_genotype(&child), Ok(()));
             for variable in &space.variables {
                 let changed = parent.get(&variable.name) != child.get(&variable.name);
@@ -74,7 +94,7 @@ mod tests {
         let mut counts = std::collections::BTreeMap::<String, f64>::new();
         let draws = 3000;
         for run in 0..draws {
-            let (child, change) = mutate(&space, &parent, &mut rng(&at(run)));
+            let (child, change) = mutate(&space, &settings(1).explore, &parent, &mut rng(&at(run)));
             *counts.entry(format!("{change:?}")).or_default() += 1.0;
             if let Change::Variable { name } = change {
                 *counts.entry(format!("{name} {:?}", child.get(&name))).or_default() += 1.0;

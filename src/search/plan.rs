@@ -3,7 +3,9 @@
 use rand::seq::index;
 use serde::{Deserialize, Serialize};
 
-use super::{Address, Change, Genotype, Initial, Space, initial_population, mix, mutate, rng, select};
+use super::{
+    Address, Change, Explore, Genotype, Initial, Space, explore, initial_population, mix, mutate, rng, select,
+};
 
 /// A place in the population, counted from 0. An offspring takes the place of the member it replaces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -55,6 +57,8 @@ pub struct SearchSettings {
     pub perturb_survivors: bool,
     /// How the first population is drawn.
     pub initial: Initial,
+    /// How the hyperparameters of children change.
+    pub explore: Explore,
 }
 
 /// Where a member of a generation comes from. Parents are members of the generation before.
@@ -74,7 +78,8 @@ pub enum Origin {
         /// What is different.
         change: Change,
     },
-    /// Copied from `base`; the `replaced` variables, weights included, come from `donor`.
+    /// Copied from `base`; the `replaced` variables, weights included, come from `donor`; then the hyperparameters
+    /// are explored.
     Mix {
         /// The better parent.
         base: MemberId,
@@ -82,6 +87,10 @@ pub enum Origin {
         donor: MemberId,
         /// Variables in the order of the space.
         replaced: Vec<String>,
+        /// The hyperparameters whose value is not that of the parent which they come from: the explore step
+        /// changed it. In the order of the space.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        explored: Vec<String>,
     },
 }
 
@@ -168,13 +177,16 @@ pub fn next_generation(
                 .ok_or(NoParent { generation: generation.saturating_sub(1) })?;
             let (base, donor) = (&population[base], &population[donor]);
             if settings.algorithm == Algorithm::Mutation {
-                let (genotype, change) = mutate(space, &base.genotype, &mut child("mutate"));
+                let (genotype, change) =
+                    mutate(space, &settings.explore, &base.genotype, &mut child("mutate"));
                 let origin = Origin::Mutation { parent: base.id, change };
                 return Ok(Offspring { id: member.id, genotype, origin });
             }
-            let mixed =
+            let mut mixed =
                 mix(space, &base.genotype, &donor.genotype, settings.replace_probability, &mut child("mix"));
-            let origin = Origin::Mix { base: base.id, donor: donor.id, replaced: mixed.replaced };
+            // At an address of its own: a space without ranges draws what it always drew.
+            let explored = explore(space, &settings.explore, &mut mixed.genotype, &mut child("explore"));
+            let origin = Origin::Mix { base: base.id, donor: donor.id, replaced: mixed.replaced, explored };
             Ok(Offspring { id: member.id, genotype: mixed.genotype, origin })
         })
         .collect()
@@ -199,14 +211,14 @@ fn parents(best: &[usize], mixing: bool, rng: &mut impl rand::Rng) -> Option<(us
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{population, settings, space, spaces};
+    use super::super::testing::{population, ruled_spaces, settings, space};
     use super::*;
     use proptest::prelude::*;
 
     proptest! {
         #[test]
         fn invariants_of_a_generation(
-            space in spaces(),
+            space in ruled_spaces(),
             fitness in prop::collection::vec(prop::option::weighted(0.9, -9i32..9), 8..40),
             run: u64,
             mixing: bool,
@@ -234,8 +246,9 @@ mod tests {
                         prop_assert!(!replaced);
                         prop_assert_eq!(&child.genotype, &before.genotype);
                     }
-                    Origin::Mix { base, donor, replaced: variables } => {
+                    Origin::Mix { base, donor, replaced: variables, explored } => {
                         prop_assert!(replaced);
+                        prop_assert_eq!(space.check_genotype(&child.genotype), Ok(()));
                         let parent = |id: &MemberId| &trained[id.0 as usize];
                         prop_assert!(selection.best.contains(&(base.0 as usize)));
                         prop_assert!(selection.best.contains(&(donor.0 as usize)));
@@ -243,10 +256,10 @@ mod tests {
                         prop_assert_eq!(base == donor, !mixing || selection.best.len() == 1);
                         for variable in &space.variables {
                             let from = if variables.contains(&variable.name) { donor } else { base };
-                            prop_assert_eq!(
-                                child.genotype.get(&variable.name),
-                                parent(from).genotype.get(&variable.name)
-                            );
+                            let value = |genotype: &Genotype| genotype.get(&variable.name).map(str::to_owned);
+                            let (before, after) = (value(&parent(from).genotype), value(&child.genotype));
+                            prop_assert_eq!(before != after, explored.contains(&variable.name));
+                            prop_assert!(before == after || variable.as_range().is_some());
                         }
                     }
                 }
@@ -255,7 +268,7 @@ mod tests {
 
         #[test]
         fn mutants_have_one_parent_among_the_best(
-            space in spaces(), fitness in prop::collection::vec(-9i32..9, 8..40), run: u64,
+            space in ruled_spaces(), fitness in prop::collection::vec(-9i32..9, 8..40), run: u64,
         ) {
             let fitness: Vec<Option<i32>> = fitness.into_iter().map(Some).collect();
             let trained = population(&space, run, &fitness);
@@ -264,6 +277,7 @@ mod tests {
             let values: Vec<_> = trained.iter().map(|t| t.fitness).collect();
             let selection = select(&values, settings.tau);
             for (position, child) in next.iter().enumerate() {
+                prop_assert_eq!(space.check_genotype(&child.genotype), Ok(()));
                 match &child.origin {
                     Origin::Mutation { parent, .. } => {
                         prop_assert!(selection.worst.contains(&position));
@@ -279,7 +293,7 @@ mod tests {
 
         #[test]
         fn random_search_replaces_only_what_was_lost(
-            space in spaces(), fitness in prop::collection::vec(prop::option::of(-9i32..9), 1..20), run: u64,
+            space in ruled_spaces(), fitness in prop::collection::vec(prop::option::of(-9i32..9), 1..20), run: u64,
         ) {
             let trained = population(&space, run, &fitness);
             let settings = SearchSettings { algorithm: Algorithm::RandomSearch, ..settings(fitness.len()) };

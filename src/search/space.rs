@@ -1,35 +1,25 @@
-//! A search space: categorical variables, and the tensors that each of them owns.
+//! A search space: variables, the tensors that each of them owns, and which combinations are forbidden.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use num_bigint::BigUint;
 use serde::{Deserialize, Serialize};
 
-/// One categorical variable x_i of the paper's section 3.1.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Variable {
-    /// Unique name, e.g. `generator/cell1/up0`.
-    pub name: String,
-    /// The values it can take, at least one, all different.
-    pub options: Vec<String>,
-    /// Prefixes of the names of the tensors that move with it, e.g. `generator/cell1/up0/`; none for a
-    /// variable without weights (a flag, an activation). Names are those behind `model/` in a checkpoint.
-    pub owns: Vec<String>,
-}
+use super::{Address, Domain, Genotype, Rule, Variable, rng};
 
-/// All variables, in the order in which they are mixed.
+/// Architectures that are drawn to find one that the rules allow.
+const CHECK_TRIES: usize = 1000;
+
+/// All variables, in the order in which they are mixed, and the rules of a valid architecture.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Space {
     /// The variables; order matters for reproducibility.
     pub variables: Vec<Variable>,
+    /// What is forbidden; usually nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<Rule>,
 }
-
-/// An architecture: the value of each variable of a space, by name.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Genotype(BTreeMap<String, String>);
 
 /// Why a space or a genotype cannot be used; fragments that fit after "the search space is wrong: ".
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -46,6 +36,30 @@ pub enum SpaceError {
     /// Two variables own the same tensors.
     #[error("variables {0:?} and {1:?} both own tensors under {2:?}")]
     Overlap(String, String, String),
+    /// A rule that forbids everything, or nothing.
+    #[error("rule {0} ({1}) has no entries, or one without options")]
+    EmptyRule(usize, String),
+    /// A rule about something that is no variable.
+    #[error("rule {0} names {1:?}, which is no variable of the space")]
+    RuleVariable(usize, String),
+    /// A rule about a hyperparameter.
+    #[error("rule {0} names {1:?}, which is a range: rules are about options")]
+    RuleRange(usize, String),
+    /// A rule about an option that there is not.
+    #[error("rule {rule} names option {value:?} of variable {variable:?}, which has {options}")]
+    RuleOption {
+        /// Its number, counted from 1.
+        rule: usize,
+        /// The variable.
+        variable: String,
+        /// What was given.
+        value: String,
+        /// What could have been.
+        options: String,
+    },
+    /// Rules that leave nothing, or next to nothing.
+    #[error("its rules forbid each of {CHECK_TRIES} architectures that were drawn at random")]
+    Forbidding,
     /// A genotype without a value for a variable.
     #[error("the genotype has no value for variable {0:?}")]
     Missing(String),
@@ -62,25 +76,46 @@ pub enum SpaceError {
         /// What could have been.
         options: String,
     },
+    /// A value that is no number of the variable's range, or not written as such.
+    #[error("variable {variable:?} cannot be {value:?}: its numbers are {range}, in their shortest form")]
+    Number {
+        /// The variable.
+        variable: String,
+        /// What was given.
+        value: String,
+        /// What could have been.
+        range: String,
+    },
+    /// A genotype that a rule forbids.
+    #[error("a rule forbids the genotype ({0})")]
+    Forbidden(String),
 }
 
 impl Space {
-    /// Checks that names and options are unique and that no tensor has two owners.
+    /// A space without rules.
+    pub fn new(variables: Vec<Variable>) -> Self {
+        Self { variables, rules: Vec::new() }
+    }
+
+    /// Checks that names and options are unique, that no tensor has two owners, that the rules are about options
+    /// that there are, and that they leave architectures enough for some to be drawn.
     pub fn check(&self) -> Result<(), SpaceError> {
         if self.variables.is_empty() {
             return Err(SpaceError::Empty);
         }
-        let mut names = std::collections::BTreeSet::new();
+        let mut names = BTreeSet::new();
         let mut prefixes: Vec<(&str, &str)> = Vec::new();
         for variable in &self.variables {
             if variable.name.is_empty() || !names.insert(&variable.name) {
                 return Err(SpaceError::Name(variable.name.clone()));
             }
-            let unique: std::collections::BTreeSet<_> = variable.options.iter().collect();
-            if unique.is_empty() || unique.len() != variable.options.len() {
-                return Err(SpaceError::Options(variable.name.clone()));
+            if let Domain::Choice { options, owns } = &variable.domain {
+                let unique: BTreeSet<_> = options.iter().collect();
+                if unique.is_empty() || unique.len() != options.len() {
+                    return Err(SpaceError::Options(variable.name.clone()));
+                }
+                prefixes.extend(owns.iter().map(|prefix| (prefix.as_str(), variable.name.as_str())));
             }
-            prefixes.extend(variable.owns.iter().map(|prefix| (prefix.as_str(), variable.name.as_str())));
         }
         prefixes.sort_unstable();
         for pair in prefixes.windows(2) {
@@ -89,99 +124,153 @@ impl Space {
                 return Err(SpaceError::Overlap((*owner).into(), (*other).into(), (*next).into()));
             }
         }
+        for (rule, number) in self.rules.iter().zip(1..) {
+            self.check_rule(rule, number)?;
+        }
+        self.some_allowed().map(|_| ()).ok_or(SpaceError::Forbidding)
+    }
+
+    fn check_rule(&self, rule: &Rule, number: usize) -> Result<(), SpaceError> {
+        if rule.iter().next().is_none() || rule.iter().any(|(_, options)| options.is_empty()) {
+            return Err(SpaceError::EmptyRule(number, rule.to_string()));
+        }
+        for (name, values) in rule.iter() {
+            let Some(variable) = self.variables.iter().find(|variable| variable.name == name) else {
+                return Err(SpaceError::RuleVariable(number, name.into()));
+            };
+            let Domain::Choice { options, .. } = &variable.domain else {
+                return Err(SpaceError::RuleRange(number, name.into()));
+            };
+            if let Some(value) = values.iter().find(|value| !options.contains(value)) {
+                return Err(SpaceError::RuleOption {
+                    rule: number,
+                    variable: name.into(),
+                    value: value.clone(),
+                    options: options.join(", "),
+                });
+            }
+        }
         Ok(())
     }
 
-    /// The number of architectures: the product of the numbers of options. Exact, however large.
+    /// An architecture that the rules allow, always the same; none if none was among those that were drawn. The
+    /// variables must have been checked.
+    pub(super) fn some_allowed(&self) -> Option<Genotype> {
+        let mut rng = rng(&Address { run: 0, generation: 0, member: None, purpose: "allowed" });
+        (0..CHECK_TRIES).map(|_| self.draw(&mut rng)).find(|genotype| self.allows(genotype))
+    }
+
+    /// A value for each variable, drawn uniformly, whatever the rules.
+    pub(super) fn draw(&self, rng: &mut impl rand::Rng) -> Genotype {
+        Genotype::new(self.variables.iter().map(|variable| (variable.name.clone(), variable.draw(rng))))
+    }
+
+    /// Whether no rule forbids an architecture.
+    pub fn allows(&self, genotype: &Genotype) -> bool {
+        self.forbidding(genotype).is_none()
+    }
+
+    fn forbidding(&self, genotype: &Genotype) -> Option<&Rule> {
+        self.rules.iter().find(|rule| rule.forbids(genotype))
+    }
+
+    /// The number of architectures: the product of the numbers of options, those that rules forbid among them.
+    /// Exact, however large. Ranges do not count: they hold numbers without end.
     pub fn size(&self) -> BigUint {
-        self.variables.iter().map(|variable| BigUint::from(variable.options.len())).product()
+        let choices = self.variables.iter().filter(|variable| variable.as_range().is_none());
+        choices.map(|variable| BigUint::from(variable.options().len())).product()
+    }
+
+    /// The hyperparameters, with their names.
+    pub fn ranges(&self) -> impl Iterator<Item = (&str, &super::Range)> {
+        self.variables.iter().filter_map(|variable| Some((variable.name.as_str(), variable.as_range()?)))
     }
 
     /// The variable that owns a tensor (`name` without the leading `model/`), if any does.
     pub fn owner(&self, name: &str) -> Option<&Variable> {
-        self.variables.iter().find(|v| v.owns.iter().any(|prefix| name.starts_with(prefix.as_str())))
+        self.variables.iter().find(|v| v.owns().iter().any(|prefix| name.starts_with(prefix.as_str())))
     }
 
-    /// Checks that a genotype has one valid value for each variable, and nothing else.
+    /// Whether two genotypes have the same options; their hyperparameters may differ.
+    pub fn same_architecture(&self, a: &Genotype, b: &Genotype) -> bool {
+        let mut choices = self.variables.iter().filter(|variable| variable.as_range().is_none());
+        choices.all(|variable| a.get(&variable.name) == b.get(&variable.name))
+    }
+
+    /// Checks that a genotype has one valid value for each variable, and nothing else, and that it is allowed.
     pub fn check_genotype(&self, genotype: &Genotype) -> Result<(), SpaceError> {
         for variable in &self.variables {
-            let value =
-                genotype.0.get(&variable.name).ok_or_else(|| SpaceError::Missing(variable.name.clone()))?;
-            if !variable.options.contains(value) {
-                return Err(SpaceError::Value {
-                    variable: variable.name.clone(),
-                    value: value.clone(),
-                    options: variable.options.join(", "),
-                });
+            let name = || variable.name.clone();
+            let value = genotype.get(&variable.name).ok_or_else(|| SpaceError::Missing(name()))?;
+            match &variable.domain {
+                Domain::Choice { options, .. } if !options.iter().any(|option| option == value) => {
+                    let options = options.join(", ");
+                    return Err(SpaceError::Value { variable: name(), value: value.into(), options });
+                }
+                Domain::Range(range) if range.parse(value).is_none() => {
+                    let range = range.to_string();
+                    return Err(SpaceError::Number { variable: name(), value: value.into(), range });
+                }
+                Domain::Choice { .. } | Domain::Range(_) => {}
             }
         }
-        let known = |name: &String| self.variables.iter().any(|v| &v.name == name);
-        match genotype.0.keys().find(|name| !known(name)) {
-            Some(name) => Err(SpaceError::Unknown(name.clone())),
+        let known = |name: &str| self.variables.iter().any(|v| v.name == name);
+        if let Some((name, _)) = genotype.iter().find(|(name, _)| !known(name)) {
+            return Err(SpaceError::Unknown(name.into()));
+        }
+        match self.forbidding(genotype) {
+            Some(rule) => Err(SpaceError::Forbidden(rule.to_string())),
             None => Ok(()),
         }
     }
 }
 
-impl Genotype {
-    /// A genotype from (variable, option) pairs; [`Space::check_genotype`] tells whether it is one of a space.
-    pub fn new(values: impl IntoIterator<Item = (String, String)>) -> Self {
-        Self(values.into_iter().collect())
-    }
-
-    /// The value of a variable.
-    pub fn get(&self, variable: &str) -> Option<&str> {
-        self.0.get(variable).map(String::as_str)
-    }
-
-    /// Sets the value of a variable.
-    pub fn set(&mut self, variable: &str, value: &str) {
-        self.0.insert(variable.to_owned(), value.to_owned());
-    }
-
-    /// (variable, option) pairs, by variable name.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::{Range, Scale};
     use super::*;
 
     fn variable(name: &str, owns: &[&str]) -> Variable {
-        Variable {
-            name: name.into(),
-            options: vec!["a".into(), "b".into()],
-            owns: owns.iter().map(|&s| s.into()).collect(),
-        }
+        let owns = owns.iter().map(|&s| s.into()).collect();
+        Variable::choice(name, vec!["a".into(), "b".into()], owns)
+    }
+
+    fn genotype(pairs: &[(&str, &str)]) -> Genotype {
+        Genotype::new(pairs.iter().map(|&(k, v)| (k.to_owned(), v.to_owned())))
+    }
+
+    fn rules(json: &str) -> Vec<Rule> {
+        serde_json::from_str(json).unwrap()
+    }
+
+    /// Choices `x` and `y`, and a range `r`.
+    fn mixed_space(rules: Vec<Rule>) -> Space {
+        let range = Range::new(0.0, 1.0, Scale::Linear, false).unwrap();
+        Space { variables: vec![variable("x", &[]), Variable::range("r", range), variable("y", &[])], rules }
     }
 
     #[test]
     fn a_tensor_has_at_most_one_owner() {
-        let good = Space { variables: vec![variable("x", &["net/x/"]), variable("y", &["net/y/"])] };
+        let good = Space::new(vec![variable("x", &["net/x/"]), variable("y", &["net/y/"])]);
         assert_eq!(good.check(), Ok(()));
         assert_eq!(good.owner("net/y/weight").map(|v| v.name.as_str()), Some("y"));
         assert_eq!(good.owner("net/z/weight"), None);
-        let bad = Space { variables: vec![variable("x", &["net/x/"]), variable("y", &["net/x/deep/"])] };
+        let bad = Space::new(vec![variable("x", &["net/x/"]), variable("y", &["net/x/deep/"])]);
         assert!(matches!(bad.check(), Err(SpaceError::Overlap(..))));
     }
 
     #[test]
     fn names_and_options_are_unique() {
-        assert_eq!(Space { variables: vec![] }.check(), Err(SpaceError::Empty));
-        let twice = Space { variables: vec![variable("x", &[]), variable("x", &[])] };
+        assert_eq!(Space::new(vec![]).check(), Err(SpaceError::Empty));
+        let twice = Space::new(vec![variable("x", &[]), variable("x", &[])]);
         assert_eq!(twice.check(), Err(SpaceError::Name("x".into())));
-        let mut none = variable("x", &[]);
-        none.options.clear();
-        assert_eq!(Space { variables: vec![none] }.check(), Err(SpaceError::Options("x".into())));
+        let none = Variable::choice("x", vec![], vec![]);
+        assert_eq!(Space::new(vec![none]).check(), Err(SpaceError::Options("x".into())));
     }
 
     #[test]
     fn a_genotype_is_checked_against_its_space() {
-        let space = Space { variables: vec![variable("x", &[])] };
-        let genotype =
-            |pairs: &[(&str, &str)]| Genotype::new(pairs.iter().map(|&(k, v)| (k.to_owned(), v.to_owned())));
+        let space = Space::new(vec![variable("x", &[])]);
         assert_eq!(space.check_genotype(&genotype(&[("x", "a")])), Ok(()));
         assert!(matches!(space.check_genotype(&genotype(&[])), Err(SpaceError::Missing(_))));
         assert!(matches!(space.check_genotype(&genotype(&[("x", "c")])), Err(SpaceError::Value { .. })));
@@ -189,5 +278,53 @@ mod tests {
             space.check_genotype(&genotype(&[("x", "a"), ("y", "a")])),
             Err(SpaceError::Unknown(_))
         ));
+        let space = mixed_space(rules(r#"[{"x": "a", "y": "b"}]"#));
+        assert_eq!(space.check_genotype(&genotype(&[("x", "a"), ("y", "a"), ("r", "0.5")])), Ok(()));
+        for number in ["2.0", "0.50", "a"] {
+            let error =
+                space.check_genotype(&genotype(&[("x", "a"), ("y", "a"), ("r", number)])).unwrap_err();
+            assert!(matches!(error, SpaceError::Number { .. }));
+            assert!(error.to_string().contains("0.0 … 1.0"), "{error}");
+        }
+        let forbidden = genotype(&[("x", "a"), ("y", "b"), ("r", "0.5")]);
+        assert!(!space.allows(&forbidden));
+        assert_eq!(space.check_genotype(&forbidden), Err(SpaceError::Forbidden("x = a, y = b".into())));
+    }
+
+    #[test]
+    fn rules_must_make_sense_and_leave_something() {
+        let check = |json: &str| mixed_space(rules(json)).check();
+        assert_eq!(check(r#"[{"x": "a", "y": "b"}, {"x": ["b"]}]"#), Ok(()));
+        assert!(matches!(check("[{}]"), Err(SpaceError::EmptyRule(1, _))));
+        assert!(matches!(check(r#"[{"x": "a", "y": []}]"#), Err(SpaceError::EmptyRule(1, _))));
+        assert_eq!(check(r#"[{"z": "a"}]"#), Err(SpaceError::RuleVariable(1, "z".into())));
+        assert_eq!(check(r#"[{"x": "a"}, {"r": "0.5"}]"#), Err(SpaceError::RuleRange(2, "r".into())));
+        let error = check(r#"[{"x": "c"}]"#).unwrap_err().to_string();
+        assert_eq!(error, "rule 1 names option \"c\" of variable \"x\", which has a, b");
+        assert_eq!(check(r#"[{"x": "a"}, {"x": "b"}]"#), Err(SpaceError::Forbidding));
+    }
+
+    #[test]
+    fn ranges_neither_count_nor_make_another_architecture() {
+        let space = mixed_space(vec![]);
+        assert_eq!(space.size(), 4u32.into());
+        let of = |x, r| genotype(&[("x", x), ("y", "a"), ("r", r)]);
+        assert!(space.same_architecture(&of("a", "0.5"), &of("a", "0.25")));
+        assert!(!space.same_architecture(&of("a", "0.5"), &of("b", "0.5")));
+        assert_eq!(of("a", "0.5").number("r"), Some(0.5));
+        assert_eq!(of("a", "inf").number("r"), None);
+        assert_eq!(of("a", "0.5").number("x"), None);
+        assert_eq!(space.ranges().map(|(name, _)| name).collect::<Vec<_>>(), ["r"]);
+    }
+
+    #[test]
+    fn a_space_without_rules_is_written_as_before_there_were_any() {
+        let space = Space::new(vec![variable("x", &["net/x/"])]);
+        let json = r#"{"variables":[{"name":"x","options":["a","b"],"owns":["net/x/"]}]}"#;
+        assert_eq!(serde_json::to_string(&space).unwrap(), json);
+        let space = mixed_space(rules(r#"[{"x": "a", "y": "b"}]"#));
+        let json = serde_json::to_string(&space).unwrap();
+        assert!(json.ends_with(r#""rules":[{"x":["a"],"y":["b"]}]}"#), "{json}");
+        assert_eq!(serde_json::from_str::<Space>(&json).unwrap(), space);
     }
 }

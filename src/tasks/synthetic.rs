@@ -85,15 +85,11 @@ impl SyntheticTask {
     /// The task; the configuration must have been checked.
     pub fn new(config: SyntheticConfig) -> Self {
         let options = || (0..config.options).map(|option| format!("o{option}")).collect();
-        let mut variables: Vec<Variable> = (0..config.layers)
-            .map(|layer| Variable {
-                name: format!("layer{layer}"),
-                options: options(),
-                owns: vec![format!("net/layer{layer}/")],
-            })
-            .collect();
-        variables.push(Variable { name: "activation".into(), options: options(), owns: vec![] });
-        Self { config, space: Space { variables } }
+        let layer =
+            |layer| Variable::choice(format!("layer{layer}"), options(), vec![format!("net/layer{layer}/")]);
+        let mut variables: Vec<Variable> = (0..config.layers).map(layer).collect();
+        variables.push(Variable::choice("activation", options(), vec![]));
+        Self { config, space: Space::new(variables) }
     }
 }
 
@@ -367,5 +363,25 @@ mod tests {
         let mut session = task.session(Start::Checkpoint(&reader), SEEDS, dir.path()).unwrap();
         session.advance().unwrap();
         assert_eq!(session.position(), (2, 0));
+    }
+
+    /// Hashed before there were a rate and a noise: by default they change nothing.
+    #[test]
+    fn the_default_trains_as_it_always_did() {
+        let dir = tempfile::tempdir().unwrap();
+        let task = SyntheticTask::new(SyntheticConfig::default());
+        let genotype =
+            crate::search::initial_population(&task.space, 1, crate::search::Initial::Uniform, 3).remove(0);
+        let mut session = task.session(Start::Fresh(&genotype), SEEDS, dir.path()).unwrap();
+        for _ in 0..25 {
+            session.advance().unwrap();
+        }
+        let (meta, entries) = session.describe().unwrap();
+        let mut bytes = Vec::new();
+        write(&mut bytes, &meta, entries, |entry, out| out.write_all(&session.tensor(entry).unwrap()))
+            .unwrap();
+        let fitness = session.evaluate(Measure::Search).unwrap().fitness;
+        let digest = blake3::hash(&bytes).to_hex()[..16].to_owned();
+        assert_eq!((digest.as_str(), fitness), ("969791f25f6c9a0e", 15.020657887889278));
     }
 }

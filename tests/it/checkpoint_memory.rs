@@ -63,9 +63,8 @@ fn memory_does_not_grow_with_the_checkpoint() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    let variable =
-        Variable { name: "layer0".into(), options: vec!["a".into()], owns: vec!["net/layer0/".into()] };
-    let space = Space { variables: vec![variable] };
+    let variable = Variable::choice("layer0", vec!["a".into()], vec!["net/layer0/".into()]);
+    let space = Space::new(vec![variable]);
     let mib = 256;
     let base = parent(&dir.path().join("base"), mib);
     let donor = parent(&dir.path().join("donor"), mib);

@@ -46,8 +46,8 @@ pub fn values(task: &GanTask, genotype: &Genotype, run: u64) -> Values {
 /// A genotype in which every variable that has the option takes it, and every other its first one.
 fn uniform(task: &GanTask, option: &str) -> Genotype {
     Genotype::new(task.space().variables.iter().map(|variable| {
-        let found = variable.options.iter().find(|known| *known == option);
-        (variable.name.clone(), found.unwrap_or(&variable.options[0]).clone())
+        let found = variable.options().iter().find(|known| *known == option);
+        (variable.name.clone(), found.unwrap_or(&variable.options()[0]).clone())
     }))
 }
 
@@ -107,7 +107,7 @@ fn tensors_of_a_variable_depend_on_its_own_value_alone() {
                 let tensors = owned.remove(&variable.name).unwrap_or_default();
                 let option = genotype.get(&variable.name).unwrap().to_owned();
                 let without = ["none", "skip", "average_start", "max_start", "average_end", "max_end"];
-                let expected = !variable.owns.is_empty() && !without.contains(&option.as_str());
+                let expected = !variable.owns().is_empty() && !without.contains(&option.as_str());
                 assert_eq!(!tensors.is_empty(), expected, "{} = {option}", variable.name);
                 let first = seen.entry((variable.name.clone(), option)).or_insert_with(|| tensors.clone());
                 assert_eq!(first, &tensors);

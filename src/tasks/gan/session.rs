@@ -430,7 +430,7 @@ mod tests {
                 assert!(evaluation.fitness.is_finite() && evaluation.fitness < 0.0, "{genotype:?}");
             }
             for variable in &task.space().variables {
-                for option in &variable.options {
+                for option in variable.options() {
                     assert!(genotypes.iter().any(|g| g.get(&variable.name) == Some(option)));
                 }
             }

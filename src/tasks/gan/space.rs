@@ -129,12 +129,13 @@ fn names<T>(options: &[(&str, T)]) -> Vec<String> {
 
 /// A variable that owns the layer of its name.
 fn layer(name: String, options: Vec<String>) -> Variable {
-    Variable { owns: vec![format!("{name}/")], name, options }
+    let owns = vec![format!("{name}/")];
+    Variable::choice(name, options, owns)
 }
 
 /// A variable without weights.
 fn flag(name: String, options: Vec<String>) -> Variable {
-    Variable { name, options, owns: Vec::new() }
+    Variable::choice(name, options, Vec::new())
 }
 
 /// The variables of a space.
@@ -173,7 +174,7 @@ pub fn space(kind: SpaceKind) -> Space {
             }
         }
     }
-    Space { variables }
+    Space::new(variables)
 }
 
 fn value<T: Copy>(genotype: &Genotype, variable: &str, options: &[(&str, T)]) -> Result<T> {

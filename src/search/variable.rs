@@ -1,0 +1,195 @@
+//! What is searched: a variable that takes one of several options, or a number of a range.
+
+use rand::Rng;
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::Range;
+
+/// One variable x_i of the paper's section 3.1, or a hyperparameter beside the architecture.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(into = "Raw")]
+pub struct Variable {
+    /// Unique name, e.g. `generator/cell1/up0`.
+    pub name: String,
+    /// What it can be.
+    pub domain: Domain,
+}
+
+/// The values of a variable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Domain {
+    /// One of several options: a part of the architecture.
+    Choice {
+        /// The values it can take, at least one, all different.
+        options: Vec<String>,
+        /// Prefixes of the names of the tensors that move with it, e.g. `generator/cell1/up0/`; none for a
+        /// variable without weights (a flag, an activation). Names are those behind `model/` in a checkpoint.
+        owns: Vec<String>,
+    },
+    /// A number: a hyperparameter. It owns no tensors.
+    Range(Range),
+}
+
+impl Variable {
+    /// A variable with options, and the prefixes of the tensors that move with it.
+    pub fn choice(name: impl Into<String>, options: Vec<String>, owns: Vec<String>) -> Self {
+        Self { name: name.into(), domain: Domain::Choice { options, owns } }
+    }
+
+    /// A hyperparameter.
+    pub fn range(name: impl Into<String>, range: Range) -> Self {
+        Self { name: name.into(), domain: Domain::Range(range) }
+    }
+
+    /// The options of a choice; none of a range.
+    pub fn options(&self) -> &[String] {
+        match &self.domain {
+            Domain::Choice { options, .. } => options,
+            Domain::Range(_) => &[],
+        }
+    }
+
+    /// Prefixes of the tensors that move with it.
+    pub fn owns(&self) -> &[String] {
+        match &self.domain {
+            Domain::Choice { owns, .. } => owns,
+            Domain::Range(_) => &[],
+        }
+    }
+
+    /// The numbers it can be, if it is a hyperparameter.
+    pub fn as_range(&self) -> Option<&Range> {
+        match &self.domain {
+            Domain::Range(range) => Some(range),
+            Domain::Choice { .. } => None,
+        }
+    }
+
+    /// A value, each option as probable as any other, a number uniformly in its scale. A choice must have options.
+    pub(super) fn draw(&self, rng: &mut impl Rng) -> String {
+        match &self.domain {
+            Domain::Choice { options, .. } => options[rng.random_range(0..options.len())].clone(),
+            Domain::Range(range) => range.text(range.draw(rng)),
+        }
+    }
+
+    /// Whether it has more than one value.
+    pub(super) fn can_change(&self) -> bool {
+        self.as_range().is_some() || self.options().len() > 1
+    }
+}
+
+/// As it is written: `options` and `owns`, or `range`.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename = "Variable")]
+struct Raw {
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    options: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    range: Option<Range>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    owns: Option<Vec<String>>,
+}
+
+impl From<Variable> for Raw {
+    fn from(Variable { name, domain }: Variable) -> Self {
+        match domain {
+            Domain::Choice { options, owns } => {
+                Self { name, options: Some(options), range: None, owns: Some(owns) }
+            }
+            Domain::Range(range) => Self { name, options: None, range: Some(range), owns: None },
+        }
+    }
+}
+
+impl TryFrom<Raw> for Variable {
+    type Error = String;
+
+    fn try_from(Raw { name, options, range, owns }: Raw) -> Result<Self, String> {
+        let domain = match (options, range) {
+            (Some(options), None) => Domain::Choice { options, owns: owns.unwrap_or_default() },
+            (None, Some(_)) if owns.is_some() => {
+                return Err(format!(
+                    "variable {name:?} has a range and cannot own tensors: their shapes may depend on values that \
+                     are mixed as they are, and a number of a range is changed after mixing"
+                ));
+            }
+            (None, Some(range)) => Domain::Range(range),
+            (None, None) => return Err(format!("variable {name:?} needs options or a range")),
+            (Some(_), Some(_)) => return Err(format!("variable {name:?} has options and a range: give one")),
+        };
+        Ok(Self { name, domain })
+    }
+}
+
+/// Written by hand, since `serde(try_from)` complains only when the parser has left the variable's lines.
+impl<'de> Deserialize<'de> for Variable {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = Variable;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a variable, such as { name = \"kernel\", options = [\"3\", \"5\"] }")
+            }
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<Variable, A::Error> {
+                let raw = Raw::deserialize(serde::de::value::MapAccessDeserializer::new(map))?;
+                Variable::try_from(raw).map_err(serde::de::Error::custom)
+            }
+        }
+        deserializer.deserialize_map(Visitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Scale;
+    use super::*;
+
+    #[test]
+    fn choices_and_ranges_are_written_as_they_are_read() {
+        let choice = Variable::choice("x", vec!["a".into()], vec![]);
+        let json = r#"{"name":"x","options":["a"],"owns":[]}"#;
+        assert_eq!(serde_json::to_string(&choice).unwrap(), json);
+        assert_eq!(serde_json::from_str::<Variable>(json).unwrap(), choice);
+        let range = Variable::range("r", Range::new(1e-4, 0.1, Scale::Log, false).unwrap());
+        let json = r#"{"name":"r","range":{"low":0.0001,"high":0.1,"scale":"log"}}"#;
+        assert_eq!(serde_json::to_string(&range).unwrap(), json);
+        assert_eq!(serde_json::from_str::<Variable>(json).unwrap(), range);
+    }
+
+    #[derive(Debug, Deserialize)]
+    struct Section {
+        variables: Vec<Variable>,
+    }
+
+    #[test]
+    fn toml_is_read_and_errors_keep_their_line() {
+        let good = "[[variables]]\nname = \"kernel\"\noptions = [\"3\", \"5\"]\n[[variables]]\nname = \"rate\"\n\
+                    range = { low = 1, high = 10, integer = true }\n";
+        let section: Section = toml::from_str(good).unwrap();
+        assert_eq!(section.variables[0], Variable::choice("kernel", vec!["3".into(), "5".into()], vec![]));
+        let range = Range::new(1.0, 10.0, Scale::Linear, true).unwrap();
+        assert_eq!(section.variables[1], Variable::range("rate", range));
+        for (wrong, line, message) in [
+            ("[[variables]]\nname = \"a\"\n", 7, "variable \"a\" needs options or a range"),
+            ("[[variables]]\nname = \"a\"\noptions = []\nrange = { low = 0, high = 1 }\n", 7, "give one"),
+            (
+                "[[variables]]\nname = \"a\"\nrange = { low = 0, high = 1 }\nowns = []\n",
+                7,
+                "cannot own tensors",
+            ),
+            ("[[variables]]\nname = \"a\"\nrange = { low = 0, high = 0 }\n", 9, "less than its high"),
+            ("[[variables]]\nname = \"a\"\nchoices = []\n", 9, "unknown field `choices`"),
+            ("[[variables]]\noptions = []\n", 7, "missing field `name`"),
+        ] {
+            let text = format!("{good}{wrong}");
+            let error = toml::from_str::<Section>(&text).unwrap_err();
+            assert!(error.message().contains(message), "{error}");
+            let at = error.span().unwrap().start;
+            assert_eq!(1 + text[..at].matches('\n').count(), line, "{error}");
+        }
+    }
+}
