@@ -18,7 +18,7 @@ use layers::Layers;
 
 use crate::search::{Algorithm, Explore, SearchSettings, Space, truncation_count};
 use crate::tasks::Task;
-use crate::tasks::gan::{self, GanConfig, GanTask};
+use crate::tasks::gan::{GanConfig, GanTask};
 use crate::tasks::synthetic::{SyntheticConfig, SyntheticTask};
 
 /// A plan of so many members and 100 variables is no larger than a record may be.
@@ -187,7 +187,7 @@ impl Config {
     /// The search space. No data is looked for.
     pub fn space(&self) -> Space {
         match self.task.kind {
-            TaskKind::Gan => gan::space(self.gan.space),
+            TaskKind::Gan => self.gan.search_space(),
             TaskKind::Synthetic => SyntheticTask::new(self.synthetic.clone()).space().clone(),
         }
     }
@@ -204,6 +204,7 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tasks::gan;
 
     const GOOD: &str = r#"
 seed = 1
@@ -235,11 +236,30 @@ kind = "synthetic"
 
     #[test]
     fn the_resolved_configuration_reads_back_the_same() {
-        for extra in ["", "[storage]\nkeep = \"all\"\n", "[storage]\nkeep = 5\n[slurm]\nsetup = [\"a b\"]\n"]
+        for extra in
+            ["", "[storage]\nkeep = \"all\"\n", "[storage]\nkeep = 5\n[slurm]\nsetup = [\"a b\"]\n", RANGES]
         {
             let config = Config::parse(Path::new("run.toml"), &format!("{GOOD}{extra}")).unwrap();
             let text = toml::to_string_pretty(&config).unwrap();
             assert_eq!(Config::parse(Path::new("again.toml"), &text).unwrap(), config);
+        }
+    }
+
+    const RANGES: &str = "[synthetic]\nrate = { low = 0.01, high = 1, scale = \"log\" }\n[gan]\nlearning_rate = \
+                          { low = 1e-5, high = 1e-2, scale = \"log\" }\ndiscriminator_learning_rate = 4e-4\n";
+
+    #[test]
+    fn ranges_become_variables_behind_the_others() {
+        let config = |extra: &str, kind: &str| {
+            let text = format!("{GOOD}{extra}").replace("\"synthetic\"", kind);
+            Config::parse(Path::new("run.toml"), &text).unwrap()
+        };
+        for (kind, name) in [("\"synthetic\"", "rate"), ("\"gan\"", "learning_rate")] {
+            let (fixed, searched) = (config("", kind).space(), config(RANGES, kind).space());
+            let (last, others) = searched.variables.split_last().unwrap();
+            assert_eq!(others, fixed.variables);
+            assert_eq!(last.name, name);
+            assert_eq!(searched.size(), fixed.size());
         }
     }
 
@@ -380,6 +400,27 @@ kind = "synthetic"
             let message = error(&wrong);
             assert!(message.contains(&format!(": {key}: must be ")), "{key}: {message}");
         }
+    }
+
+    #[test]
+    fn a_range_that_is_none_is_refused_at_its_line() {
+        let synthetic = |line: &str| error(&format!("{GOOD}[synthetic]\nlayers = 2\n{line}\n"));
+        for (line, message) in [
+            ("rate = { low = 1.0, high = 0.5 }", "low of a range must be less than its high"),
+            ("rate = { low = 0.0, high = 0.5, scale = \"log\" }", "must be more than 0"),
+            ("rate = { low = 0.1, hihg = 0.5 }", "unknown key `hihg`: did you mean `high`?"),
+            ("rate = { low = 0.1 }", "missing field `high`"),
+            ("rate = { low = 0.1, high = 0.5, scale = \"lin\" }", "did you mean `linear`?"),
+            ("rate = \"fast\"", "a number, or a range such as { low = "),
+            ("rate = { low = -0.5, high = 0.5 }", "synthetic.rate: must be between 0 and"),
+            ("rate = nan", "synthetic.rate: must be between 0 and"),
+            ("noise = -1.0", "synthetic.noise: must be between 0 and"),
+        ] {
+            let found = synthetic(line);
+            assert!(found.starts_with("run.toml:13: ") && found.contains(message), "{line}: {found}");
+        }
+        let found = error(&format!("{GOOD}[gan]\ndiscriminator_learning_rate = {{ low = -1, high = 1 }}\n"));
+        assert!(found.starts_with("run.toml:12: gan.discriminator_learning_rate: must be"), "{found}");
     }
 
     #[test]

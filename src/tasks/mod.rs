@@ -9,7 +9,10 @@ use crate::checkpoint::{Entry, Meta, Reader, TensorSpec};
 use crate::search::{Address, Genotype, MemberId, Space};
 
 pub mod gan;
+mod hyperparameter;
 pub mod synthetic;
+
+pub use hyperparameter::Hyperparameter;
 
 /// A kind of network that can be trained, evaluated and mixed.
 pub trait Task: Send + Sync {

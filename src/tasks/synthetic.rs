@@ -9,9 +9,14 @@ use rand::Rng;
 use safetensors::Dtype;
 use serde::{Deserialize, Serialize};
 
-use super::{Evaluation, Measure, Seeds, Session, Start, Task};
+use super::{Evaluation, Hyperparameter, Measure, Seeds, Session, Start, Task};
 use crate::checkpoint::{Entry, Init, Meta, Reader, TensorSpec, fresh};
 use crate::search::{Genotype, Space, Variable, rng};
+
+/// The variable that `rate` adds to the space if it is a range.
+const RATE: &str = "rate";
+/// More than this is not meant.
+const MOST: f64 = 1e6;
 
 /// `[synthetic]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -21,6 +26,11 @@ pub struct SyntheticConfig {
     pub layers: usize,
     /// Options of each variable; an option's number decides quality and size of its layer.
     pub options: usize,
+    /// How far a weight moves in a step: this part of its moment. A range makes it a hyperparameter.
+    pub rate: Hyperparameter,
+    /// Standard deviation of fresh weights, and size of what is random in a step. With 0 training follows from the
+    /// genotypes alone, so that another program can come to the same numbers.
+    pub noise: f32,
     /// Steps of an epoch.
     pub steps_per_epoch: u64,
     /// Milliseconds that a step takes.
@@ -40,6 +50,8 @@ impl Default for SyntheticConfig {
         Self {
             layers: 6,
             options: 4,
+            rate: Hyperparameter::Fixed(0.1),
+            noise: 1.0,
             steps_per_epoch: 10,
             step_milliseconds: 0,
             crash_rate: 0.0,
@@ -60,6 +72,14 @@ impl SyntheticConfig {
         for (key, option) in [("crash_option", self.crash_option), ("diverge_option", self.diverge_option)] {
             if option.is_some_and(|option| option >= self.options) {
                 return Err((key, format!("must be an option: 0 to {}", self.options - 1)));
+            }
+        }
+        let (low, high) = self.rate.bounds();
+        for (key, least, most) in
+            [("rate", low, high), ("noise", f64::from(self.noise), f64::from(self.noise))]
+        {
+            if !(least >= 0.0 && most <= MOST) {
+                return Err((key, format!("must be between 0 and {MOST}")));
             }
         }
         if !(1..=1 << 40).contains(&self.steps_per_epoch) {
@@ -89,6 +109,7 @@ impl SyntheticTask {
             |layer| Variable::choice(format!("layer{layer}"), options(), vec![format!("net/layer{layer}/")]);
         let mut variables: Vec<Variable> = (0..config.layers).map(layer).collect();
         variables.push(Variable::choice("activation", options(), vec![]));
+        variables.extend(config.rate.variable(RATE));
         Self { config, space: Space::new(variables) }
     }
 }
@@ -113,7 +134,7 @@ impl Task for SyntheticTask {
             name,
             shape,
             dtype: Dtype::F32,
-            init: Init::Normal(0.0, 1.0),
+            init: Init::Normal(0.0, self.config.noise),
             trained: true,
             averaged: true,
         };
@@ -170,7 +191,8 @@ impl Task for SyntheticTask {
         let crash_in = (rand::random::<f64>() < self.config.crash_rate)
             .then(|| rand::random_range(0..self.config.steps_per_epoch));
         let config = &self.config;
-        Ok(Box::new(SyntheticSession { config, genotype, tensors, seeds, epoch, step, crash_in }))
+        let rate = config.rate.of(RATE, &genotype)? as f32;
+        Ok(Box::new(SyntheticSession { config, genotype, rate, tensors, seeds, epoch, step, crash_in }))
     }
 }
 
@@ -218,6 +240,7 @@ fn moment_entry(spec: &TensorSpec) -> Entry {
 struct SyntheticSession<'a> {
     config: &'a SyntheticConfig,
     genotype: Genotype,
+    rate: f32,
     tensors: Vec<(TensorSpec, Values)>,
     seeds: Seeds,
     epoch: u32,
@@ -241,7 +264,7 @@ impl Session for SyntheticSession<'_> {
         self.config.steps_per_epoch
     }
 
-    /// Every weight moves a tenth of its way to a noisy 1.
+    /// Every weight moves on its way to a noisy 1, by default a tenth of it.
     fn advance(&mut self) -> Result<()> {
         std::thread::sleep(Duration::from_millis(self.config.step_milliseconds));
         if self.first_layer_is(self.config.crash_option)? {
@@ -259,9 +282,9 @@ impl Session for SyntheticSession<'_> {
                 continue;
             }
             for i in 0..values.model.len() {
-                let target = 1.0 + 0.1 * (rng.random::<f32>() - 0.5);
+                let target = 1.0 + self.config.noise * 0.1 * (rng.random::<f32>() - 0.5);
                 values.moment[i] = 0.9 * values.moment[i] + 0.1 * (target - values.model[i]);
-                values.model[i] += 0.1 * values.moment[i];
+                values.model[i] += self.rate * values.moment[i];
                 values.average[i] += 0.01 * (values.model[i] - values.average[i]);
             }
         }
@@ -307,7 +330,7 @@ impl Session for SyntheticSession<'_> {
     /// Exact: no more samples make it better.
     fn evaluate(&mut self, _: Measure) -> Result<Evaluation> {
         let mut quality = 0.0;
-        for (name, _) in self.genotype.iter() {
+        for (name, _) in self.genotype.iter().filter(|(name, _)| *name != RATE) {
             quality += option_number(&self.genotype, name)? as f64;
         }
         let floats = self.tensors.iter().flat_map(|(_, values)| &values.average);
@@ -383,5 +406,35 @@ mod tests {
         let fitness = session.evaluate(Measure::Search).unwrap().fitness;
         let digest = blake3::hash(&bytes).to_hex()[..16].to_owned();
         assert_eq!((digest.as_str(), fitness), ("969791f25f6c9a0e", 15.020657887889278));
+    }
+
+    #[test]
+    fn a_searched_rate_moves_weights_and_without_noise_nothing_else_is_random() {
+        let dir = tempfile::tempdir().unwrap();
+        let searched = "rate = { low = 0.01, high = 0.5, scale = \"log\" }\nnoise = 0.0";
+        let searched = SyntheticTask::new(toml::from_str(searched).unwrap());
+        assert_eq!(searched.space.variables.last().map(|variable| variable.name.as_str()), Some("rate"));
+        let mut genotype =
+            crate::search::initial_population(&searched.space, 1, crate::search::Initial::Uniform, 1)
+                .remove(0);
+        let mut weight = |rate: &str, seeds: Seeds| {
+            genotype.set("rate", rate);
+            let mut session = searched.session(Start::Fresh(&genotype), seeds, dir.path()).unwrap();
+            for _ in 0..2 {
+                session.advance().unwrap();
+            }
+            let entry = Entry { name: "model/net/head".into(), dtype: Dtype::F32, shape: vec![3] };
+            let bytes = session.tensor(&entry).unwrap();
+            f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
+        };
+        // Two steps by hand, from 0 to 1.
+        let by_hand = |rate: f32| {
+            let moment = 0.1f32;
+            let model = rate * moment;
+            model + rate * (0.9 * moment + 0.1 * (1.0 - model))
+        };
+        assert_eq!(weight("0.25", SEEDS), by_hand(0.25));
+        assert_eq!(weight("0.25", Seeds { run: 2, ..SEEDS }), by_hand(0.25));
+        assert_eq!(weight("0.1", SEEDS), by_hand(0.1));
     }
 }

@@ -4,8 +4,10 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DataSet, SpaceKind};
+use super::{DataSet, SpaceKind, space};
 use crate::gpu::{DeviceChoice, Precision};
+use crate::search::{Genotype, Space};
+use crate::tasks::Hyperparameter;
 
 /// Settings of the GAN task. Defaults are the paper's for CIFAR-10 (facts: GAN task), at a width that trains
 /// on a CPU.
@@ -40,8 +42,13 @@ pub struct GanConfig {
     pub generator_batch: usize,
     /// Discriminator steps for each generator step.
     pub discriminator_steps: u64,
-    /// Of AdamW, for both networks, as are the next four.
-    pub learning_rate: f64,
+    /// Of AdamW, for both networks, as are the four after the next. A range makes it a hyperparameter that is
+    /// searched.
+    pub learning_rate: Hyperparameter,
+    /// The discriminator's, if it is not the same; a range too, or a number (two time-scale update rule: Heusel et al.,
+    /// 2017).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub discriminator_learning_rate: Option<Hyperparameter>,
     /// Decay of the first moment.
     pub beta1: f64,
     /// Decay of the second moment.
@@ -86,7 +93,8 @@ impl Default for GanConfig {
             batch: 40,
             generator_batch: 80,
             discriminator_steps: 5,
-            learning_rate: 2e-4,
+            learning_rate: Hyperparameter::Fixed(2e-4),
+            discriminator_learning_rate: None,
             beta1: 0.0,
             beta2: 0.9,
             epsilon: 1e-4,
@@ -103,7 +111,35 @@ impl Default for GanConfig {
     }
 }
 
+const LEARNING_RATE: &str = "learning_rate";
+const DISCRIMINATOR_LEARNING_RATE: &str = "discriminator_learning_rate";
+
 impl GanConfig {
+    /// The numbers that may be searched, by key.
+    fn hyperparameters(&self) -> impl Iterator<Item = (&'static str, &Hyperparameter)> {
+        let discriminator = self.discriminator_learning_rate.as_ref();
+        [(LEARNING_RATE, Some(&self.learning_rate)), (DISCRIMINATOR_LEARNING_RATE, discriminator)]
+            .into_iter()
+            .filter_map(|(key, value)| Some((key, value?)))
+    }
+
+    /// The variables of the space, and behind them the hyperparameters that are searched.
+    pub fn search_space(&self) -> Space {
+        let mut space = space(self.space);
+        space.variables.extend(self.hyperparameters().filter_map(|(key, value)| value.variable(key)));
+        space
+    }
+
+    /// The learning rates of generator and discriminator.
+    pub(super) fn learning_rates(&self, genotype: &Genotype) -> anyhow::Result<(f64, f64)> {
+        let generator = self.learning_rate.of(LEARNING_RATE, genotype)?;
+        let discriminator = match &self.discriminator_learning_rate {
+            Some(rate) => rate.of(DISCRIMINATOR_LEARNING_RATE, genotype)?,
+            None => generator,
+        };
+        Ok((generator, discriminator))
+    }
+
     /// The first value that cannot be used: its key and why.
     pub fn check(&self) -> Result<(), (&'static str, String)> {
         // Far more than can be trained, and little enough that no size that follows from them runs over.
@@ -147,13 +183,10 @@ impl GanConfig {
                 return Err((key, "must be at least 0 and less than 1".into()));
             }
         }
-        let rates = [
-            ("learning_rate", self.learning_rate),
-            ("epsilon", self.epsilon),
-            ("weight_decay", self.weight_decay),
-        ];
-        for (key, value) in rates {
-            if !(value >= 0.0 && value.is_finite()) {
+        let searchable = self.hyperparameters().map(|(key, value)| (key, value.bounds()));
+        let others = [("epsilon", self.epsilon), ("weight_decay", self.weight_decay)];
+        for (key, (low, high)) in searchable.chain(others.map(|(key, value)| (key, (value, value)))) {
+            if !(low >= 0.0 && high.is_finite()) {
                 return Err((key, "must be a number that is not negative".into()));
             }
         }

@@ -62,7 +62,7 @@ impl GanTask {
                 inception.display()
             );
         }
-        Ok(Self { space: space(config.space), channels: config.dataset.channels(), config })
+        Ok(Self { space: config.search_space(), channels: config.dataset.channels(), config })
     }
 
     /// Both networks: declared, or built from the values in the scope.

@@ -52,6 +52,8 @@ pub struct GanSession<'a> {
     epoch: u32,
     step: u64,
     device: Device,
+    /// Of generator and discriminator.
+    learning_rates: (f64, f64),
 }
 
 impl<'a> GanSession<'a> {
@@ -65,6 +67,7 @@ impl<'a> GanSession<'a> {
                 (meta.genotype.clone(), meta.epoch, meta.step)
             }
         };
+        let learning_rates = task.config.learning_rates(&genotype)?;
         let mut scope = Scope::declare();
         task.networks(&genotype, &mut scope)?;
         let specs = scope.into_specs();
@@ -119,6 +122,7 @@ impl<'a> GanSession<'a> {
             epoch,
             step,
             device,
+            learning_rates,
         })
     }
 
@@ -142,8 +146,9 @@ impl<'a> GanSession<'a> {
     /// Gradients of a loss, and AdamW's step, for one network.
     fn update(&mut self, network: &'static str, loss: &Tensor) {
         let config = self.config();
+        let (of_generator, of_discriminator) = self.learning_rates;
         let adam = AdamW {
-            learning_rate: config.learning_rate,
+            learning_rate: if network == "discriminator" { of_discriminator } else { of_generator },
             beta1: config.beta1,
             beta2: config.beta2,
             epsilon: config.epsilon,
@@ -380,14 +385,18 @@ mod tests {
     use super::*;
     use crate::checkpoint::write;
     use crate::search::{Initial, MemberId, initial_population};
-    use crate::tasks::Task;
+    use crate::tasks::{Hyperparameter, Task};
 
     const SEEDS: Seeds = Seeds { run: 1, generation: 2, member: MemberId(3) };
 
     fn task(folder: &Path, space: SpaceKind) -> GanTask {
+        task_with(folder, GanConfig { space, ..GanConfig::default() })
+    }
+
+    /// A small task whose space and learning rates are those of `config`.
+    fn task_with(folder: &Path, config: GanConfig) -> GanTask {
         write_data_set(folder, 48);
         GanTask::new(GanConfig {
-            space,
             data: folder.to_owned(),
             image_size: 16,
             bottom_width: 2,
@@ -399,7 +408,7 @@ mod tests {
             discriminator_steps: 2,
             evaluation_images: 70,
             feature_epochs: 1,
-            ..GanConfig::default()
+            ..config
         })
         .unwrap()
     }
@@ -435,6 +444,52 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// The checkpoint of a member after a generator step and three discriminator steps, without its metadata.
+    fn trained(config: GanConfig, genotype: &Genotype) -> Vec<Vec<u8>> {
+        let dir = tempfile::tempdir().unwrap();
+        let task = task_with(dir.path(), config);
+        let mut session = task.session(Start::Fresh(genotype), SEEDS, dir.path()).unwrap();
+        for _ in 0..3 {
+            session.advance().unwrap();
+        }
+        let (_, entries) = session.describe().unwrap();
+        entries.iter().map(|entry| session.tensor(entry).unwrap()).collect()
+    }
+
+    #[test]
+    fn the_optimizers_use_the_learning_rates_of_the_genotype() {
+        use crate::search::{Range, Scale};
+        let searched = Hyperparameter::Searched(Range::new(1e-5, 1e-1, Scale::Log, false).unwrap());
+        let fixed = Hyperparameter::Fixed;
+        let config = |learning_rate, discriminator_learning_rate| GanConfig {
+            learning_rate,
+            discriminator_learning_rate,
+            ..GanConfig::default()
+        };
+        let genotype = |config: &GanConfig, rate: &str, discriminator: &str| {
+            let mut genotype = initial_population(&config.search_space(), 1, Initial::Uniform, 9).remove(0);
+            for (name, value) in [("learning_rate", rate), ("discriminator_learning_rate", discriminator)] {
+                if genotype.get(name).is_some() {
+                    genotype.set(name, value);
+                }
+            }
+            genotype
+        };
+        let train = |config: GanConfig, rate, discriminator| {
+            let genotype = genotype(&config, rate, discriminator);
+            trained(config, &genotype)
+        };
+        let one = train(config(fixed(1e-3), None), "", "");
+        let two = train(config(fixed(1e-3), Some(fixed(4e-3))), "", "");
+        assert!(one != two);
+        assert!(train(config(fixed(1e-3), Some(fixed(1e-3))), "", "") == one);
+        assert!(train(config(searched, None), "0.001", "") == one);
+        assert!(train(config(searched, None), "0.004", "") != one);
+        assert!(train(config(searched, Some(searched)), "0.001", "0.004") == two);
+        assert!(train(config(fixed(1e-3), Some(searched)), "", "0.004") == two);
+        assert!(train(config(searched, Some(fixed(4e-3))), "0.001", "") == two);
     }
 
     #[test]
