@@ -127,7 +127,7 @@ impl Config {
             ("search.replace_probability", search.replace_probability),
             ("search.resample_probability", search.resample_probability),
         ] {
-            if !(probability >= 0.0 && probability <= 1.0) {
+            if !(0.0..=1.0).contains(&probability) {
                 return fault(key, "must be between 0 and 1");
             }
         }

@@ -5,14 +5,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use serde::Serialize;
 
 use crate::checkpoint::{CheckpointError, OPTIMIZER, write};
-use crate::search::{Ancestor, variable_lineage};
+use crate::search::{Ancestor, MemberId, variable_lineage};
 use crate::state::{BestRecord, Run};
 use crate::tasks::{Seeds, Start};
 
 /// Writes `network.safetensors` (the networks and their averages, without the optimizer), `genotype.json`,
-/// `lineage.json` (through which members each variable came) and what the task has to show into a directory; the paths of the files.
+/// `lineage.json` (through which members each variable came, and its value there) and what the task has to show into a directory; the paths of the files.
 pub fn export_best(run: &Run, best: &BestRecord, output: &Path) -> Result<Vec<PathBuf>> {
     fs::create_dir_all(output).with_context(|| format!("failed to make {}", output.display()))?;
     let reader = run.checkpoint(&best.checkpoint)?;
@@ -45,15 +46,31 @@ pub fn export_best(run: &Run, best: &BestRecord, output: &Path) -> Result<Vec<Pa
     Ok(paths)
 }
 
+/// A member through which a variable came.
+#[derive(Serialize)]
+struct Carrier {
+    generation: u32,
+    member: MemberId,
+    /// Only a hyperparameter has different ones on its way.
+    value: String,
+}
+
 /// For each variable, the members through which its value and weights came.
-fn lineage_of(run: &Run, best: &BestRecord) -> Result<BTreeMap<String, Vec<Ancestor>>> {
+fn lineage_of(run: &Run, best: &BestRecord) -> Result<BTreeMap<String, Vec<Carrier>>> {
     let plans =
         (0..=best.generation).map(|generation| run.plan(generation)).collect::<Result<Vec<_>, _>>()?;
-    let origin = |ancestor: Ancestor| {
-        let plan = plans.get(ancestor.generation as usize)?;
-        plan.members.get(ancestor.member.0 as usize).map(|member| member.origin.clone())
-    };
+    let planned =
+        |ancestor: Ancestor| plans.get(ancestor.generation as usize)?.members.get(ancestor.member.0 as usize);
     let of = Ancestor { generation: best.generation, member: best.member };
+    let carriers = |name: &str| {
+        let lineage = variable_lineage(name, of, |ancestor| planned(ancestor).map(|m| m.origin.clone()));
+        let carrier = |ancestor: Ancestor| Carrier {
+            generation: ancestor.generation,
+            member: ancestor.member,
+            value: planned(ancestor).and_then(|m| m.genotype.get(name)).unwrap_or_default().to_owned(),
+        };
+        lineage.into_iter().map(carrier).collect()
+    };
     let names = run.space.variables.iter().map(|variable| variable.name.clone());
-    Ok(names.map(|name| (name.clone(), variable_lineage(&name, of, origin))).collect())
+    Ok(names.map(|name| (name.clone(), carriers(&name))).collect())
 }

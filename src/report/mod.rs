@@ -2,6 +2,7 @@
 
 mod best;
 pub mod compare;
+mod numbers;
 mod space;
 pub mod statistics;
 mod status;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use serde::Serialize;
 
+use super::numbers::{short, spread};
 use super::table::table;
 use crate::search::{Algorithm, Change, MemberId, Origin};
 use crate::state::{BestRecord, Ending, Heartbeat, MemberPlan, Outcome, Run, read_attempts, read_json};
@@ -41,6 +42,9 @@ pub struct MemberStatus {
     pub origin: Origin,
     /// `done`, `diverged`, `failed`, `training`, `stopped`, `retrying` or `waiting`.
     pub state: &'static str,
+    /// Its hyperparameters, by name, if any are searched.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub hyperparameters: BTreeMap<String, f64>,
     /// Part of the step that is done, 0 to 1.
     pub progress: f64,
     /// Fitness, once it is done.
@@ -94,6 +98,11 @@ fn member_status(run: &Run, generation: u32, member: &MemberPlan) -> Result<Memb
             Some(Some(Ending::Stopped { .. })) => "stopped",
             Some(Some(_)) => "retrying",
         },
+        hyperparameters: run
+            .space
+            .ranges()
+            .filter_map(|(name, _)| Some((name.to_owned(), member.genotype.number(name)?)))
+            .collect(),
         progress: 0.0,
         fitness: None,
         metrics: BTreeMap::new(),
@@ -138,22 +147,34 @@ pub fn status_table(status: &Status) -> String {
     if status.members.is_empty() {
         return text;
     }
+    // All members have the same.
+    let hyperparameters: Vec<&str> =
+        status.members.iter().take(1).flat_map(|m| m.hyperparameters.keys().map(String::as_str)).collect();
     let rows: Vec<Vec<String>> = status
         .members
         .iter()
         .map(|member| {
-            vec![
+            let mut row = vec![
                 member.id.to_string(),
                 member.state.into(),
                 format!("{:.0} %", member.progress * 100.0),
                 member.fitness.map_or_else(|| "-".into(), |fitness| format!("{fitness:.4}")),
+            ];
+            row.extend(hyperparameters.iter().map(|&name| {
+                member.hyperparameters.get(name).map_or_else(|| "-".into(), |&number| short(number))
+            }));
+            row.extend([
                 origin(&member.origin),
                 member.attempts.to_string(),
                 member.job.clone().or_else(|| member.host.clone()).unwrap_or_else(|| "-".into()),
-            ]
+            ]);
+            row
         })
         .collect();
-    text + "\n" + &table(&["member", "state", "done", "fitness", "origin", "attempts", "where"], &rows)
+    let mut head = vec!["member", "state", "done", "fitness"];
+    head.extend(hyperparameters);
+    head.extend(["origin", "attempts", "where"]);
+    text + "\n" + &table(&head, &rows)
 }
 
 fn origin(origin: &Origin) -> String {
@@ -198,7 +219,7 @@ pub fn generation_line(run: &Run, generation: u32) -> Result<Option<String>> {
     }))
 }
 
-/// The table at the end of a search: a row for each generation.
+/// The table at the end of a search: a row for each generation, a column for each hyperparameter.
 pub fn result_table(run: &Run) -> Result<String> {
     let mut rows = Vec::new();
     for generation in 0..=run.latest_generation()?.unwrap_or(0) {
@@ -209,22 +230,33 @@ pub fn result_table(run: &Run) -> Result<String> {
             Some((best, mean, count)) => (format!("{best:.4}"), format!("{mean:.4}"), count),
             None => ("-".into(), "-".into(), 0),
         };
-        rows.push(vec![
+        let mut row = vec![
             generation.to_string(),
             plan.to_epoch.to_string(),
             best,
             mean,
             replaced.count().to_string(),
             format!("{count}/{}", plan.members.len()),
-        ]);
+        ];
+        row.extend(run.space.ranges().map(|(name, _)| {
+            spread(plan.members.iter().filter_map(|member| member.genotype.number(name)).collect())
+        }));
+        rows.push(row);
     }
-    let mut text =
-        table(&["generation", "epoch", "best fitness", "mean fitness", "replaced", "trained"], &rows);
+    let mut head = vec!["generation", "epoch", "best fitness", "mean fitness", "replaced", "trained"];
+    head.extend(run.space.ranges().map(|(name, _)| name));
+    let mut text = table(&head, &rows);
+    if run.space.ranges().next().is_some() {
+        text += "hyperparameters: median (lowest to highest) of the generation\n";
+    }
     if let Some(best) = run.best()? {
         text += &format!(
             "best: member {} of generation {}, fitness {:.4}\n",
             best.member, best.generation, best.fitness
         );
+        for (name, _) in run.space.ranges() {
+            text += &format!("  {name} {}\n", best.genotype.number(name).map_or_else(|| "-".into(), short));
+        }
         for (name, value) in &best.metrics {
             text += &format!("  {name} {value:.4}\n");
         }

@@ -47,7 +47,7 @@ pub fn variable_lineage(
 #[cfg(test)]
 mod tests {
     use super::super::testing::{population, settings, space};
-    use super::super::{first_generation, next_generation};
+    use super::super::{Range, Scale, Variable, first_generation, next_generation};
     use super::*;
 
     #[test]
@@ -70,8 +70,10 @@ mod tests {
     }
 
     #[test]
-    fn over_a_whole_search_the_value_never_changes_along_its_lineage() {
-        let space = space(&[4; 12]);
+    fn over_a_whole_search_a_value_changes_along_its_lineage_only_where_it_was_explored() {
+        let mut space = space(&[4; 12]);
+        let range = Range::new(1e-4, 1.0, Scale::Log, false).unwrap();
+        space.variables.extend(["r", "s"].map(|name| Variable::range(name, range)));
         let mut generations = vec![first_generation(&space, &settings(8), 5)];
         for generation in 1..20u32 {
             let last = generations.last().unwrap();
@@ -86,18 +88,23 @@ mod tests {
             generations.push(next_generation(&space, &settings(8), 5, generation, &trained).unwrap());
         }
         let at = |a: Ancestor| &generations[a.generation as usize][a.member.0 as usize];
+        let mut changes = 0;
         for id in 0..8 {
             let last = Ancestor { generation: 19, member: MemberId(id) };
             for variable in &space.variables {
                 let history = variable_lineage(&variable.name, last, |a| Some(at(a).origin.clone()));
                 assert_eq!(history.len(), 20);
-                for &ancestor in &history {
-                    assert_eq!(
-                        at(ancestor).genotype.get(&variable.name),
-                        at(last).genotype.get(&variable.name)
+                for pair in history.windows(2) {
+                    let value = |ancestor| at(ancestor).genotype.get(&variable.name);
+                    let explored = matches!(
+                        &at(pair[1]).origin,
+                        Origin::Mix { explored, .. } if explored.contains(&variable.name)
                     );
+                    assert_eq!(value(pair[0]) != value(pair[1]), explored);
+                    changes += u32::from(explored);
                 }
             }
         }
+        assert!(changes > 20, "{changes}");
     }
 }

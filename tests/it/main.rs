@@ -11,6 +11,7 @@ mod damage;
 mod disk;
 mod features;
 mod gan;
+mod hyperparameters;
 mod local;
 mod nfs;
 mod slurm;

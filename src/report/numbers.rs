@@ -1,0 +1,41 @@
+//! Hyperparameters as people read them.
+
+/// Four digits that count; whole numbers as such.
+pub fn short(number: f64) -> String {
+    if number.fract() == 0.0 && number.abs() < 1e6 {
+        return format!("{number}");
+    }
+    let rounded: f64 = format!("{number:.3e}").parse().unwrap_or(number);
+    let text = format!("{rounded:?}");
+    text.strip_suffix(".0").unwrap_or(&text).to_owned()
+}
+
+/// `0.02 (0.001 to 0.1)`: median, smallest and largest of some numbers; `-` of none.
+pub fn spread(mut numbers: Vec<f64>) -> String {
+    numbers.sort_by(f64::total_cmp);
+    let (Some(low), Some(high)) = (numbers.first(), numbers.last()) else { return "-".into() };
+    let middle = |at: usize| numbers.get(at).copied().unwrap_or(f64::NAN);
+    let (left, right) = (middle((numbers.len() - 1) / 2), middle(numbers.len() / 2));
+    // Halved one by one: the sum could be infinite.
+    format!("{} ({} to {})", short(left / 2.0 + right / 2.0), short(*low), short(*high))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_short() {
+        let numbers = [0.0, 64.0, -3.0, 0.1, 0.00012345678, 1.0 / 3.0, 12345.678, 1e-7, 1e20, 0.99999];
+        let texts = numbers.map(short);
+        assert_eq!(texts, ["0", "64", "-3", "0.1", "0.0001235", "0.3333", "12350", "1e-7", "1e20", "1"]);
+    }
+
+    #[test]
+    fn the_median_is_between_the_ends() {
+        assert_eq!(spread(vec![]), "-");
+        assert_eq!(spread(vec![0.5]), "0.5 (0.5 to 0.5)");
+        assert_eq!(spread(vec![3.0, 1.0, 2.0]), "2 (1 to 3)");
+        assert_eq!(spread(vec![4.0, 1.0, 2.0, 3.0]), "2.5 (1 to 4)");
+    }
+}
