@@ -203,5 +203,10 @@ mod tests {
             setting_labels(&[&here, &other, &synthetic]),
             ["gan data=fashion latent=120", "gan data=digits latent=60", "synthetic"]
         );
+        let searched = gan("data = \"/here/fashion\"\nlearning_rate = { low = 0.5, high = 1.0 }");
+        assert_eq!(
+            setting_labels(&[&here, &searched]),
+            ["learning_rate=0.0002", "learning_rate={ high = 1.0, low = 0.5 }"]
+        );
     }
 }
