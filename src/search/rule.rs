@@ -44,7 +44,7 @@ impl fmt::Display for Rule {
     }
 }
 
-/// Written by hand, as is [`Options`], because serde's untagged enums lose the line of an error.
+/// Written by hand, as is that of its options, because serde's untagged enums lose the line of an error.
 impl<'de> Deserialize<'de> for Rule {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Entries;
