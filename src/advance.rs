@@ -12,7 +12,7 @@ use crate::state::{
     StateError, collect, drop_temporaries, ensure_dirs, failures, publish_json, read_attempts, remove,
     replace_json, withdraw,
 };
-use crate::tasks::Task;
+use crate::tasks::{Maker, Task};
 
 /// What is left to do after a call of [`advance`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -195,13 +195,17 @@ fn next(
         .collect();
     let children: Vec<&Offspring> = planned.iter().filter(|member| member.origin.is_made()).collect();
     let Some(parents) = open_parents(run, plan.generation, &children, &files)? else { return Ok(false) };
-    let mut starts = make_children(run, task, generation, &children, &parents)?;
+    let mut starts = match task.maker() {
+        Maker::Step => make_children(run, task, generation, &children, &parents)?,
+        Maker::Member => BTreeMap::new(),
+    };
     let members = planned
         .iter()
         .map(|member| {
             let start = match member.origin {
                 Origin::Random => StartRecord::Fresh,
                 Origin::Survivor => StartRecord::Checkpoint(file_of(&files, member.id)?.clone()),
+                _ if task.maker() == Maker::Member => StartRecord::Parents,
                 Origin::Perturbed | Origin::Mutation { .. } | Origin::Mix { .. } => {
                     StartRecord::Checkpoint(starts.remove(&member.id).context("a child was not made")?)
                 }

@@ -1,13 +1,18 @@
 //! The first checkpoints of members that were made of others: mixes, mutations, perturbed survivors.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result};
 
-use crate::checkpoint::{CheckpointError, Meta, Reader, ShrinkPerturb, Surgery, digest_file, offspring};
-use crate::search::{Address, Change, MemberId, Offspring, Origin};
-use crate::state::{FileRef, Published, Run, StateError, ensure_dir, is_there, stage};
+use crate::checkpoint::{
+    CheckpointError, Meta, Reader, ShrinkPerturb, Surgery, Written, digest_file, offspring,
+};
+use crate::place::place;
+use crate::search::{Change, MemberId, Offspring, Origin};
+use crate::signal::StopSignal;
+use crate::state::{FileRef, Published, Run, Staged, StateError, ensure_dir, is_there, stage};
 use crate::tasks::Task;
 
 /// The members that an offspring's first checkpoint is made of.
@@ -65,6 +70,36 @@ pub fn make_child(
     let path = run.layout.start(generation, child.id);
     let dir = run.layout.member(generation, child.id);
     ensure_dir(&dir)?;
+    let draw = || {
+        stage_child(run, task, generation, child, parents, &dir, &StopSignal::default())
+            .with_context(|| format!("failed to make {}", path.display()))
+    };
+    let (staged, mut written) = draw()?;
+    if staged.publish(NAME)? == Published::Existed {
+        let there = digest_file(&path)?;
+        if there == written || is_there(&run.layout.plan(generation))? {
+            written = there;
+        } else {
+            // No plan names it yet, and it is not what comes out of these parents.
+            eprintln!("pbtnas: {} is damaged; it is made again", path.display());
+            draw()?.0.replace(NAME)?;
+        }
+    }
+    Ok(FileRef { path: run.layout.relative(&path), size: written.size, digest: written.digest })
+}
+
+const NAME: &str = "start.safetensors";
+
+/// Writes a child's first checkpoint into a temporary file in `dir`.
+pub fn stage_child(
+    run: &Run,
+    task: &dyn Task,
+    generation: u32,
+    child: &Offspring,
+    parents: &BTreeMap<MemberId, Reader>,
+    dir: &Path,
+    stop: &StopSignal,
+) -> Result<(Staged, Written)> {
     let parent = |id: &MemberId| parents.get(id).context("a parent was not opened");
     let shrink_perturb =
         ShrinkPerturb { shrink: run.config.search.shrink, perturb: run.config.search.perturb };
@@ -83,30 +118,15 @@ pub fn make_child(
         Origin::Perturbed => (parent(&child.id)?, Surgery::ShrinkPerturb(shrink_perturb)),
         Origin::Random | Origin::Survivor => anyhow::bail!("member {} is no child", child.id),
     };
-    let tensors = task.tensors(&child.genotype)?;
-    let noise = Address { run: run.record.seed, generation, member: Some(child.id), purpose: "noise" };
+    let place = place(run, generation, child.id, &run.layout.member(generation, child.id), stop);
+    let new = task.fresh(&child.genotype, &place)?;
+    let noise = place.seeds.at("noise");
     let meta = Meta { genotype: child.genotype.clone(), ..base.meta().clone() };
-    let draw = || {
-        stage(&dir, |out| {
-            offspring(out, &run.space, &tensors, base, &surgery, &noise, &meta).map_err(ChildError::from)
-        })
-        .map_err(|error| error.0.context(format!("failed to make {}", path.display())))
-    };
-    let (staged, mut written) = draw()?;
-    if staged.publish(NAME)? == Published::Existed {
-        let there = digest_file(&path)?;
-        if there == written || is_there(&run.layout.plan(generation))? {
-            written = there;
-        } else {
-            // No plan names it yet, and it is not what comes out of these parents.
-            eprintln!("pbtnas: {} is damaged; it is made again", path.display());
-            draw()?.0.replace(NAME)?;
-        }
-    }
-    Ok(FileRef { path: run.layout.relative(&path), size: written.size, digest: written.digest })
+    stage(dir, |out| {
+        offspring(out, &run.space, &new, base, &surgery, &noise, &meta).map_err(ChildError::from)
+    })
+    .map_err(|error| error.0)
 }
-
-const NAME: &str = "start.safetensors";
 
 /// Either way in which writing a child can fail.
 struct ChildError(anyhow::Error);

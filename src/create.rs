@@ -27,6 +27,7 @@ pub fn create(root: &Path, config: &Config, task: &dyn Task) -> Result<(Run, Pub
         return Ok((run, Published::Existed));
     }
     task.space().check().context("the search space is wrong")?;
+    task.check()?;
     for dir in [layout.root(), &layout.shared(), &layout.generations(), &layout.logs()] {
         ensure_dir(dir)?;
     }

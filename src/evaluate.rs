@@ -6,12 +6,14 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 
 use crate::checkpoint::Reader;
+use crate::place::place;
 use crate::search::MemberId;
+use crate::signal::StopSignal;
 use crate::state::{
     EvaluationRecord, FORMAT, FileRef, Outcome, Run, SoupRecord, ensure_dir, find_json, publish_json,
     read_json,
 };
-use crate::tasks::{Evaluation, Measure, Seeds, Start, Task};
+use crate::tasks::{Evaluation, Measure, Start, Task};
 
 /// What is evaluated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,9 +42,9 @@ pub fn evaluate(
         run.check_file(file)?;
     }
     let reader: Reader = run.checkpoint(&checkpoint)?;
-    let seeds = Seeds { run: run.record.seed, generation, member };
     let started = Instant::now();
-    let mut session = task.session(Start::Checkpoint(&reader), seeds, &run.layout.shared())?;
+    let place = place(run, generation, member, run.layout.root(), &StopSignal::default());
+    let mut session = task.session(Start::Checkpoint(&reader), place)?;
     let Evaluation { fitness, metrics } = session.evaluate(Measure::Final { samples })?;
     let record = EvaluationRecord {
         format: FORMAT,

@@ -83,6 +83,20 @@ pub fn device(choice: DeviceChoice) -> Result<Device> {
     }
 }
 
+/// What another program is told to train on: `cuda` or `cpu`. No library is loaded.
+pub fn device_name(choice: DeviceChoice) -> Result<&'static str> {
+    let hidden = std::env::var_os("CUDA_VISIBLE_DEVICES").is_some_and(|devices| devices.is_empty());
+    match choice {
+        DeviceChoice::Cpu => Ok("cpu"),
+        _ if driver_is_there() && !hidden => Ok("cuda"),
+        DeviceChoice::Auto => Ok("cpu"),
+        DeviceChoice::Cuda => bail!(
+            "a GPU was asked for, but this machine has no NVIDIA driver (/proc/driver/nvidia/version), or \
+             CUDA_VISIBLE_DEVICES is empty"
+        ),
+    }
+}
+
 fn driver_is_there() -> bool {
     Path::new("/proc/driver/nvidia/version").exists()
 }

@@ -7,9 +7,13 @@
 //! checkpoint  search                         safetensors streaming, layer surgery, shrink-perturb
 //! failpoint   nobody                         where tests let a process die
 //! gpu         nobody                         device and precision; loads libtorch's CUDA half
-//! tasks       search, checkpoint, gpu        what is trained: gan, synthetic
+//! signal      nobody                         what asks to leave
+//! tasks       search, checkpoint, gpu,       what is trained: gan, synthetic, or a program of the
+//!             signal                         user's
 //! config      search, tasks                  typed, validated TOML
+//! rehearse    search, checkpoint, tasks      what a search will ask of a task, once
 //! state       search, checkpoint, config     the run's directory: publish, read, verify
+//! place       state, tasks, signal           where a run's members live
 //! create      all of the above               a new run
 //! children    all of the above but create    first checkpoints of mixes and mutations
 //! advance     all of the above               from one generation to the next
@@ -31,6 +35,8 @@ pub mod error;
 pub mod evaluate;
 pub mod failpoint;
 pub mod gpu;
+pub mod place;
+pub mod rehearse;
 pub mod report;
 pub mod scheduler;
 pub mod search;

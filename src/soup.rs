@@ -11,13 +11,15 @@ use anyhow::{Context, Result, bail};
 
 use crate::advance::Next;
 use crate::checkpoint::{Reader, soup};
+use crate::place::place;
 use crate::search::MemberId;
+use crate::signal::StopSignal;
 use crate::state::{
     BestRecord, Ending, FORMAT, FileRef, Ingredient, Lock, Outcome, Run, SoupPlan, SoupRecord, SoupResult,
     begin_attempt, drop_temporaries, end_attempt, ensure_dir, failures, find_sound_json, is_there,
     publish_json, read_attempts, remove, stage,
 };
-use crate::tasks::{Evaluation, Measure, Seeds, Start, Task};
+use crate::tasks::{Evaluation, Measure, Start, Task};
 use crate::trainer::{Ended, Identity, ending_of};
 
 /// Moves on as far as the results of candidates allow; stages are rounds, members are candidates.
@@ -216,8 +218,8 @@ pub fn evaluate_candidate(
         write_soup(run, task, &all, &dir, "soup.safetensors")?;
         let reader = Reader::open(&path)?;
         let first = &plan.ingredients[0];
-        let seeds = Seeds { run: run.record.seed, generation: first.generation, member: first.member };
-        let mut session = task.session(Start::Checkpoint(&reader), seeds, &run.layout.shared())?;
+        let place = place(run, first.generation, first.member, &dir, &StopSignal::default());
+        let mut session = task.session(Start::Checkpoint(&reader), place)?;
         let Evaluation { fitness, metrics } = session.evaluate(Measure::Search)?;
         let result = SoupResult {
             format: FORMAT,
@@ -251,7 +253,7 @@ fn write_soup(
     let readers: Vec<Reader> =
         ingredients.iter().map(|one| run.checkpoint(&one.checkpoint)).collect::<Result<_, _>>()?;
     let meta = readers[0].meta();
-    let tensors = task.tensors(&meta.genotype)?;
+    let tensors = task.tensors_in(&readers[0])?;
     let readers: Vec<&Reader> = readers.iter().collect();
     let (staged, _) = stage(dir, |out| {
         let mut out = std::io::BufWriter::new(out);

@@ -41,15 +41,25 @@ pub enum CheckpointError {
         reason: String,
     },
     /// A tensor that should be there is not, or has another shape or type.
-    #[error("{path} has no tensor {name:?} of shape {shape:?}")]
+    #[error("{path} has no tensor {name:?} of type {dtype:?} and shape {shape:?}{}", but(found))]
     Tensor {
         /// The file.
         path: PathBuf,
         /// The tensor.
         name: String,
+        /// The type that was expected.
+        dtype: Dtype,
         /// The shape that was expected.
         shape: Vec<usize>,
+        /// The type and shape that it has.
+        found: Option<(Dtype, Vec<usize>)>,
     },
+}
+
+fn but(found: &Option<(Dtype, Vec<usize>)>) -> String {
+    found
+        .as_ref()
+        .map_or(String::new(), |(dtype, shape)| format!(" but one of type {dtype:?} and shape {shape:?}"))
 }
 
 /// BLAKE3 of a file, as `blake3:` and 64 hexadecimal digits.
@@ -138,13 +148,16 @@ pub struct Meta {
 }
 
 impl Meta {
-    fn to_map(&self) -> Result<BTreeMap<String, String>, serde_json::Error> {
-        Ok(BTreeMap::from([
-            ("format".into(), FORMAT.into()),
-            ("genotype".into(), serde_json::to_string(&self.genotype)?),
-            ("epoch".into(), self.epoch.to_string()),
-            ("step".into(), self.step.to_string()),
-        ]))
+    fn to_map(&self) -> Result<BTreeMap<&'static str, String>, serde_json::Error> {
+        let mut map = self.identity()?;
+        map.extend([("epoch", self.epoch.to_string()), ("step", self.step.to_string())]);
+        Ok(map)
+    }
+
+    /// What is the same in every checkpoint of an architecture.
+    pub fn identity(&self) -> Result<BTreeMap<&'static str, String>, serde_json::Error> {
+        let genotype = serde_json::to_string(&self.genotype)?;
+        Ok(BTreeMap::from([("format", FORMAT.to_owned()), ("genotype", genotype)]))
     }
 
     fn from_map(map: &std::collections::HashMap<String, String>) -> Result<Self, String> {
@@ -312,7 +325,9 @@ impl Reader {
             .ok_or_else(|| CheckpointError::Tensor {
                 path: self.path.clone(),
                 name: entry.name.clone(),
+                dtype: entry.dtype,
                 shape: entry.shape.clone(),
+                found: self.header.get(&entry.name).map(|info| (info.dtype, info.shape.clone())),
             })
     }
 
@@ -336,6 +351,17 @@ impl Reader {
             at += count;
         }
         Ok(())
+    }
+
+    /// Reads a part of a tensor: as many bytes as the buffer has, from byte `at` of the tensor.
+    pub fn read_part(&self, entry: &Entry, at: usize, buffer: &mut [u8]) -> Result<(), CheckpointError> {
+        let (start, end) = self.place(entry)?;
+        let fits = at.checked_add(buffer.len()).is_some_and(|last| last <= end - start);
+        let read = match fits {
+            true => self.file.read_exact_at(buffer, self.start + (start + at) as u64),
+            false => Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
+        };
+        read.map_err(|source| CheckpointError::Io { doing: "read", path: self.path.clone(), source })
     }
 
     /// All bytes of a tensor.

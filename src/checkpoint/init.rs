@@ -8,6 +8,8 @@ use rand::Rng;
 use rand_distr::{Distribution, StandardNormal};
 use safetensors::Dtype;
 
+use super::file::CHUNK;
+use super::{AVERAGE, CheckpointError, Entry, MODEL, Reader, elements};
 use crate::search::{Address, rng};
 
 /// Distribution of a tensor's first values.
@@ -30,7 +32,7 @@ pub struct TensorSpec {
     pub name: String,
     /// Number of elements in each dimension.
     pub shape: Vec<usize>,
-    /// `F32` or `I64`.
+    /// Type of its elements; `F32` or `I64` in the tasks that are built in.
     pub dtype: Dtype,
     /// First values.
     pub init: Init,
@@ -50,6 +52,81 @@ impl TensorSpec {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+}
+
+/// A freshly initialised network of an architecture: which tensors it has, and their first values.
+pub struct Fresh {
+    tensors: Vec<TensorSpec>,
+    /// Where the values are, if they are not drawn.
+    made: Option<Reader>,
+}
+
+impl Fresh {
+    /// Values are drawn from the distributions of the tensors, each at an address of its own.
+    pub fn drawn(tensors: Vec<TensorSpec>) -> Self {
+        Self { tensors, made: None }
+    }
+
+    /// Tensors and values are those of a checkpoint that a program of the user's wrote.
+    pub fn made(reader: Reader) -> Self {
+        Self { tensors: tensors_in(&reader), made: Some(reader) }
+    }
+
+    /// All tensors of the network.
+    pub fn tensors(&self) -> &[TensorSpec] {
+        &self.tensors
+    }
+
+    /// Passes the bytes of a tensor (`entry` is it or its averaged copy) on, a chunk at a time. Drawn integers are
+    /// zeros, and a drawn average is the tensor itself.
+    pub fn stream(
+        &self,
+        spec: &TensorSpec,
+        entry: &Entry,
+        noise: &Address,
+        mut sink: impl FnMut(&[u8]) -> Result<(), CheckpointError>,
+    ) -> Result<(), CheckpointError> {
+        if let Some(reader) = &self.made {
+            return reader.stream(entry, sink);
+        }
+        if spec.dtype != Dtype::F32 {
+            return sink(&vec![0; spec.len() * spec.dtype.bitsize() / 8]);
+        }
+        let mut bytes = Vec::with_capacity(CHUNK.min(spec.len() * 4));
+        for value in fresh(spec, noise) {
+            bytes.extend_from_slice(&value.to_le_bytes());
+            if bytes.len() >= CHUNK {
+                sink(&bytes)?;
+                bytes.clear();
+            }
+        }
+        sink(&bytes)
+    }
+}
+
+/// The tensors of the networks in a checkpoint that a program of the user's wrote: every one behind `model/`.
+/// What is floating counts as trained.
+pub fn tensors_in(reader: &Reader) -> Vec<TensorSpec> {
+    let models = reader.entries().filter_map(|entry| {
+        let name = entry.name.strip_prefix(MODEL)?.to_owned();
+        Some(TensorSpec {
+            averaged: reader.entry(&format!("{AVERAGE}{name}")).is_some(),
+            trained: elements::is_floating(entry.dtype),
+            // The distribution is the program's secret; what matters to a soup is which vectors have no mean.
+            init: if is_spectral_vector(&name) { Init::Direction } else { Init::Constant(0.0) },
+            shape: entry.shape,
+            dtype: entry.dtype,
+            name,
+        })
+    });
+    models.collect()
+}
+
+/// Whether PyTorch's spectral norm calls its vectors so, in its newer and its older version.
+fn is_spectral_vector(name: &str) -> bool {
+    let parametrized =
+        name.contains(".parametrizations.") && (name.ends_with("._u") || name.ends_with("._v"));
+    parametrized || name.ends_with(".weight_u") || name.ends_with(".weight_v")
 }
 
 /// The first values of an `F32` tensor, in row-major order, for a network that is initialised at `address`.

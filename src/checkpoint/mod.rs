@@ -3,13 +3,14 @@
 //! Tensor names: `model/PATH`, `average/PATH`, `optimizer/NETWORK/MOMENT/REST` (where `NETWORK/REST` is the
 //! parameter's PATH). The header's metadata holds the genotype, the position in training and the format.
 
+mod elements;
 mod file;
 mod init;
 mod soup;
 mod surgery;
 
 pub use file::{CheckpointError, Digest, Entry, Meta, Reader, Written, digest_file, write};
-pub use init::{Init, TensorSpec, fresh};
+pub use init::{Fresh, Init, TensorSpec, fresh, tensors_in};
 pub use soup::soup;
 pub use surgery::{ShrinkPerturb, Surgery, offspring};
 

@@ -2,8 +2,7 @@
 
 use std::io::Write;
 
-use safetensors::Dtype;
-
+use super::elements::{from_doubles, is_floating, to_doubles};
 use super::{AVERAGE, CheckpointError, Entry, Init, MODEL, Meta, Reader, TensorSpec, Written, write};
 
 /// Writes the mean of checkpoints of one architecture, tensor by tensor.
@@ -25,7 +24,7 @@ pub fn soup<W: Write>(
     }
     let first_s_own = |entry: &Entry| {
         let name = entry.name.strip_prefix(MODEL).unwrap_or(&entry.name);
-        entry.dtype != Dtype::F32
+        !is_floating(entry.dtype)
             || tensors.iter().any(|spec| spec.name == name && spec.init == Init::Direction)
     };
     write(out, meta, entries, |entry, out| {
@@ -42,18 +41,18 @@ fn mean(entry: &Entry, ingredients: &[&Reader]) -> Result<Vec<u8>, CheckpointErr
     for reader in ingredients {
         let mut at = sums.iter_mut();
         reader.stream(entry, |chunk| {
-            for (bytes, sum) in chunk.chunks_exact(4).zip(&mut at) {
-                *sum += f64::from(f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]));
-            }
+            to_doubles(entry.dtype, chunk, |value| at.next().into_iter().for_each(|sum| *sum += value));
             Ok::<_, CheckpointError>(())
         })?;
     }
     let count = ingredients.len() as f64;
-    Ok(sums.into_iter().flat_map(|sum| ((sum / count) as f32).to_le_bytes()).collect())
+    Ok(from_doubles(entry.dtype, sums.into_iter().map(|sum| sum / count)))
 }
 
 #[cfg(test)]
 mod tests {
+    use safetensors::Dtype;
+
     use super::*;
     use crate::search::Genotype;
 

@@ -6,11 +6,10 @@ use std::io::Write;
 use rand::Rng;
 use rand::seq::index;
 use rand_distr::{Distribution, StandardNormal};
-use safetensors::Dtype;
 
-use super::file::CHUNK;
+use super::elements::{Change, changed, is_floating};
 use super::{
-    AVERAGE, CheckpointError, Entry, MODEL, Meta, OPTIMIZER, Reader, TensorSpec, Written, fresh, write,
+    AVERAGE, CheckpointError, Entry, Fresh, MODEL, Meta, OPTIMIZER, Reader, TensorSpec, Written, write,
 };
 use crate::search::{Address, Space, rng};
 
@@ -49,22 +48,23 @@ pub enum Surgery<'a> {
 
 /// Writes an offspring's checkpoint.
 ///
-/// `tensors` are those of the offspring's architecture; `noise` is where fresh values are drawn, and must
-/// differ for each child. Shrink-perturb acts on every floating tensor of the network itself; integer tensors
-/// and averaged copies are taken as they are. What the surgery does not touch is the base's. An optimizer's
-/// moments are the base's wherever a parameter of that name and shape is still there, and dropped elsewhere
-/// (facts: matched by name).
+/// `new` is a freshly initialised network of the offspring's architecture: it tells the tensors, and is the
+/// source of noise and of redrawn layers. `noise` is where random numbers are drawn, and must differ for each child.
+/// Shrink-perturb acts on every floating tensor of the network itself; integer tensors and averaged copies are
+/// taken as they are. What the surgery does not touch is the base's. An optimizer's moments are the base's
+/// wherever a parameter of that name and shape is still there, and dropped elsewhere (facts: matched by name).
 ///
 /// Memory is a few chunks of a mebibyte, whatever the size of the checkpoints.
 pub fn offspring<W: Write>(
     out: &mut W,
     space: &Space,
-    tensors: &[TensorSpec],
+    new: &Fresh,
     base: &Reader,
     surgery: &Surgery,
     noise: &Address,
     meta: &Meta,
 ) -> Result<Written, CheckpointError> {
+    let tensors = new.tensors();
     let specs: BTreeMap<&str, &TensorSpec> = tensors.iter().map(|spec| (spec.name.as_str(), spec)).collect();
     let mut entries = Vec::new();
     for spec in tensors {
@@ -95,19 +95,21 @@ pub fn offspring<W: Write>(
             (None, None) => return copy(base, entry, out),
         };
         let Some(spec) = specs.get(name) else { return copy(base, entry, out) };
-        let floating = spec.dtype == Dtype::F32;
+        let floating = is_floating(spec.dtype);
         match surgery {
             Surgery::Mix { donor, replaced, shrink_perturb }
                 if owner(name).is_some_and(|owner| replaced.iter().any(|name| name == owner)) =>
             {
                 match is_model && floating {
-                    true => perturbed_copy(donor, *shrink_perturb, spec, noise, entry, out),
+                    true => perturbed_copy(donor, *shrink_perturb, new, spec, noise, entry, out),
                     false => copy(donor, entry, out),
                 }
             }
-            Surgery::Redraw { variable } if owner(name) == Some(variable) => write_fresh(spec, noise, out),
+            Surgery::Redraw { variable } if owner(name) == Some(variable) => {
+                new.stream(spec, entry, noise, |chunk| Ok(out.write_all(chunk)?))
+            }
             Surgery::ShrinkPerturb(shrink_perturb) if is_model && floating => {
-                perturbed_copy(base, *shrink_perturb, spec, noise, entry, out)
+                perturbed_copy(base, *shrink_perturb, new, spec, noise, entry, out)
             }
             Surgery::MutateWeights if is_model && mutated.contains(name) => {
                 mutated_copy(base, spec, noise, entry, out)
@@ -129,52 +131,37 @@ fn copy(from: &Reader, entry: &Entry, out: &mut dyn Write) -> Result<(), Checkpo
     from.stream(entry, |chunk| out.write_all(chunk).map_err(CheckpointError::from))
 }
 
-/// Copies a tensor with every element changed in turn.
-fn changed_copy(
-    from: &Reader,
-    entry: &Entry,
-    out: &mut dyn Write,
-    mut change: impl FnMut(f32) -> f32,
-) -> Result<(), CheckpointError> {
-    let mut changed = Vec::with_capacity(CHUNK);
-    from.stream(entry, |chunk| {
-        changed.clear();
-        for bytes in chunk.chunks_exact(4) {
-            let weight = f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-            changed.extend_from_slice(&change(weight).to_le_bytes());
-        }
-        out.write_all(&changed).map_err(CheckpointError::from)
-    })
-}
-
 /// Copies a tensor, shrunk and perturbed.
 fn perturbed_copy(
     from: &Reader,
     shrink_perturb: ShrinkPerturb,
+    new: &Fresh,
     spec: &TensorSpec,
     noise: &Address,
     entry: &Entry,
     out: &mut dyn Write,
 ) -> Result<(), CheckpointError> {
-    let ShrinkPerturb { shrink, perturb } = shrink_perturb;
-    let mut fresh = fresh(spec, noise);
-    changed_copy(from, entry, out, |weight| shrink * weight + perturb * fresh.next().unwrap_or(0.0))
+    let mut at = 0;
+    let mut weights = Vec::new();
+    new.stream(spec, entry, noise, |fresh| {
+        weights.resize(fresh.len(), 0);
+        from.read_part(entry, at, &mut weights)?;
+        at += weights.len();
+        changed(spec.dtype, &mut weights, fresh, &mut ShrinkPerturbed(shrink_perturb));
+        Ok(out.write_all(&weights)?)
+    })
 }
 
-/// Writes a tensor of an initialisation; integer tensors begin with zeros.
-fn write_fresh(spec: &TensorSpec, noise: &Address, out: &mut dyn Write) -> Result<(), CheckpointError> {
-    if spec.dtype != Dtype::F32 {
-        return Ok(out.write_all(&vec![0; spec.len() * spec.dtype.bitsize() / 8])?);
+struct ShrinkPerturbed(ShrinkPerturb);
+
+impl Change for ShrinkPerturbed {
+    fn single(&mut self, weight: f32, fresh: f32) -> f32 {
+        self.0.shrink * weight + self.0.perturb * fresh
     }
-    let mut bytes = Vec::with_capacity(CHUNK);
-    for value in fresh(spec, noise) {
-        bytes.extend_from_slice(&value.to_le_bytes());
-        if bytes.len() >= CHUNK {
-            out.write_all(&bytes)?;
-            bytes.clear();
-        }
+
+    fn double(&mut self, weight: f64, fresh: f64) -> f64 {
+        f64::from(self.0.shrink) * weight + f64::from(self.0.perturb) * fresh
     }
-    Ok(out.write_all(&bytes)?)
 }
 
 /// The tensors whose weights are mutated: a random number, at least one, of the weights of layers (what is
@@ -201,19 +188,63 @@ fn mutated_copy(
     let rows = spec.shape[0];
     let most = rows.div_ceil(10).max(1);
     let probability = rng.random_range(0..most) as f64 / rows.max(1) as f64;
-    changed_copy(from, entry, out, |weight| {
-        if rng.random::<f64>() >= probability {
-            return weight;
+    let mut mutated = Mutated { probability, rng };
+    let mut weights = Vec::new();
+    from.stream(entry, |chunk| {
+        weights.clear();
+        weights.extend_from_slice(chunk);
+        changed(spec.dtype, &mut weights, chunk, &mut mutated);
+        Ok(out.write_all(&weights)?)
+    })
+}
+
+struct Mutated<R> {
+    probability: f64,
+    rng: R,
+}
+
+impl<R: Rng> Mutated<R> {
+    /// What happens to an element, if anything: factor of its magnitude, and a summand.
+    fn draw(&mut self) -> Option<Mutation> {
+        if self.rng.random::<f64>() >= self.probability {
+            return None;
         }
-        let kind: f64 = rng.random();
-        let normal: f32 = StandardNormal.sample(&mut rng);
-        let mutated = match kind {
-            kind if kind < 0.05 => weight + 10.0 * weight.abs() * normal,
-            kind if kind < 0.1 => normal,
-            _ => weight + 0.1 * weight.abs() * normal,
+        let kind: f64 = self.rng.random();
+        let normal: f32 = StandardNormal.sample(&mut self.rng);
+        Some(match kind {
+            kind if kind < 0.05 => Mutation::Noise(10.0, normal),
+            kind if kind < 0.1 => Mutation::Redrawn(normal),
+            _ => Mutation::Noise(0.1, normal),
+        })
+    }
+}
+
+enum Mutation {
+    /// Noise with this multiple of the element's magnitude as standard deviation.
+    Noise(f32, f32),
+    Redrawn(f32),
+}
+
+impl<R: Rng> Change for Mutated<R> {
+    fn single(&mut self, weight: f32, _: f32) -> f32 {
+        let mutated = match self.draw() {
+            None => return weight,
+            Some(Mutation::Noise(factor, normal)) => weight + factor * weight.abs() * normal,
+            Some(Mutation::Redrawn(normal)) => normal,
         };
         mutated.clamp(-1e6, 1e6)
-    })
+    }
+
+    fn double(&mut self, weight: f64, _: f64) -> f64 {
+        let mutated = match self.draw() {
+            None => return weight,
+            Some(Mutation::Noise(factor, normal)) => {
+                weight + f64::from(factor) * weight.abs() * f64::from(normal)
+            }
+            Some(Mutation::Redrawn(normal)) => f64::from(normal),
+        };
+        mutated.clamp(-1e6, 1e6)
+    }
 }
 
 impl From<std::io::Error> for CheckpointError {
@@ -224,7 +255,9 @@ impl From<std::io::Error> for CheckpointError {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Init;
+    use safetensors::Dtype;
+
+    use super::super::{Init, fresh};
     use super::*;
     use crate::search::{Genotype, MemberId, Variable};
     use std::path::Path;
@@ -308,7 +341,8 @@ mod tests {
         let path = dir.join(format!("child{member}"));
         let mut file = std::fs::File::create(&path).unwrap();
         let tensors = tensors(shape.0, shape.1);
-        offspring(&mut file, &space(), &tensors, base, surgery, &noise(member), base.meta()).unwrap();
+        let new = Fresh::drawn(tensors);
+        offspring(&mut file, &space(), &new, base, surgery, &noise(member), base.meta()).unwrap();
         Reader::open(&path).unwrap()
     }
 
@@ -399,13 +433,14 @@ mod tests {
         };
         let specs = [spec("a/weight", &[200, 500]), spec("b/weight", &[100, 300]), spec("b/bias", &[100])];
         let base = parent(&dir.path().join("base"), &specs, 2.0);
+        let new = Fresh::drawn(specs.to_vec());
         let (mut elements, mut changed, mut far) = (0.0, 0.0, 0.0);
         let mut both = 0;
         for member in 0..30 {
             let path = dir.path().join("mutant");
             let mut file = std::fs::File::create(&path).unwrap();
             let surgery = Surgery::MutateWeights;
-            offspring(&mut file, &space(), &specs, &base, &surgery, &noise(member), base.meta()).unwrap();
+            offspring(&mut file, &space(), &new, &base, &surgery, &noise(member), base.meta()).unwrap();
             let child = Reader::open(&path).unwrap();
             assert_eq!(f32s(&child, "model/net/b/bias"), [2.0; 100]);
             assert_eq!(f32s(&child, "average/net/a/weight")[..3], [12.0; 3]);
@@ -437,8 +472,39 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let base = parent(&dir.path().join("base"), &tensors(2, 2), 1.0);
         let mut out = Vec::new();
-        let error =
-            offspring(&mut out, &space(), &tensors(5, 2), &base, &Surgery::Copy, &noise(0), base.meta());
-        assert!(error.unwrap_err().to_string().contains("has no tensor \"average/net/a/weight\""));
+        let new = Fresh::drawn(tensors(5, 2));
+        let error = offspring(&mut out, &space(), &new, &base, &Surgery::Copy, &noise(0), base.meta());
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("has no tensor \"average/net/a/weight\"") && error.contains("[2]"), "{error}");
+    }
+
+    /// As a program of the user's makes them.
+    #[test]
+    fn noise_and_redrawn_layers_come_out_of_a_checkpoint_if_there_is_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let (base, donor) = (
+            parent(&dir.path().join("base"), &tensors(2, 2), 1.0),
+            parent(&dir.path().join("donor"), &tensors(2, 5), 2.0),
+        );
+        let child = |name: &str, surgery: &Surgery, sizes: (usize, usize)| {
+            let path = dir.path().join(name);
+            // The child's own architecture, all values 30 and averages 40.
+            let new = Fresh::made(parent(&dir.path().join("new"), &tensors(sizes.0, sizes.1), 30.0));
+            let mut file = std::fs::File::create(&path).unwrap();
+            offspring(&mut file, &space(), &new, &base, surgery, &noise(0), base.meta()).unwrap();
+            Reader::open(&path).unwrap()
+        };
+        let replaced = ["b".to_owned()];
+        let shrink_perturb = ShrinkPerturb { shrink: 0.5, perturb: 0.25 };
+        let mix = Surgery::Mix { donor: &donor, replaced: &replaced, shrink_perturb };
+        let mixed = child("mixed", &mix, (2, 5));
+        assert_eq!(f32s(&mixed, "model/net/b/weight"), [0.5 * 2.0 + 0.25 * 30.0; 5]);
+        assert_eq!(f32s(&mixed, "average/net/b/weight"), [12.0; 5]);
+        assert_eq!(f32s(&mixed, "model/net/a/weight"), [1.0; 2]);
+        assert!(mixed.entry("optimizer/net/exp_avg/a/weight").is_some());
+        let redrawn = child("redrawn", &Surgery::Redraw { variable: "a" }, (5, 2));
+        assert_eq!(f32s(&redrawn, "model/net/a/weight"), [30.0; 5]);
+        assert_eq!(f32s(&redrawn, "average/net/a/weight"), [40.0; 5]);
+        assert_eq!(f32s(&redrawn, "model/net/b/weight"), [1.0; 2]);
     }
 }

@@ -1,10 +1,12 @@
 //! The command line. A file for each command: it parses, calls and prints.
 
 mod best;
+mod check;
 mod compare;
 mod evaluate;
 mod features;
 mod init;
+mod new;
 mod run;
 mod soup;
 mod space;
@@ -36,6 +38,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    New(new::New),
+    Check(check::Check),
     Init(init::Init),
     Step(step::Step),
     Train(train::Train),
@@ -77,6 +81,8 @@ fn settle(config: &Config) -> Result<()> {
 /// Runs a command; its exit code.
 pub fn run(cli: Cli) -> Result<u8> {
     match cli.command {
+        Command::New(command) => command.run(),
+        Command::Check(command) => command.run(),
         Command::Init(command) => command.run(),
         Command::Step(command) => command.run(),
         Command::Train(command) => command.run(),

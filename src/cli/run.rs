@@ -16,7 +16,7 @@ use crate::scheduler::local::{self, Watcher};
 use crate::scheduler::{Search, Work};
 use crate::search::{MemberId, Origin};
 use crate::signal::StopSignal;
-use crate::state::{Heartbeat, Outcome, Run};
+use crate::state::{Heartbeat, Outcome, Run, read_attempts};
 
 /// Run a search to its end on this machine, without a scheduler.
 ///
@@ -156,7 +156,8 @@ impl Watcher for Progress<'_> {
     fn heartbeat(&mut self, member: MemberId, beat: &Heartbeat) {
         if let Some(bar) = self.members.get(&member) {
             bar.set_position((beat.fraction * 1000.0) as u64);
-            bar.set_message(format!("epoch {}, {}", beat.epoch, beat.phase));
+            let metrics = beat.metrics.iter().map(|(name, value)| format!(", {name} {value:.4}"));
+            bar.set_message(format!("epoch {}, {}{}", beat.epoch, beat.phase, metrics.collect::<String>()));
         }
     }
 
@@ -178,7 +179,11 @@ impl Watcher for Progress<'_> {
                 Outcome::Trained { fitness: None, .. } => println!("  member {member}: diverged"),
                 Outcome::Failed { reason, .. } => println!("  member {member}: failed: {reason}"),
             },
-            _ => println!("  member {member}: no result"),
+            _ => {
+                let attempts = read_attempts(&self.run.layout.attempts(self.generation, member));
+                let reason = attempts.ok().and_then(|attempts| Some(attempts.last()?.reason()));
+                println!("  member {member}: {}", reason.as_deref().unwrap_or("no result"));
+            }
         }
     }
 }

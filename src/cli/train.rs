@@ -1,5 +1,4 @@
 use std::str::FromStr;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -14,14 +13,11 @@ use crate::state::{Heartbeat, PlanRecord, Run};
 use crate::tasks::Task;
 use crate::trainer::{Claim, Ended, Identity, Trainer};
 
-/// A member that has not left so long after a signal is left behind: what it did since its last snapshot is
-/// lost, but the process is gone within five seconds.
-const GRACE: Duration = Duration::from_secs(4);
-
 /// Train one member, or several side by side, to the end of the generation's step.
 ///
-/// Jobs call this. On SIGTERM or SIGUSR1 it writes a snapshot and leaves within 5 seconds; after SIGUSR1
-/// (the time limit is near) it also puts its job back into the queue.
+/// Jobs call this. On SIGTERM or SIGUSR1 it writes a snapshot and leaves within 5 seconds (a task of kind
+/// `command`: a little more than its `grace_seconds`); after SIGUSR1 (the time limit is near) it also puts its job
+/// back into the queue.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  pbtnas train --state runs/first --member 3\n  \
                         pbtnas train --state runs/first --generation 2 --member 4-7")]
@@ -95,9 +91,11 @@ impl Train {
 fn trainer<'a>(run: &'a Run, task: &'a dyn Task) -> Result<Trainer<'a>> {
     let claim = Claim::default();
     let abandoned = claim.clone();
+    // A member that has not left by then is left behind: what it did since its last snapshot is lost.
+    let grace = run.config.grace();
     let stop = StopSignal::listen(move |signal| {
-        std::thread::sleep(GRACE);
-        eprintln!("pbtnas: leaving without another snapshot, {} s after {}", GRACE.as_secs(), signal.name());
+        std::thread::sleep(grace);
+        eprintln!("pbtnas: leaving without another snapshot, {} s after {}", grace.as_secs(), signal.name());
         abandoned.abandon(signal.name());
         requeue_after(Some(signal));
         let _ = raise(Unix::SIGKILL);

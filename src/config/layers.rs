@@ -17,7 +17,7 @@ const MAX_LAYERS: usize = 16;
 const MAX_FILE: u64 = 1 << 20;
 
 /// Keys that hold a path, relative to the folder of the file that they stand in.
-const PATHS: [(&str, &str); 2] = [("gan", "data"), ("gan", "inception")];
+const PATHS: [(&str, &str); 3] = [("gan", "data"), ("gan", "inception"), ("command", "directory")];
 
 /// A file of the chain.
 struct Layer {

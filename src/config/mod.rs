@@ -5,7 +5,9 @@ mod layers;
 mod sections;
 
 use std::path::Path;
+use std::time::Duration;
 
+use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
 pub use fault::ConfigError;
@@ -18,6 +20,7 @@ use layers::Layers;
 
 use crate::search::{Algorithm, Explore, SearchSettings, Space, truncation_count};
 use crate::tasks::Task;
+use crate::tasks::command::{CommandConfig, CommandTask};
 use crate::tasks::gan::{GanConfig, GanTask};
 use crate::tasks::synthetic::{SyntheticConfig, SyntheticTask};
 
@@ -47,6 +50,9 @@ pub struct Config {
     /// Settings of the task `synthetic`.
     #[serde(default)]
     pub synthetic: SyntheticConfig,
+    /// Settings of the task `command`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub command: Option<CommandConfig>,
     /// How a member's training is guarded.
     #[serde(default)]
     pub training: TrainingConfig,
@@ -71,6 +77,9 @@ impl Config {
         config.check().map_err(|(key, message)| layers.bad_value(&key, message))?;
         let folder = path.parent().unwrap_or(Path::new(""));
         config.gan.data = layers::absolute(&folder.join(&config.gan.data));
+        if let Some(command) = &mut config.command {
+            command.directory = layers::absolute(&folder.join(&command.directory));
+        }
         Ok(config)
     }
 
@@ -161,10 +170,37 @@ impl Config {
                 return too_large(key, YEAR);
             }
         }
+        match &self.command {
+            Some(command) => command.check().map_err(|(key, message)| (format!("command.{key}"), message))?,
+            None if self.task.kind == TaskKind::Command => {
+                return fault("task.kind", "\"command\" needs a section [command]: see docs/command-task.md");
+            }
+            None => {}
+        }
+        // A task that comes near to its time limit has so long to save.
+        let warning = u64::from(self.slurm.warning_seconds);
+        if self.slurm.time.is_some()
+            && self.task.kind == TaskKind::Command
+            && warning <= self.grace().as_secs()
+        {
+            let least = self.grace().as_secs() + 1;
+            let message =
+                format!("must be at least {least}: command.grace_seconds, and some to keep what was saved");
+            return Err(("slurm.warning_seconds".into(), message));
+        }
         self.slurm.check().map_err(|(key, message)| (format!("slurm.{key}"), message))?;
         // Both tasks': what is written here may not be nonsense only because it is not used yet.
         self.gan.check().map_err(|(key, message)| (format!("gan.{key}"), message))?;
         self.synthetic.check().map_err(|(key, message)| (format!("synthetic.{key}"), message))
+    }
+
+    /// How long a member's process may take to leave after a signal.
+    pub fn grace(&self) -> Duration {
+        match (&self.command, self.task.kind) {
+            // What the program has written is still to be kept.
+            (Some(command), TaskKind::Command) => Duration::from_secs(command.grace_seconds + 4),
+            _ => Duration::from_secs(4),
+        }
     }
 
     /// The parameters of the pure search.
@@ -187,6 +223,7 @@ impl Config {
     /// The search space. No data is looked for.
     pub fn space(&self) -> Space {
         match self.task.kind {
+            TaskKind::Command => self.command.as_ref().map(CommandConfig::space).unwrap_or_default(),
             TaskKind::Gan => self.gan.search_space(),
             TaskKind::Synthetic => SyntheticTask::new(self.synthetic.clone()).space().clone(),
         }
@@ -195,6 +232,10 @@ impl Config {
     /// The task, ready to use; data files are looked for here.
     pub fn task(&self) -> anyhow::Result<Box<dyn Task>> {
         Ok(match self.task.kind {
+            TaskKind::Command => {
+                let command = self.command.clone().context("the configuration has no section [command]")?;
+                Box::new(CommandTask::new(command, self.training.snapshot_seconds))
+            }
             TaskKind::Gan => Box::new(GanTask::new(self.gan.clone())?),
             TaskKind::Synthetic => Box::new(SyntheticTask::new(self.synthetic.clone())),
         })

@@ -166,12 +166,14 @@ pub struct TaskConfig {
     pub kind: TaskKind,
 }
 
-/// The tasks that are built in.
+/// What is trained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TaskKind {
     /// Image generation (paper, section 4.2).
     Gan,
+    /// A program of the user's.
+    Command,
     /// No training at all: tiny tensors and an analytic fitness, for trying out a cluster.
     Synthetic,
 }

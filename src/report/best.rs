@@ -8,9 +8,11 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 
 use crate::checkpoint::{CheckpointError, OPTIMIZER, write};
+use crate::place::place;
 use crate::search::{Ancestor, MemberId, variable_lineage};
+use crate::signal::StopSignal;
 use crate::state::{BestRecord, Run};
-use crate::tasks::{Seeds, Start};
+use crate::tasks::Start;
 
 /// Writes `network.safetensors` (the networks and their averages, without the optimizer), `genotype.json`,
 /// `lineage.json` (through which members each variable came, and its value there) and what the task has to show into a directory; the paths of the files.
@@ -36,11 +38,11 @@ pub fn export_best(run: &Run, best: &BestRecord, output: &Path) -> Result<Vec<Pa
     fs::write(&lineage, json + "\n").with_context(|| format!("failed to write {}", lineage.display()))?;
 
     let task = run.config.task()?;
-    let seeds = Seeds { run: run.record.seed, generation: best.generation, member: best.member };
     for file in &run.record.shared {
         run.check_file(file)?;
     }
-    let mut session = task.session(Start::Checkpoint(&reader), seeds, &run.layout.shared())?;
+    let place = place(run, best.generation, best.member, run.layout.root(), &StopSignal::default());
+    let mut session = task.session(Start::Checkpoint(&reader), place)?;
     let mut paths = vec![network, genotype, lineage];
     paths.extend(session.export(output)?.into_iter().map(|name| output.join(name)));
     Ok(paths)

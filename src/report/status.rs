@@ -8,7 +8,9 @@ use serde::Serialize;
 use super::numbers::{short, spread};
 use super::table::table;
 use crate::search::{Algorithm, Change, MemberId, Origin};
-use crate::state::{BestRecord, Ending, Heartbeat, MemberPlan, Outcome, Run, read_attempts, read_json};
+use crate::state::{
+    Attempt, BestRecord, Ending, Heartbeat, MemberPlan, Outcome, Run, read_attempts, read_json,
+};
 
 /// What `pbtnas status --json` prints.
 #[derive(Debug, Clone, Serialize)]
@@ -31,6 +33,20 @@ pub struct Status {
     pub best: Option<BestRecord>,
     /// Members of the latest generation.
     pub members: Vec<MemberStatus>,
+    /// What went wrong: members of the latest generation whose last attempt failed, and those of the generation before
+    /// that were given up.
+    pub failures: Vec<Failure>,
+}
+
+/// A member that failed.
+#[derive(Debug, Clone, Serialize)]
+pub struct Failure {
+    /// Generation.
+    pub generation: u32,
+    /// Its place there.
+    pub member: MemberId,
+    /// Why: for a program of the user's with the end of what it printed.
+    pub reason: String,
 }
 
 /// A member of the latest generation.
@@ -63,12 +79,23 @@ pub struct MemberStatus {
 pub fn status(run: &Run) -> Result<Status> {
     let generation = run.latest_generation()?;
     let mut members = Vec::new();
+    let mut failures = Vec::new();
     let mut to_epoch = 0;
+    if let Some(before) = generation.and_then(|generation| generation.checked_sub(1)) {
+        // If they cannot be read, that is for `verify` to tell.
+        for result in run.results(before).unwrap_or_default().into_iter().flatten() {
+            if let Outcome::Failed { reason, .. } = result.outcome {
+                failures.push(Failure { generation: before, member: result.member, reason });
+            }
+        }
+    }
     if let Some(generation) = generation {
         let plan = run.plan(generation)?;
         to_epoch = plan.to_epoch;
         for member in &plan.members {
-            members.push(member_status(run, generation, member)?);
+            let (status, reason) = member_status(run, generation, member)?;
+            failures.extend(reason.map(|reason| Failure { generation, member: member.id, reason }));
+            members.push(status);
         }
     }
     let epochs = run.config.search.epochs;
@@ -83,10 +110,12 @@ pub fn status(run: &Run) -> Result<Status> {
         finished: generation.is_some() && to_epoch == epochs && done,
         best: run.best()?,
         members,
+        failures,
     })
 }
 
-fn member_status(run: &Run, generation: u32, member: &MemberPlan) -> Result<MemberStatus> {
+/// How far a member is, and why its last attempt failed, if it did.
+fn member_status(run: &Run, generation: u32, member: &MemberPlan) -> Result<(MemberStatus, Option<String>)> {
     let attempts = read_attempts(&run.layout.attempts(generation, member.id))?;
     let last = attempts.last();
     let mut status = MemberStatus {
@@ -115,14 +144,18 @@ fn member_status(run: &Run, generation: u32, member: &MemberPlan) -> Result<Memb
             status.state = if fitness.is_some() { "done" } else { "diverged" };
             (status.fitness, status.metrics, status.progress) = (fitness, metrics, 1.0);
         }
-        Some(Outcome::Failed { .. }) => status.state = "failed",
+        Some(Outcome::Failed { reason, .. }) => {
+            status.state = "failed";
+            return Ok((status, Some(reason)));
+        }
         None => {
             if let Ok(beat) = read_json::<Heartbeat>(&run.layout.heartbeat(generation, member.id)) {
-                status.progress = beat.fraction;
+                (status.progress, status.metrics) = (beat.fraction, beat.metrics);
             }
         }
     }
-    Ok(status)
+    let reason = last.filter(|_| status.state == "retrying").map(Attempt::reason);
+    Ok((status, reason))
 }
 
 /// A status as people read it.
@@ -174,7 +207,15 @@ pub fn status_table(status: &Status) -> String {
     let mut head = vec!["member", "state", "done", "fitness"];
     head.extend(hyperparameters);
     head.extend(["origin", "attempts", "where"]);
-    text + "\n" + &table(&head, &rows)
+    text += "\n";
+    text += &table(&head, &rows);
+    for failure in &status.failures {
+        text += &format!(
+            "\nmember {} of generation {}: {}\n",
+            failure.member, failure.generation, failure.reason
+        );
+    }
+    text
 }
 
 fn origin(origin: &Origin) -> String {

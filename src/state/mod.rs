@@ -25,7 +25,7 @@ pub use lock::Lock;
 pub use process::{is_gone, machine};
 pub use publish::{
     Draft, Published, Staged, ensure_dir, ensure_dirs, is_left_behind, link, publish_bytes, publish_json,
-    remove, replace_json, stage, temporary_name, withdraw,
+    remove, replace_json, stage, stage_link, temporary_name, withdraw,
 };
 pub use read::{find_json, find_sound_json, is_there, parse_json, read_json, refresh};
 pub use records::{
@@ -33,7 +33,7 @@ pub use records::{
     Heartbeat, Ingredient, IntentRecord, MemberPlan, Outcome, PlanRecord, ResultRecord, RunRecord, SoupPlan,
     SoupRecord, SoupResult, StartRecord, SubmissionRecord,
 };
-pub use retention::{collect, drop_temporaries, kept_generations};
+pub use retention::{collect, drop_folder, drop_temporaries, kept_generations, left_folders};
 pub use run::Run;
 pub use seal::{seal, unseal};
 pub use verify::{Fault, verify};

@@ -64,6 +64,16 @@ pub fn stage<T, E: From<StateError>>(
     Ok((staged, filled))
 }
 
+/// The same for a file that is written already and will not be written again: it gets a temporary name in `dir`, on
+/// the same filesystem, and is not copied.
+pub fn stage_link(file: &Path, dir: &Path) -> Result<Staged, StateError> {
+    let sync = || File::open(file).and_then(|file| file.sync_all());
+    reach("fsync").and_then(|()| sync()).map_err(StateError::io("sync", file))?;
+    let staged = Staged { path: dir.join(temporary_name("link")) };
+    link(file, &staged.path)?;
+    Ok(staged)
+}
+
 impl Staged {
     /// Gives the file its final name in its own directory, unless that is taken.
     pub fn publish(self, name: &str) -> Result<Published, StateError> {

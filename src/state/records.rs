@@ -84,6 +84,8 @@ pub enum StartRecord {
     Fresh,
     /// A checkpoint: the offspring's own, or the final one of the generation before.
     Checkpoint(FileRef),
+    /// The offspring's own, which its first attempt makes of its parents' final ones.
+    Parents,
 }
 
 /// `result.json`: the end of a member's step.
@@ -347,6 +349,9 @@ pub struct Heartbeat {
     pub fraction: f64,
     /// What it does: `training` or `evaluating`.
     pub phase: String,
+    /// Numbers that training tells on its way.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metrics: BTreeMap<String, f64>,
     /// The attempt.
     pub attempt: u32,
     /// When this was written, by the clock of the machine that trains.

@@ -1,7 +1,7 @@
 //! Which files of old generations stay on disk. What they say always does.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::publish::{TEMPORARY, is_left_behind, remove};
 use super::{ArchiveRecord, BestRecord, FORMAT, Run, StateError, is_there, publish_json, read_attempts};
@@ -41,6 +41,7 @@ pub fn collect(
         drop_temporaries(&run.layout.generation(over))?;
     }
     drop_files(run.layout.root(), &is_left_behind)?;
+    left_folders(run.layout.root()).iter().for_each(|folder| drop_folder(folder));
     match beaten {
         Some(beaten) if beaten.generation < first_kept => {
             let path = run.path_of(&beaten.checkpoint)?;
@@ -91,14 +92,42 @@ fn drop_generation(run: &Run, generation: u32, kept: Option<&Path>) -> Result<()
     drop_files(&run.layout.logs(), &|name| name.starts_with(&label))
 }
 
-/// Removes the temporary files below a directory on which nobody works any more.
+/// Removes the temporary files and folders below a directory on which nobody works any more.
 pub fn drop_temporaries(dir: &Path) -> Result<(), StateError> {
-    for entry in walkdir::WalkDir::new(dir).into_iter().flatten() {
-        if entry.file_name().to_string_lossy().starts_with(TEMPORARY) && entry.file_type().is_file() {
+    let mut entries = walkdir::WalkDir::new(dir).into_iter();
+    while let Some(entry) = entries.next() {
+        let Ok(entry) = entry else { continue };
+        if !entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
+            continue;
+        }
+        if entry.file_type().is_dir() {
+            entries.skip_current_dir();
+            drop_folder(entry.path());
+        } else if entry.file_type().is_file() {
             remove(entry.path())?;
         }
     }
     Ok(())
+}
+
+/// The temporary folders in a directory that processes of this machine have left which are gone.
+pub fn left_folders(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let left = entries.filter(|entry| {
+        is_left_behind(&entry.file_name().to_string_lossy())
+            && entry.file_type().is_ok_and(|kind| kind.is_dir())
+    });
+    left.map(|entry| entry.path()).collect()
+}
+
+/// Removes a temporary folder. If that fails (somebody may still have a file of it open), it stays for now.
+pub fn drop_folder(path: &Path) {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            eprintln!("pbtnas: failed to remove {}: {error}; it stays for now", path.display());
+        }
+        _ => {}
+    }
 }
 
 /// Publishes what became of the members of a generation.

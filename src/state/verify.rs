@@ -177,6 +177,7 @@ impl Check<'_> {
         let kept = plan.generation >= self.first_kept;
         match (&member.origin, &member.start) {
             (Origin::Random, StartRecord::Fresh) => {}
+            (origin, StartRecord::Parents) if origin.is_made() => {}
             (origin, StartRecord::Checkpoint(file)) if origin.is_made() => {
                 self.names(plan, file, run.layout.start(plan.generation, member.id));
                 if kept {

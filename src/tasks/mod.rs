@@ -1,13 +1,15 @@
 //! What is trained. A task knows networks and data; it knows no scheduler, no directory of a run, and
 //! nothing of selection.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use crate::checkpoint::{Entry, Meta, Reader, TensorSpec};
+use crate::checkpoint::{Entry, Fresh, Meta, Reader, TensorSpec};
 use crate::search::{Address, Genotype, MemberId, Space};
+use crate::signal::StopSignal;
 
+pub mod command;
 pub mod gan;
 mod hyperparameter;
 pub mod synthetic;
@@ -19,8 +21,24 @@ pub trait Task: Send + Sync {
     /// The variables, and the tensors each owns.
     fn space(&self) -> &Space;
 
-    /// All tensors of the networks of an architecture, with the distributions of a fresh initialisation.
-    fn tensors(&self, genotype: &Genotype) -> Result<Vec<TensorSpec>>;
+    /// Who makes the first checkpoints of children.
+    fn maker(&self) -> Maker {
+        Maker::Step
+    }
+
+    /// A freshly initialised network of an architecture: the source of noise for a child's checkpoint.
+    fn fresh(&self, genotype: &Genotype, place: &Place) -> Result<Fresh>;
+
+    /// All tensors of the networks in a checkpoint.
+    fn tensors_in(&self, checkpoint: &Reader) -> Result<Vec<TensorSpec>>;
+
+    /// Whether everything that the configuration names is there. Looked at before a run is made.
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Ends what a process that is gone has left running with this scratch folder.
+    fn clear(&self, _scratch: &Path) {}
 
     /// Samples of a final evaluation, unless somebody asks for another number.
     fn final_samples(&self) -> usize;
@@ -30,18 +48,56 @@ pub trait Task: Send + Sync {
     /// runs of different seeds are measured alike.
     fn prepare(&self, dir: &Path) -> Result<Vec<String>>;
 
-    /// A member ready to train, from a checkpoint, or freshly initialised at the address of `seeds`.
-    /// `shared` holds the files that [`Task::prepare`] made.
-    fn session<'a>(&'a self, start: Start<'a>, seeds: Seeds, shared: &Path) -> Result<Box<dyn Session + 'a>>;
+    /// A member ready to train, from a checkpoint, or freshly initialised at the address of `place.seeds`.
+    fn session<'a>(&'a self, start: Start<'a>, place: Place) -> Result<Box<dyn Session + 'a>>;
+}
+
+/// Who makes the first checkpoints of children.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Maker {
+    /// The step between two generations: a child costs no more than copying its parents.
+    Step,
+    /// Each child's own first attempt, because a program of the user's must run for it. That needs the resources and
+    /// the environment of a training job, and may fail: then it fails for this member alone.
+    Member,
 }
 
 /// What a member starts from.
+#[derive(Clone, Copy)]
 pub enum Start<'a> {
     /// Fresh weights for this architecture.
     Fresh(&'a Genotype),
     /// A checkpoint, whose metadata tells architecture and position.
     Checkpoint(&'a Reader),
 }
+
+/// Where a member lives, and as whom.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// Its random numbers.
+    pub seeds: Seeds,
+    /// Id of the run.
+    pub run: String,
+    /// The folder of the files that [`Task::prepare`] made.
+    pub shared: PathBuf,
+    /// A folder that nobody else uses, on the run's filesystem. Who needs it makes it, and removes it.
+    pub scratch: PathBuf,
+    /// Tells when to leave.
+    pub stop: StopSignal,
+}
+
+impl Place {
+    /// Outside of any run.
+    pub fn outside(seeds: Seeds, folder: &Path) -> Self {
+        let scratch = folder.join("scratch");
+        Self { seeds, run: "none".into(), shared: folder.into(), scratch, stop: StopSignal::default() }
+    }
+}
+
+/// What was under way was left because of a signal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a signal asked to leave")]
+pub struct Interrupted;
 
 /// Addresses of the random numbers of one member in one generation.
 #[derive(Debug, Clone, Copy)]
@@ -83,10 +139,11 @@ pub enum Measure {
     },
 }
 
-/// One member in memory.
+/// One member in training.
 ///
 /// Training goes by small steps, so that the caller can stop between any two of them. All random numbers of
-/// a step depend on its position alone: a session restored from [`Session::save`] continues bit for bit.
+/// a step depend on its position alone: a session restored from what [`Session::describe`] tells continues bit for
+/// bit.
 pub trait Session {
     /// Epochs complete, and steps done in the next one.
     fn position(&self) -> (u32, u64);
@@ -94,8 +151,30 @@ pub trait Session {
     /// Steps of an epoch, to tell how far it is.
     fn steps_per_epoch(&self) -> u64;
 
-    /// Trains one step.
-    fn advance(&mut self) -> Result<()>;
+    /// How far training is, in epochs. It may be ahead of the position if that is the last checkpoint's.
+    fn progress(&self) -> f64 {
+        let (epoch, step) = self.position();
+        f64::from(epoch) + step as f64 / self.steps_per_epoch().max(1) as f64
+    }
+
+    /// Numbers that training tells on its way (a loss, say), for people to read.
+    fn news(&self) -> Vec<(String, f64)> {
+        Vec::new()
+    }
+
+    /// Trains one step on the way to `target` epochs.
+    fn advance(&mut self, target: u32) -> Result<()>;
+
+    /// The process has to leave: what trains elsewhere hands over how far it is.
+    fn leave(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    /// A checkpoint of this state that is a file already, whole and never changed again, on the run's filesystem.
+    /// A later state is another file.
+    fn file(&self) -> Option<&Path> {
+        None
+    }
 
     /// What the metadata of a checkpoint says, and the tensors it holds.
     fn describe(&self) -> Result<(Meta, Vec<Entry>)>;

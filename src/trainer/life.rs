@@ -9,14 +9,18 @@ use chrono::{DateTime, Utc};
 use super::Trainer;
 use crate::checkpoint::{Reader, digest_file};
 use crate::error::message;
+use crate::place::place;
 use crate::state::{
     FORMAT, FileRef, Heartbeat, MemberPlan, Outcome, PlanRecord, Published, ResultRecord, StartRecord,
     StateError, is_there, link, publish_json, remove, replace_json,
 };
-use crate::tasks::{Evaluation, Measure, Seeds, Session, Start};
+use crate::tasks::{Evaluation, Measure, Session, Start};
 
 /// Time between two heartbeats.
 const HEARTBEAT: Duration = Duration::from_secs(2);
+
+/// Time before a snapshot that the filesystem refused is tried again.
+const REFUSED: Duration = Duration::from_secs(10);
 
 /// How an attempt ended, if not with an error.
 pub enum LifeEnd {
@@ -60,9 +64,12 @@ impl Life<'_> {
             published = Reader::open(&run.path_of(&checkpoint.file)?).map_err(StateError::from)?;
             session = self.session(Some(&published))?;
         }
-        self.beat(self.target(), 1.0, "evaluating");
+        self.beat(session.as_ref(), "evaluating");
         let Evaluation { fitness, metrics } =
             session.evaluate(Measure::Search).context("failed to evaluate the member")?;
+        if !fitness.is_finite() {
+            eprintln!("pbtnas: the fitness is {fitness}: the member counts as diverged and ranks last");
+        }
         let result = ResultRecord {
             format: FORMAT,
             generation,
@@ -137,7 +144,11 @@ impl Life<'_> {
                 _ => eprintln!("pbtnas: the snapshot {} is damaged; trying the one before", path.display()),
             }
         }
-        let StartRecord::Checkpoint(file) = &self.planned.start else { return Ok(Restored::From(None)) };
+        let file = match &self.planned.start {
+            StartRecord::Fresh => return Ok(Restored::From(None)),
+            StartRecord::Parents => return self.make_start(),
+            StartRecord::Checkpoint(file) => file,
+        };
         let reader = match self.trainer.run.checkpoint(file) {
             Err(error) if error.is_damage() => {
                 eprintln!("pbtnas: {error}");
@@ -161,7 +172,6 @@ impl Life<'_> {
 
     pub fn session<'b>(&'b self, from: Option<&'b Reader>) -> Result<Box<dyn Session + 'b>> {
         let run = self.trainer.run;
-        let seeds = Seeds { run: run.record.seed, generation: self.plan.generation, member: self.planned.id };
         let start = match from {
             Some(reader) => Start::Checkpoint(reader),
             None => Start::Fresh(&self.planned.genotype),
@@ -169,24 +179,32 @@ impl Life<'_> {
         for file in &run.record.shared {
             run.check_file(file)?;
         }
-        self.trainer.task.session(start, seeds, &run.layout.shared())
+        let (generation, member) = (self.plan.generation, self.planned.id);
+        let dir = run.layout.member(generation, member);
+        self.trainer.task.session(start, place(run, generation, member, &dir, &self.trainer.stop))
     }
 
     /// Trains up to the end of the step; something else than none if that was not reached. `watch` looks out
     /// for other attempts.
     pub fn train_until_target(&self, session: &mut dyn Session, watch: bool) -> Result<Option<LifeEnd>> {
         let (generation, member) = (self.plan.generation, self.planned.id);
-        let (from, target) = (self.begins_at(), self.target());
+        let target = self.target();
         let every = Duration::from_secs(self.trainer.run.config.training.snapshot_seconds);
         let mut snapshot = Instant::now();
+        let mut kept = session.file().map(Path::to_owned);
+        let mut refused: Option<Instant> = None;
         let mut beat: Option<Instant> = None;
         loop {
-            let (epoch, step) = session.position();
-            if epoch >= target {
+            if session.position().0 >= target {
                 return Ok(None);
             }
             if let Some(signal) = self.trainer.stop.get() {
-                self.keep_snapshot(session);
+                if let Err(error) = session.leave() {
+                    eprintln!("pbtnas: {}", message(&error));
+                }
+                if session.file().is_none_or(|file| kept.as_deref() != Some(file)) {
+                    self.keep_snapshot(session);
+                }
                 return Ok(Some(LifeEnd::Stopped(signal.name())));
             }
             if beat.is_none_or(|beat| beat.elapsed() >= HEARTBEAT) {
@@ -194,24 +212,39 @@ impl Life<'_> {
                     eprintln!("pbtnas: another attempt has overtaken this one; leaving the member to it");
                     return Ok(Some(LifeEnd::Superseded));
                 }
-                let done = f64::from(epoch.saturating_sub(from))
-                    + step as f64 / session.steps_per_epoch().max(1) as f64;
-                self.beat(epoch, done / f64::from((target - from).max(1)), "training");
+                self.beat(session, "training");
                 beat = Some(Instant::now());
             }
-            if snapshot.elapsed() >= every {
-                self.keep_snapshot(session);
+            let due = match session.file() {
+                Some(file) if kept.as_deref() == Some(file) => false,
+                // What could not be kept is tried again, but not all the time.
+                Some(_) => refused.is_none_or(|refused| refused.elapsed() >= REFUSED),
+                None => snapshot.elapsed() >= every,
+            };
+            if due {
+                refused = (!self.keep_snapshot(session)).then(Instant::now);
                 snapshot = Instant::now();
+                if refused.is_none() {
+                    kept = session.file().map(Path::to_owned);
+                }
             }
-            session.advance()?;
+            self.trainer.patiently("go on", || session.advance(target))?;
         }
     }
 
     /// Tells how far the member is. What fails here costs a reader some news, and the member nothing.
-    fn beat(&self, epoch: u32, fraction: f64, phase: &str) {
-        let attempt = self.attempt;
-        let beat =
-            Heartbeat { format: FORMAT, epoch, fraction, phase: phase.into(), attempt, at: Utc::now() };
+    fn beat(&self, session: &dyn Session, phase: &str) {
+        let (from, target) = (f64::from(self.begins_at()), f64::from(self.target()));
+        let progress = session.progress();
+        let beat = Heartbeat {
+            format: FORMAT,
+            epoch: progress as u32,
+            fraction: ((progress - from) / (target - from).max(1.0)).clamp(0.0, 1.0),
+            phase: phase.into(),
+            metrics: session.news().into_iter().filter(|(_, value)| value.is_finite()).collect(),
+            attempt: self.attempt,
+            at: Utc::now(),
+        };
         let path = self.trainer.run.layout.heartbeat(self.plan.generation, self.planned.id);
         let gone = matches!(is_there(path.parent().unwrap_or(Path::new("."))), Ok(false));
         if let Err(error) = replace_json(&path, &beat)

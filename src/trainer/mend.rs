@@ -3,12 +3,15 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result, anyhow};
 
+use super::Trainer;
 use super::life::{Life, LifeEnd, Restored};
-use crate::children::{make_child, parents};
+use super::snapshots::snapshot_name;
+use crate::checkpoint::{CheckpointError, Reader};
+use crate::children::{make_child, parents, stage_child};
 use crate::search::{MemberId, Offspring};
-use crate::state::{FileRef, Outcome, remove};
+use crate::state::{FileRef, Outcome, StateError, ensure_dir, remove};
 
 impl Life<'_> {
     /// Makes the checkpoint again that this member starts from. Something else than none if that was
@@ -18,8 +21,40 @@ impl Life<'_> {
         if !self.planned.origin.is_made() {
             return self.mend_final(generation, self.planned.id, file);
         }
-        let run = self.trainer.run;
         eprintln!("pbtnas: making it again from its parents");
+        let (child, readers) = match self.open_parents(generation)? {
+            Ok(opened) => opened,
+            Err(end) => return Ok(Some(end)),
+        };
+        let run = self.trainer.run;
+        remove(&run.layout.start(self.plan.generation, child.id))?;
+        make_child(run, self.trainer.task, self.plan.generation, &child, &readers)?;
+        Ok(None)
+    }
+
+    /// Makes the first checkpoint of an offspring that makes it itself, as a snapshot.
+    pub fn make_start(&self) -> Result<Restored> {
+        let generation = self.plan.generation.checked_sub(1).context("the first generation starts afresh")?;
+        let (child, readers) = match self.open_parents(generation)? {
+            Ok(opened) => opened,
+            Err(end) => return Ok(Restored::Ended(end)),
+        };
+        let Trainer { run, task, stop, .. } = self.trainer;
+        let dir = self.progress();
+        ensure_dir(&dir)?;
+        let staged = stage_child(run, *task, self.plan.generation, &child, &readers, &dir, stop);
+        let (staged, written) = staged.map_err(misfit).context("failed to mix the parents' checkpoints")?;
+        // The position is the base's, which comes first of the parents.
+        let base =
+            parents(&child).first().and_then(|base| readers.get(base)).context("a child without a base")?;
+        let name = snapshot_name(base.meta().epoch, base.meta().step, &written);
+        staged.replace(&name)?;
+        Ok(Restored::From(Some(Reader::open(&dir.join(name)).map_err(StateError::from)?)))
+    }
+
+    /// This member as an offspring, and its parents' checkpoints, which are made again if they are damaged.
+    fn open_parents(&self, generation: u32) -> Result<Result<(Offspring, Parents), LifeEnd>> {
+        let run = self.trainer.run;
         let child = Offspring {
             id: self.planned.id,
             genotype: self.planned.genotype.clone(),
@@ -34,13 +69,11 @@ impl Life<'_> {
             if run.checkpoint(&checkpoint).is_err_and(|error| error.is_damage())
                 && let Some(end) = self.mend_final(generation, parent, &checkpoint)?
             {
-                return Ok(Some(end));
+                return Ok(Err(end));
             }
             readers.insert(parent, run.checkpoint(&checkpoint)?);
         }
-        remove(&run.layout.start(self.plan.generation, child.id))?;
-        make_child(run, self.trainer.task, self.plan.generation, &child, &readers)?;
-        Ok(None)
+        Ok(Ok((child, readers)))
     }
 
     /// Trains a member of an earlier generation again, whose result stands.
@@ -71,5 +104,23 @@ impl Life<'_> {
         }
         staged.replace("final.safetensors")?;
         Ok(None)
+    }
+}
+
+/// The parents' checkpoints.
+type Parents = BTreeMap<MemberId, Reader>;
+
+/// Tensors of two sound checkpoints that do not fit together are the user's program's fault, hence the member's.
+fn misfit(error: Error) -> Error {
+    let tensor = error.chain().find_map(|cause| match cause.downcast_ref::<CheckpointError>() {
+        Some(CheckpointError::Tensor { .. }) => Some(cause.to_string()),
+        _ => None,
+    });
+    match tensor {
+        Some(what) => anyhow!(
+            "{what}: a tensor that is not the same in every architecture must have a name under `owns` of the \
+             variable that it depends on, and depend on no other"
+        ),
+        None => error,
     }
 }

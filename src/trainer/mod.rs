@@ -14,11 +14,12 @@ use anyhow::{Context, Error, Result, anyhow};
 
 use crate::error::{IO, STATE, exit_code, is_hindrance, message};
 use crate::search::MemberId;
-use crate::signal::StopSignal;
+use crate::signal::{Signal, StopSignal};
 use crate::state::{
-    Ending, Lock, PlanRecord, Run, begin_attempt, end_attempt, ensure_dir, is_overtaken, refresh,
+    Ending, Lock, PlanRecord, Run, begin_attempt, drop_folder, end_attempt, ensure_dir, is_overtaken,
+    left_folders, refresh,
 };
-use crate::tasks::Task;
+use crate::tasks::{Interrupted, Task};
 use life::{Life, LifeEnd};
 
 /// How the training of a member ended.
@@ -128,6 +129,10 @@ impl Trainer<'_> {
         if run.result(generation, member)?.is_some() {
             return Ok(Some(Ended::Done));
         }
+        for folder in left_folders(&run.layout.member(generation, member)) {
+            self.task.clear(&folder);
+            drop_folder(&folder);
+        }
         let dir = run.layout.attempts(generation, member);
         let (attempt, start) = self.patiently("begin", || {
             Ok(begin_attempt(&dir, self.identity.job.clone(), self.identity.host.clone())?)
@@ -141,6 +146,10 @@ impl Trainer<'_> {
             Ok(LifeEnd::Done) => (Ending::Done, Ok(Ended::Done)),
             Ok(LifeEnd::Superseded) => (Ending::Superseded, Ok(self.after_overtaking(plan, member)?)),
             Ok(LifeEnd::Stopped(signal)) => (Ending::Stopped { signal: signal.into() }, Ok(Ended::Stopped)),
+            Err(error) if error.is::<Interrupted>() => {
+                let signal = self.stop.get().map_or("a signal", Signal::name);
+                (Ending::Stopped { signal: signal.into() }, Ok(Ended::Stopped))
+            }
             Err(error) => (ending_of(&error), Err(error)),
         };
         self.claim.set(None);

@@ -7,24 +7,28 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, anyhow};
 
 use super::life::Life;
-use crate::checkpoint::{Digest, Written, write};
+use crate::checkpoint::{Digest, Written, digest_file, write};
 use crate::error::message;
-use crate::state::{Staged, StateError, ensure_dir, remove, stage};
+use crate::state::{Staged, StateError, ensure_dir, remove, stage, stage_link};
 use crate::tasks::Session;
 
 /// Snapshots that stay: the newest, and the one before it in case that is damaged.
 const KEPT: usize = 2;
 
 impl Life<'_> {
-    fn progress(&self) -> PathBuf {
+    /// The folder of snapshots.
+    pub fn progress(&self) -> PathBuf {
         self.trainer.run.layout.progress(self.plan.generation, self.planned.id)
     }
 
-    /// Writes a snapshot, then drops old ones. If the filesystem refuses, training goes on without.
-    pub fn keep_snapshot(&self, session: &dyn Session) {
-        if let Err(error) = self.snapshot(session).and_then(|_| self.drop_snapshots(KEPT)) {
-            eprintln!("pbtnas: no snapshot was kept: {}", message(&error));
+    /// Writes a snapshot, then drops old ones. If the filesystem refuses, training goes on without; whether it was
+    /// kept.
+    pub fn keep_snapshot(&self, session: &dyn Session) -> bool {
+        let kept = self.snapshot(session).and_then(|_| self.drop_snapshots(KEPT));
+        if let Err(error) = &kept {
+            eprintln!("pbtnas: no snapshot was kept: {}", message(error));
         }
+        kept.is_ok()
     }
 
     /// Writes a snapshot; its path, size and digest.
@@ -33,13 +37,17 @@ impl Life<'_> {
         let dir = self.progress();
         ensure_dir(&dir)?;
         let (staged, written) = self.stage_in(&dir, session)?;
-        let name = format!("{epoch:06}-{step:09}-{}.safetensors", written.digest.short());
-        staged.publish(&name)?;
+        let name = snapshot_name(epoch, step, &written);
+        // In place of one of that name: its contents were these, and if they no longer are, now they are again.
+        staged.replace(&name)?;
         Ok((dir.join(name), written))
     }
 
-    /// Writes the session into a temporary file.
+    /// Writes the session into a temporary file. If it is a file already, that gets another name and is not copied.
     pub fn stage_in(&self, dir: &Path, session: &dyn Session) -> Result<(Staged, Written)> {
+        if let Some(file) = session.file() {
+            return Ok((stage_link(file, dir)?, digest_file(file).map_err(StateError::from)?));
+        }
         let (meta, entries) = session.describe()?;
         stage(dir, |out| {
             let mut out = BufWriter::new(out);
@@ -85,6 +93,11 @@ impl Life<'_> {
         }
         Ok(())
     }
+}
+
+/// The name of a snapshot of this position with these contents.
+pub fn snapshot_name(epoch: u32, step: u64, written: &Written) -> String {
+    format!("{epoch:06}-{step:09}-{}.safetensors", written.digest.short())
 }
 
 /// Any way in which writing a session can fail.

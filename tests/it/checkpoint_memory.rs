@@ -3,7 +3,9 @@
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
-use pbtnas::checkpoint::{Entry, Init, Meta, Reader, ShrinkPerturb, Surgery, TensorSpec, offspring, write};
+use pbtnas::checkpoint::{
+    Entry, Fresh, Init, Meta, Reader, ShrinkPerturb, Surgery, TensorSpec, offspring, write,
+};
 use pbtnas::search::{Address, Genotype, Space, Variable};
 use safetensors::Dtype;
 
@@ -74,8 +76,9 @@ fn memory_does_not_grow_with_the_checkpoint() {
     let shrink_perturb = ShrinkPerturb { shrink: 0.4, perturb: 0.1 };
     let surgery = Surgery::Mix { donor: &donor, replaced: &replaced, shrink_perturb };
     let noise = Address { run: 1, generation: 1, member: None, purpose: "noise" };
+    let new = Fresh::drawn(specs(mib));
     let mut file = std::fs::File::create(dir.path().join("child")).unwrap();
-    let written = offspring(&mut file, &space, &specs(mib), &base, &surgery, &noise, base.meta()).unwrap();
+    let written = offspring(&mut file, &space, &new, &base, &surgery, &noise, base.meta()).unwrap();
     let grown = peak().saturating_sub(before);
     println!("a child of {} MiB took {} KiB of memory", written.size / MIB as u64, grown / 1024);
     assert!(written.size > (mib * MIB) as u64);

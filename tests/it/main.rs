@@ -4,6 +4,7 @@
 mod checkpoint_memory;
 mod cli;
 mod cluster_faults;
+mod command;
 mod compare;
 #[cfg(feature = "failpoints")]
 mod crash;

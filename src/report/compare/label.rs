@@ -11,7 +11,8 @@ use super::{Setting, Variant};
 use crate::config::{Config, EpochsPerStep, SearchConfig, TaskKind};
 
 /// Keys of a task's section that say where or how fast something is computed, not what.
-const TECHNICAL: [&str; 3] = ["device", "threads", "step_milliseconds"];
+const TECHNICAL: [&str; 6] =
+    ["device", "threads", "step_milliseconds", "hang_seconds", "grace_seconds", "output_megabytes"];
 
 /// The setting that a configuration belongs to, without a label yet.
 pub(super) fn setting(config: &Config) -> Result<Setting> {
@@ -19,10 +20,11 @@ pub(super) fn setting(config: &Config) -> Result<Setting> {
     let mut section = match kind {
         TaskKind::Gan => table(&config.gan)?,
         TaskKind::Synthetic => table(&config.synthetic)?,
+        TaskKind::Command => table(&config.command)?,
     };
     section.retain(|key, _| !TECHNICAL.contains(&key));
     // A data set is known by its folder's name, a network by its file's; where they lie is a matter of the machine.
-    for key in ["data", "inception"] {
+    for key in ["data", "inception", "directory"] {
         if let Some(Value::String(path)) = section.get_mut(key)
             && let Some(name) = Path::new(path.as_str()).file_name()
         {
@@ -55,6 +57,7 @@ pub(super) fn label_settings(settings: &mut [Setting]) {
             let kind = (several_kinds || keys.is_empty()).then(|| match setting.kind {
                 TaskKind::Gan => "gan".to_owned(),
                 TaskKind::Synthetic => "synthetic".to_owned(),
+                TaskKind::Command => "command".to_owned(),
             });
             let words = keys.iter().map(|key| word(key, &setting.section));
             kind.into_iter().chain(words).collect::<Vec<_>>().join(" ")

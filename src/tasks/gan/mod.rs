@@ -37,8 +37,8 @@ pub use frechet::{Statistics, frechet_distance};
 pub use inception::{InceptionReport, check_inception};
 pub use space::{SpaceKind, space};
 
-use super::{Seeds, Session, Start, Task};
-use crate::checkpoint::TensorSpec;
+use super::{Place, Session, Start, Task};
+use crate::checkpoint::{Fresh, Reader, TensorSpec};
 use crate::search::{Genotype, Space};
 use discriminator::Discriminator;
 use generator::Generator;
@@ -71,6 +71,13 @@ impl GanTask {
         let discriminator = Discriminator::new(&self.config, self.channels, genotype, scope)?;
         Ok((generator, discriminator))
     }
+
+    /// All tensors of both networks of an architecture, with the distributions of a fresh initialisation.
+    pub fn tensors(&self, genotype: &Genotype) -> Result<Vec<TensorSpec>> {
+        let mut scope = Scope::declare();
+        self.networks(genotype, &mut scope)?;
+        Ok(scope.into_specs())
+    }
 }
 
 impl Task for GanTask {
@@ -78,10 +85,12 @@ impl Task for GanTask {
         &self.space
     }
 
-    fn tensors(&self, genotype: &Genotype) -> Result<Vec<TensorSpec>> {
-        let mut scope = Scope::declare();
-        self.networks(genotype, &mut scope)?;
-        Ok(scope.into_specs())
+    fn fresh(&self, genotype: &Genotype, _: &Place) -> Result<Fresh> {
+        Ok(Fresh::drawn(self.tensors(genotype)?))
+    }
+
+    fn tensors_in(&self, checkpoint: &Reader) -> Result<Vec<TensorSpec>> {
+        self.tensors(&checkpoint.meta().genotype)
     }
 
     fn final_samples(&self) -> usize {
@@ -94,9 +103,9 @@ impl Task for GanTask {
         features::prepare(&self.config, &images, dir)
     }
 
-    fn session<'a>(&'a self, start: Start<'a>, seeds: Seeds, shared: &Path) -> Result<Box<dyn Session + 'a>> {
+    fn session<'a>(&'a self, start: Start<'a>, place: Place) -> Result<Box<dyn Session + 'a>> {
         tch::set_num_threads(self.config.threads);
-        let session = session::GanSession::new(self, start, seeds, shared.to_owned());
+        let session = session::GanSession::new(self, start, place.seeds, place.shared);
         Ok(Box::new(session.context("failed to set up the GAN")?))
     }
 }

@@ -216,7 +216,7 @@ fn a_training_cycle_ends_in_the_weights_that_pytorch_s_ends_in() {
                 if index % task.config.discriminator_steps == 0 {
                     record("generator", task.config.generator_batch);
                 }
-                trained.advance().unwrap();
+                trained.advance(9).unwrap();
                 let Some((_, order)) = &trained.order else { panic!("no order") };
                 let first = step as usize * task.config.batch;
                 let real = trained.images.batch(&order[first..first + task.config.batch], Device::Cpu);

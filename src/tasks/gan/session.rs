@@ -215,7 +215,7 @@ impl Session for GanSession<'_> {
         steps_of(&self.images, self.config())
     }
 
-    fn advance(&mut self) -> Result<()> {
+    fn advance(&mut self, _: u32) -> Result<()> {
         let config = self.config();
         if self.order.as_ref().is_none_or(|(epoch, _)| *epoch != self.epoch) {
             let mut order: Vec<i64> = (0..self.images.len() as i64).collect();
@@ -385,7 +385,7 @@ mod tests {
     use super::*;
     use crate::checkpoint::write;
     use crate::search::{Initial, MemberId, initial_population};
-    use crate::tasks::{Hyperparameter, Task};
+    use crate::tasks::{Hyperparameter, Place, Task};
 
     const SEEDS: Seeds = Seeds { run: 1, generation: 2, member: MemberId(3) };
 
@@ -429,10 +429,11 @@ mod tests {
             task.prepare(dir.path()).unwrap();
             let genotypes = initial_population(task.space(), 8, Initial::Balanced, 5);
             for genotype in &genotypes {
-                let mut session = task.session(Start::Fresh(genotype), SEEDS, dir.path()).unwrap();
+                let mut session =
+                    task.session(Start::Fresh(genotype), Place::outside(SEEDS, dir.path())).unwrap();
                 let before = saved(session.as_ref());
                 for _ in 0..3 {
-                    session.advance().unwrap();
+                    session.advance(9).unwrap();
                 }
                 assert_ne!(before, saved(session.as_ref()));
                 let evaluation = session.evaluate(Measure::Search).unwrap();
@@ -450,9 +451,9 @@ mod tests {
     fn trained(config: GanConfig, genotype: &Genotype) -> Vec<Vec<u8>> {
         let dir = tempfile::tempdir().unwrap();
         let task = task_with(dir.path(), config);
-        let mut session = task.session(Start::Fresh(genotype), SEEDS, dir.path()).unwrap();
+        let mut session = task.session(Start::Fresh(genotype), Place::outside(SEEDS, dir.path())).unwrap();
         for _ in 0..3 {
-            session.advance().unwrap();
+            session.advance(99).unwrap();
         }
         let (_, entries) = session.describe().unwrap();
         entries.iter().map(|entry| session.tensor(entry).unwrap()).collect()
@@ -500,18 +501,19 @@ mod tests {
         let mut genotype = initial_population(task.space(), 1, Initial::Uniform, 9).remove(0);
         genotype.set("generator/projection1/dropout", "0.2");
         let genotype = &genotype;
-        let mut whole = task.session(Start::Fresh(genotype), SEEDS, dir.path()).unwrap();
+        let mut whole = task.session(Start::Fresh(genotype), Place::outside(SEEDS, dir.path())).unwrap();
         for _ in 0..4 {
-            whole.advance().unwrap();
+            whole.advance(9).unwrap();
         }
         let path = dir.path().join("snapshot");
         std::fs::write(&path, saved(whole.as_ref())).unwrap();
         let reader = Reader::open(&path).unwrap();
-        let mut restored = task.session(Start::Checkpoint(&reader), SEEDS, dir.path()).unwrap();
+        let mut restored =
+            task.session(Start::Checkpoint(&reader), Place::outside(SEEDS, dir.path())).unwrap();
         assert_eq!(restored.position(), (0, 4));
         for _ in 0..5 {
-            whole.advance().unwrap();
-            restored.advance().unwrap();
+            whole.advance(9).unwrap();
+            restored.advance(9).unwrap();
         }
         assert_eq!(whole.position(), (1, 3));
         assert!(saved(whole.as_ref()) == saved(restored.as_ref()));
@@ -529,7 +531,8 @@ mod tests {
             session.step = step;
             std::fs::write(&path, saved(&session)).unwrap();
             let reader = Reader::open(&path).unwrap();
-            let error = task.session(Start::Checkpoint(&reader), SEEDS, dir.path()).err().unwrap();
+            let error =
+                task.session(Start::Checkpoint(&reader), Place::outside(SEEDS, dir.path())).err().unwrap();
             assert!(format!("{error:#}").contains("steps into an epoch of"), "{error:#}");
         }
     }

@@ -1,0 +1,115 @@
+//! Which checkpoints of a user's program are taken.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use anyhow::{Result, anyhow, bail};
+
+use crate::checkpoint::{AVERAGE, MODEL, OPTIMIZER, Reader};
+use crate::search::Genotype;
+
+/// Opens a checkpoint that the program wrote, if it keeps the contract.
+///
+/// What is wrong is this member's failure and no damage of the run, so the errors are plain messages.
+pub fn accept(path: &Path, genotype: &Genotype) -> Result<Reader> {
+    match path.metadata() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            bail!("it wrote no checkpoint to {}", path.display())
+        }
+        _ => {}
+    }
+    let reader = Reader::open(path).map_err(|error| anyhow!("its checkpoint cannot be used: {error}"))?;
+    if reader.meta().genotype != *genotype {
+        bail!("its checkpoint's metadata holds another genotype than `metadata` of the request");
+    }
+    let names: BTreeSet<String> = reader.entries().map(|entry| entry.name).collect();
+    if !names.iter().any(|name| name.starts_with(MODEL)) {
+        bail!("its checkpoint has no tensor whose name starts with {MODEL}");
+    }
+    for name in &names {
+        if name.starts_with(MODEL) {
+            continue;
+        }
+        let of = match (name.strip_prefix(AVERAGE), name.strip_prefix(OPTIMIZER)) {
+            (Some(model), _) => {
+                let model = format!("{MODEL}{model}");
+                if reader.entry(&model) != reader.entry(name) {
+                    bail!(
+                        "its tensor {name:?} is no copy of one called {model:?} with the same shape and type"
+                    );
+                }
+                continue;
+            }
+            (None, Some(of)) => of,
+            (None, None) => {
+                bail!(
+                    "its tensor {name:?} has a name that starts with none of {MODEL}, {AVERAGE}, {OPTIMIZER}"
+                )
+            }
+        };
+        let parameter = of.split_once('/').and_then(|(network, rest)| {
+            rest.split_once('/').map(|(_, rest)| format!("{MODEL}{network}/{rest}"))
+        });
+        match parameter {
+            Some(parameter) if names.contains(&parameter) => {}
+            Some(parameter) => bail!("its tensor {name:?} belongs to {parameter:?}, which is not there"),
+            None => bail!("its tensor {name:?} is not named optimizer/NETWORK/MOMENT/PARAMETER"),
+        }
+    }
+    Ok(reader)
+}
+
+#[cfg(test)]
+mod tests {
+    use safetensors::Dtype;
+
+    use super::*;
+    use crate::checkpoint::{Entry, Meta, write};
+
+    fn checkpoint(names: &[(&str, usize)], genotype: &str) -> Result<Reader> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("output.safetensors");
+        let entries = names
+            .iter()
+            .map(|(name, size)| Entry { name: (*name).into(), dtype: Dtype::F32, shape: vec![*size] })
+            .collect();
+        let meta = Meta { genotype: Genotype::new([("x".into(), genotype.into())]), epoch: 1, step: 0 };
+        let mut file = std::fs::File::create(&path).unwrap();
+        write(&mut file, &meta, entries, |entry, out| out.write_all(&vec![0; entry.shape[0] * 4])).unwrap();
+        accept(&path, &Genotype::new([("x".into(), "a".into())]))
+    }
+
+    #[test]
+    fn what_keeps_the_contract_is_taken() {
+        let names = [("model/net/w", 2), ("average/net/w", 2), ("optimizer/net/step/w", 1)];
+        assert_eq!(checkpoint(&names, "a").unwrap().entries().count(), 3);
+    }
+
+    #[test]
+    fn what_does_not_is_refused_with_the_reason() {
+        for (names, genotype, said) in [
+            (vec![("model/net/w", 2)], "b", "another genotype"),
+            (vec![], "a", "no tensor whose name starts with model/"),
+            (vec![("model/net/w", 2), ("net/w", 2)], "a", "starts with none of"),
+            (vec![("model/net/w", 2), ("average/net/w", 3)], "a", "is no copy of one called \"model/net/w\""),
+            (vec![("model/net/w", 2), ("average/net/v", 2)], "a", "is no copy of one called \"model/net/v\""),
+            (
+                vec![("model/net/w", 2), ("optimizer/net/step/v", 1)],
+                "a",
+                "\"model/net/v\", which is not there",
+            ),
+            (vec![("model/net/w", 2), ("optimizer/net", 1)], "a", "not named optimizer/NETWORK"),
+        ] {
+            let error = checkpoint(&names, genotype).unwrap_err().to_string();
+            assert!(error.contains(said), "{error}");
+        }
+        let genotype = Genotype::new([]);
+        let error = accept(Path::new("/nowhere/output"), &genotype).unwrap_err().to_string();
+        assert!(error.contains("wrote no checkpoint"), "{error}");
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), [7; 100]).unwrap();
+        let error = accept(file.path(), &genotype).unwrap_err();
+        assert!(error.to_string().contains("cannot be used"), "{error}");
+        assert_eq!(crate::error::exit_code(&error), crate::error::FAILED, "it is the member's failure");
+    }
+}

@@ -1,0 +1,146 @@
+//! What a program prints: passed on to the member's log, measured, and its end kept for messages.
+
+use std::collections::VecDeque;
+use std::io::{PipeReader, Read, Write};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Bytes that are kept for messages.
+const KEPT: usize = 8 << 10;
+/// Lines, and characters of a line, that a message shows.
+const LINES: usize = 12;
+const COLUMNS: usize = 160;
+
+/// What a program has printed so far.
+#[derive(Debug)]
+pub struct Output {
+    heard: Arc<Mutex<Heard>>,
+    /// Hears of the end.
+    ended: Receiver<()>,
+}
+
+#[derive(Debug)]
+struct Heard {
+    bytes: u64,
+    last: Instant,
+    tail: VecDeque<u8>,
+}
+
+impl Output {
+    /// Reads a pipe to its end, in a thread of its own; all but what is over the limit goes to standard error.
+    pub fn of(pipe: PipeReader, limit: u64) -> Self {
+        let heard = Heard { bytes: 0, last: Instant::now(), tail: VecDeque::new() };
+        let heard = Arc::new(Mutex::new(heard));
+        let (end, ended) = channel();
+        let shared = heard.clone();
+        std::thread::spawn(move || listen(pipe, limit, &shared, end));
+        Self { heard, ended }
+    }
+
+    fn with<T>(&self, look: impl FnOnce(&Heard) -> T) -> T {
+        look(&self.heard.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Bytes that were printed.
+    pub fn bytes(&self) -> u64 {
+        self.with(|heard| heard.bytes)
+    }
+
+    /// When something was printed last.
+    pub fn last(&self) -> Instant {
+        self.with(|heard| heard.last)
+    }
+
+    /// Waits until everything is read that was printed, not for ever: a process that was left behind may hold
+    /// the pipe.
+    pub fn settle(&self) {
+        let _ = self.ended.recv_timeout(Duration::from_secs(1));
+    }
+
+    /// The last lines, indented, for a message; empty if nothing was printed.
+    pub fn last_lines(&self) -> String {
+        let tail: Vec<u8> = self.with(|heard| heard.tail.iter().copied().collect());
+        let text = String::from_utf8_lossy(&tail);
+        let lines: Vec<String> = text.lines().map(plain).filter(|line| !line.trim().is_empty()).collect();
+        lines[lines.len().saturating_sub(LINES)..].iter().map(|line| format!("\n    {line}")).collect()
+    }
+}
+
+fn listen(mut pipe: PipeReader, limit: u64, heard: &Mutex<Heard>, _end: Sender<()>) {
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        let count = match pipe.read(&mut buffer) {
+            Ok(0) => return,
+            Ok(count) => count,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(_) => return,
+        };
+        let before = {
+            let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
+            let before = heard.bytes;
+            heard.bytes += count as u64;
+            heard.last = Instant::now();
+            heard.tail.extend(&buffer[..count]);
+            let excess = heard.tail.len().saturating_sub(KEPT);
+            heard.tail.drain(..excess);
+            before
+        };
+        let room = limit.saturating_sub(before).min(count as u64) as usize;
+        // A log that cannot be written is no reason to stop listening.
+        let _ = std::io::stderr().write_all(&buffer[..room]);
+    }
+}
+
+/// A line as it would stand on a terminal: what a progress bar wrote over itself is gone, and so are colours.
+fn plain(line: &str) -> String {
+    let line = line.trim_end_matches('\r').rsplit('\r').next().unwrap_or_default();
+    let mut plain = String::new();
+    let mut characters = line.chars().peekable();
+    while let Some(character) = characters.next() {
+        if character == '\u{1b}' {
+            // A control sequence: ESC [ … letter.
+            if characters.next_if_eq(&'[').is_some() {
+                characters.find(|character| ('@'..='~').contains(character));
+            }
+        } else if character == '\t' {
+            plain.push_str("    ");
+        } else if !character.is_control() {
+            plain.push(character);
+        }
+    }
+    if plain.chars().count() > COLUMNS {
+        plain = plain.chars().take(COLUMNS).collect::<String>() + " …";
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_shown_as_a_terminal_would() {
+        assert_eq!(plain("\u{1b}[31merror\u{1b}[0m:\u{7} no\tway"), "error: no    way");
+        assert_eq!(plain("10 %\r 20 %\r100 %\r"), "100 %");
+        assert_eq!(plain("\u{1b}]0;title\u{7}"), "]0;title");
+        assert_eq!(plain(&"x".repeat(500)).chars().count(), COLUMNS + 2);
+    }
+
+    #[test]
+    fn the_last_lines_are_kept_and_the_rest_is_counted() {
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        let output = Output::of(reader, 10);
+        for number in 0..10_000 {
+            writeln!(writer, "line {number}").unwrap();
+        }
+        drop(writer);
+        output.settle();
+        assert_eq!(
+            output.bytes(),
+            (0..10_000).map(|number| format!("line {number}\n").len() as u64).sum::<u64>()
+        );
+        let lines = output.last_lines();
+        assert!(lines.starts_with("\n    line 9988") && lines.ends_with("\n    line 9999"), "{lines}");
+    }
+}
