@@ -7,12 +7,11 @@ use std::collections::BTreeSet;
 
 use libfuzzer_sys::fuzz_target;
 use pbtnas::checkpoint::{
-    CheckpointError, Entry, Meta, Reader, ShrinkPerturb, Surgery, TensorSpec, digest_file, offspring, soup,
-    write,
+    CheckpointError, Entry, Fresh, Meta, Reader, ShrinkPerturb, Surgery, digest_file, offspring, soup, write,
 };
 use pbtnas::search::{Address, MemberId};
 use pbtnas::tasks::synthetic::{SyntheticConfig, SyntheticTask};
-use pbtnas::tasks::{Seeds, Start, Task};
+use pbtnas::tasks::{Place, Seeds, Start, Task};
 use pbtnas_fuzz::{file, folder, safetensors};
 
 fuzz_target!(|input: &[u8]| {
@@ -45,7 +44,8 @@ fuzz_target!(|input: &[u8]| {
     if task.space().check_genotype(genotype).is_err() {
         return;
     }
-    let tensors = task.tensors(genotype).expect("a genotype of the space has tensors");
+    let place = Place::outside(Seeds { run: 1, generation: 1, member: MemberId(0) }, folder());
+    let new = task.fresh(genotype, &place).expect("a genotype of the space has tensors");
     let shrink_perturb = ShrinkPerturb { shrink: 0.4, perturb: 0.1 };
     let replaced = ["layer0".to_owned()];
     for surgery in [
@@ -55,31 +55,30 @@ fuzz_target!(|input: &[u8]| {
         Surgery::MutateWeights,
         Surgery::ShrinkPerturb(shrink_perturb),
     ] {
-        child(&task, &tensors, &reader, &surgery);
+        child(&task, &new, &reader, &surgery);
     }
     let mut bytes = Vec::new();
-    if soup(&mut bytes, &tensors, &[&reader, &again], reader.meta()).is_ok() {
+    if soup(&mut bytes, new.tensors(), &[&reader, &again], reader.meta()).is_ok() {
         Reader::open(&file("soup", &bytes)).expect("a soup is a checkpoint");
     }
 
     // A member.
-    let seeds = Seeds { run: 1, generation: 1, member: MemberId(0) };
-    if let Ok(mut session) = task.session(Start::Checkpoint(&reader), seeds, folder()) {
+    if let Ok(mut session) = task.session(Start::Checkpoint(&reader), place) {
         let before = session.position();
         assert!(before.1 < session.steps_per_epoch());
-        session.advance().expect("it trains");
+        session.advance(u32::MAX).expect("it trains");
         assert!(session.position() > before);
     }
 });
 
-fn child(task: &SyntheticTask, tensors: &[TensorSpec], base: &Reader, surgery: &Surgery) {
+fn child(task: &SyntheticTask, new: &Fresh, base: &Reader, surgery: &Surgery) {
     let noise = Address { run: 1, generation: 1, member: Some(MemberId(0)), purpose: "noise" };
     let meta = Meta { epoch: 1, ..base.meta().clone() };
     let mut bytes = Vec::new();
-    if offspring(&mut bytes, task.space(), tensors, base, surgery, &noise, &meta).is_ok() {
+    if offspring(&mut bytes, task.space(), new, base, surgery, &noise, &meta).is_ok() {
         let child = Reader::open(&file("child", &bytes)).expect("a child is a checkpoint");
         assert_eq!(child.meta(), &meta);
-        for spec in tensors {
+        for spec in new.tensors() {
             assert!(child.entry(&format!("model/{}", spec.name)).is_some());
         }
     }

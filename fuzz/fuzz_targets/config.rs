@@ -11,7 +11,6 @@ use pbtnas::config::{Config, TaskKind};
 use pbtnas::create::create;
 use pbtnas::search::first_generation;
 use pbtnas::state::{Published, Run};
-use pbtnas::tasks::Task;
 use pbtnas::tasks::gan::{DataSet, GanTask};
 use pbtnas_fuzz::{file, folder};
 
@@ -75,7 +74,12 @@ fn use_up(mut config: Config) {
             let bytes = sizes.flatten().try_fold(0u64, |sum, size| sum.checked_add(4 * size as u64));
             assert!(bytes.is_some_and(|bytes| bytes < 1 << 50), "networks of {bytes:?} bytes");
         }
-        TaskKind::Synthetic => {
+        TaskKind::Synthetic | TaskKind::Command => {
+            if let Some(command) = &mut config.command {
+                // Whatever is named is there.
+                command.directory = folder().to_owned();
+                command.command = vec!["true".to_owned()];
+            }
             // A run of it, as far as its first plan.
             let root = folder().join("run");
             let _ = std::fs::remove_dir_all(&root);
