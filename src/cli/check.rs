@@ -7,10 +7,11 @@ use crate::config::Config;
 use crate::rehearse::rehearse;
 use crate::state::temporary_name;
 
-/// Rehearse a configuration on this machine, before a search depends on it: make networks, change each variable alone
-/// and see that its tensors are its own, train an epoch, interrupt it, go on, evaluate.
+/// Rehearse a configuration on this machine, before a search depends on it.
 ///
-/// Most useful for a task of kind `command`. It works in a temporary folder, which is gone afterwards.
+/// It makes networks, changes each variable alone and sees that its tensors are its own, trains an epoch, interrupts
+/// it, goes on and evaluates. Most useful for a task of kind `command`. It works in a temporary folder, which is gone
+/// afterwards.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  pbtnas check --config examples/fashion-pytorch/search.toml")]
 pub struct Check {

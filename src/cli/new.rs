@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 
-/// Make a folder with a training script and a configuration, ready for `pbtnas run`: the start of a search of your own.
+/// Make a folder with a training script and a configuration, ready for `pbtnas run`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  pbtnas new my-search\n  pbtnas new my-search --template numpy\n\n\
                   Then:\n  pbtnas run --config my-search/search.toml --state my-search/runs/first")]

@@ -12,12 +12,6 @@ use crate::search::Genotype;
 ///
 /// What is wrong is this member's failure and no damage of the run, so the errors are plain messages.
 pub fn accept(path: &Path, genotype: &Genotype) -> Result<Reader> {
-    match path.metadata() {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            bail!("it wrote no checkpoint to {}", path.display())
-        }
-        _ => {}
-    }
     let reader = Reader::open(path).map_err(|error| anyhow!("its checkpoint cannot be used: {error}"))?;
     if reader.meta().genotype != *genotype {
         bail!("its checkpoint's metadata holds another genotype than `metadata` of the request");
@@ -104,8 +98,6 @@ mod tests {
             assert!(error.contains(said), "{error}");
         }
         let genotype = Genotype::new([]);
-        let error = accept(Path::new("/nowhere/output"), &genotype).unwrap_err().to_string();
-        assert!(error.contains("wrote no checkpoint"), "{error}");
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), [7; 100]).unwrap();
         let error = accept(file.path(), &genotype).unwrap_err();

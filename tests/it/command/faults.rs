@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{python, script};
+use super::{python, script, temporaries};
 use crate::support::{Search, text};
 
 /// Each option once, since the first population deals them out evenly.
@@ -90,9 +90,7 @@ fn a_script_that_misbehaves_fails_for_its_member_alone_and_says_why() {
     let output = std::process::Command::new(python()).arg(validate).args(&documents).output().unwrap();
     assert!(output.status.success(), "{}", text(&output));
     // Nothing is left of the programs' folders.
-    let left = walkdir::WalkDir::new(&search.state).into_iter().map(|entry| entry.unwrap().into_path());
-    let left: Vec<_> = left.filter(|path| path.to_string_lossy().contains(".tmp-")).collect();
-    assert!(left.is_empty(), "{left:?}");
+    assert_eq!(temporaries(&search), Vec::<std::path::PathBuf>::new());
 }
 
 #[test]

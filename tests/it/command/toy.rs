@@ -1,8 +1,8 @@
 //! The synthetic task, once built in and once as a script, and all that can happen to the script.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::{python, script};
+use super::{python, script, temporaries};
 use crate::slurm::Cluster;
 use crate::support::{PBTNAS, Search, signal, text, wait_for};
 
@@ -81,7 +81,7 @@ fn a_script_and_the_task_that_is_built_in_give_the_same_plans() {
 
 #[test]
 fn an_interrupted_script_goes_on_as_if_nothing_had_happened() {
-    let search = Search::init(&toy(&slow(0.1), ""));
+    let search = Search::init(&toy(&slow(0.2), ""));
     let begun = || (0..3).flat_map(|generation| search.endings(generation)).count();
     for name in ["TERM", "TERM", "KILL"] {
         let before = begun();
@@ -97,6 +97,12 @@ fn an_interrupted_script_goes_on_as_if_nothing_had_happened() {
     search.assert_same(&calm());
 }
 
+/// How many of the processes that left a file of their number in a folder are there.
+fn alive(pids: &Path) -> usize {
+    let names = std::fs::read_dir(pids).unwrap().map(|entry| entry.unwrap().file_name());
+    names.filter(|pid| Path::new("/proc").join(pid).exists()).count()
+}
+
 /// Position of the newest snapshot of a member, if there is one.
 fn snapshot(search: &Search, member: &str) -> Option<String> {
     let dir = std::fs::read_dir(search.path(&format!("generations/0000/members/{member}/progress"))).ok()?;
@@ -107,15 +113,12 @@ fn snapshot(search: &Search, member: &str) -> Option<String> {
 #[test]
 fn snapshots_are_kept_on_the_way_and_a_script_ends_with_its_trainer() {
     let pids = tempfile::tempdir().unwrap();
-    let environment = format!("environment = {{ STEP_SECONDS = \"0.2\", PIDS = {:?} }}", pids.path());
+    let environment = format!("environment = {{ STEP_SECONDS = \"0.5\", PIDS = {:?} }}", pids.path());
     let search = Search::init(&toy(&environment, "[training]\nsnapshot_seconds = 1"));
     search.call(&["step"]); // makes generation 0; there may be no SLURM to submit to
     let mut train = search.start(&["train", "--member", "0"]);
     let first = wait_for("a snapshot", 60, || snapshot(&search, "00"));
-    let alive = || {
-        let names = std::fs::read_dir(pids.path()).unwrap().map(|entry| entry.unwrap().file_name());
-        names.filter(|pid| Path::new("/proc").join(pid).exists()).count()
-    };
+    let alive = || alive(pids.path());
     assert_eq!(alive(), 1, "one script trains");
     signal(train.id(), "KILL");
     train.wait().unwrap();
@@ -125,9 +128,8 @@ fn snapshots_are_kept_on_the_way_and_a_script_ends_with_its_trainer() {
     signal(train.id(), "TERM");
     assert_eq!(train.wait().unwrap().code(), Some(75));
     assert_eq!(alive(), 0);
-    let left = std::fs::read_dir(search.path("generations/0000/members/00")).unwrap();
-    let left: Vec<_> = left.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
-    assert!(!left.iter().any(|name| name.starts_with(".tmp-")), "{left:?}");
+    // A half-written heartbeat may be, until the generation is over.
+    assert!(!temporaries(&search).iter().any(|path| path.is_dir()), "{:?}", temporaries(&search));
     let mut endings = search.endings(0);
     endings.sort();
     assert_eq!(endings, ["lost", "stopped SIGTERM"]);
@@ -149,10 +151,7 @@ fn a_script_behind_a_wrapper_saves_and_is_ended_all_the_same() {
     );
     let search = Search::init(&toy(&environment, "").replace(&direct, &wrapped));
     search.call(&["step"]);
-    let alive = || {
-        let names = std::fs::read_dir(pids.path()).unwrap().map(|entry| entry.unwrap().file_name());
-        names.filter(|pid| Path::new("/proc").join(pid).exists()).count()
-    };
+    let alive = || alive(pids.path());
     let training = || {
         let beat = search.path("generations/0000/members/00/progress/heartbeat.json");
         let beat = std::fs::read_to_string(beat).unwrap_or_default();
@@ -240,9 +239,7 @@ fn a_soup_and_a_final_evaluation_are_made_through_the_script() {
     assert!(soup["fitness"].as_f64().unwrap() >= search.json("best.json")["fitness"].as_f64().unwrap());
     search.ok(&["evaluate", "--samples", "5"]);
     assert!(search.ok(&["verify"]).starts_with("sound"));
-    let left = walkdir::WalkDir::new(&search.state).into_iter().map(|entry| entry.unwrap().into_path());
-    let left: Vec<_> = left.filter(|path| path.to_string_lossy().contains(".tmp-")).collect();
-    assert!(left.is_empty(), "{left:?}");
+    assert_eq!(temporaries(&search), Vec::<PathBuf>::new());
 }
 
 #[test]
