@@ -54,7 +54,8 @@ impl New {
             println!("{}", path.display());
         }
         let dir = self.dir.display();
-        println!("\nsearch with it:  pbtnas run --config {dir}/search.toml --state {dir}/runs/first");
+        println!("\nrehearse it:     pbtnas check --config {dir}/search.toml");
+        println!("search with it:  pbtnas run --config {dir}/search.toml --state {dir}/runs/first");
         Ok(0)
     }
 }
