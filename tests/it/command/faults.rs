@@ -27,7 +27,7 @@ const FAULTS: [&str; 14] = [
 fn config(requests: &Path) -> String {
     format!(
         "seed = 1\n[search]\npopulation = {}\nepochs = 1\nepochs_per_step = 1\n[training]\nmax_attempts = 1\n\
-         [task]\nkind = \"command\"\n[command]\ncommand = [{:?}, {:?}]\nhang_seconds = 3\noutput_megabytes = 1\n\
+         [task]\nkind = \"command\"\n[command]\ncommand = [{:?}, {:?}]\nhang_seconds = 6\noutput_megabytes = 1\n\
          environment = {{ REQUESTS = {requests:?} }}\n\
          [[command.variables]]\nname = \"fault\"\noptions = {FAULTS:?}\n",
         FAULTS.len(),
@@ -46,7 +46,7 @@ fn a_script_that_misbehaves_fails_for_its_member_alone_and_says_why() {
     let expected = |fault: &str| match fault {
         "crash" => vec!["ended with exit code 1", "\n    ValueError: the loss exploded"],
         "exit" => vec!["(train) ended with exit code 7", "\n    this is train"],
-        "hang" => vec!["gave no sign of life for 3 s", "hang_seconds", "\n    this is train"],
+        "hang" => vec!["gave no sign of life for 6 s", "hang_seconds", "\n    this is train"],
         "flood" => vec!["printed more than 1 MB", "output_megabytes", "all work and no play"],
         "no-checkpoint" => vec!["ended well but wrote no checkpoint to output.safetensors"],
         "early" => vec!["ended at epoch 0 and step 0 of 1 epochs without being asked to"],
@@ -117,7 +117,7 @@ fn what_is_missing_or_wrong_is_told_before_anything_runs() {
         (good.replace("hang_seconds", "directory = \"nowhere\"\nhang_seconds"), 1, "nowhere is no folder"),
         (good.replace("hang_seconds", "hang_second"), 3, "did you mean `hang_seconds`?"),
         (
-            good.replace("hang_seconds = 3", "hang_seconds = 0"),
+            good.replace("hang_seconds = 6", "hang_seconds = 0"),
             3,
             "search.toml:12: command.hang_seconds: must be",
         ),
