@@ -9,8 +9,8 @@ use chrono::Utc;
 use crate::checkpoint::{Digest, digest_file};
 use crate::config::Config;
 use crate::state::{
-    FORMAT, FileRef, Layout, Published, Run, RunRecord, StateError, ensure_dir, is_left_behind, is_there,
-    link, publish_bytes, publish_json, temporary_name,
+    FORMAT, FileRef, Layout, Published, Run, RunRecord, StateError, drop_folder, ensure_dir, is_there,
+    left_folders, link, publish_bytes, publish_json, temporary_name,
 };
 use crate::tasks::Task;
 
@@ -61,11 +61,7 @@ fn publish_same(layout: &Layout, path: &Path, bytes: &[u8]) -> Result<FileRef, S
 
 /// Lets the task make its shared files in a directory aside, then publishes them.
 fn prepare(layout: &Layout, task: &dyn Task) -> Result<Vec<FileRef>> {
-    for entry in fs::read_dir(layout.root()).into_iter().flatten().flatten() {
-        if is_left_behind(&entry.file_name().to_string_lossy()) {
-            let _ = fs::remove_dir_all(entry.path());
-        }
-    }
+    left_folders(layout.root()).iter().for_each(|folder| drop_folder(folder));
     let aside = layout.root().join(temporary_name("prepare"));
     ensure_dir(&aside)?;
     let made = task.prepare(&aside).and_then(|names| {

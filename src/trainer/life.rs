@@ -117,7 +117,11 @@ impl Life<'_> {
         let path = run.layout.final_checkpoint(generation, member);
         let (snapshot, mine) = self.snapshot(session)?;
         let mut published = link(&snapshot, &path)?;
-        let mut there = digest_file(&path)?;
+        // The file that was just linked has been read for its digest.
+        let mut there = match published {
+            Published::Created => mine.clone(),
+            Published::Existed => digest_file(&path)?,
+        };
         if there != mine && !self.is_snapshot(&there.digest)? {
             eprintln!("pbtnas: {} is damaged and is replaced", path.display());
             remove(&path)?;

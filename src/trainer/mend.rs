@@ -66,12 +66,16 @@ impl Life<'_> {
             let Some(Outcome::Trained { checkpoint, .. }) = result else {
                 anyhow::bail!("parent {parent} of generation {generation} has no result")
             };
-            if run.checkpoint(&checkpoint).is_err_and(|error| error.is_damage())
-                && let Some(end) = self.mend_final(generation, parent, &checkpoint)?
-            {
-                return Ok(Err(end));
-            }
-            readers.insert(parent, run.checkpoint(&checkpoint)?);
+            let reader = match run.checkpoint(&checkpoint) {
+                Err(error) if error.is_damage() => {
+                    if let Some(end) = self.mend_final(generation, parent, &checkpoint)? {
+                        return Ok(Err(end));
+                    }
+                    run.checkpoint(&checkpoint)?
+                }
+                found => found?,
+            };
+            readers.insert(parent, reader);
         }
         Ok(Ok((child, readers)))
     }

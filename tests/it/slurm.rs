@@ -87,6 +87,19 @@ impl Cluster {
         queue.lines().filter(|line| line.contains(&run_id)).map(str::to_owned).collect()
     }
 
+    /// Takes all nodes for a moment: whatever trains in the partition `low` is preempted.
+    pub fn preempt(&self) {
+        let high = [
+            "--partition=high",
+            "--exclusive",
+            "--nodes=4",
+            "--wait",
+            "--output=/dev/null",
+            "--wrap=sleep 1",
+        ];
+        self.command("sbatch", &high);
+    }
+
     /// The process of a member that trains.
     pub fn pid(&self, search: &Search, generation: u32, member: u32, attempt: u32) -> u32 {
         let path =
@@ -235,9 +248,7 @@ fn preempted_members_are_requeued_and_go_on_from_their_snapshots() {
     cluster.step(&search);
     cluster.pid(&search, 0, 0, 1);
     std::thread::sleep(std::time::Duration::from_secs(1));
-    let high =
-        ["--partition=high", "--exclusive", "--nodes=4", "--wait", "--output=/dev/null", "--wrap=sleep 1"];
-    cluster.command("sbatch", &high);
+    cluster.preempt();
     cluster.wait(&search, 180);
     let endings: Vec<String> = (0..3).flat_map(|generation| search.endings(generation)).collect();
     let stopped = endings.iter().filter(|ending| *ending == "stopped SIGTERM").count();

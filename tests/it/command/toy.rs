@@ -250,9 +250,7 @@ fn preempted_scripts_on_a_cluster_save_leave_and_come_back() {
     cluster.step(&search);
     cluster.pid(&search, 0, 0, 1);
     std::thread::sleep(std::time::Duration::from_secs(3));
-    let high =
-        ["--partition=high", "--exclusive", "--nodes=4", "--wait", "--output=/dev/null", "--wrap=sleep 1"];
-    cluster.command("sbatch", &high);
+    cluster.preempt();
     cluster.wait(&search, 240);
     let endings: Vec<String> = (0..3).flat_map(|generation| search.endings(generation)).collect();
     let stopped = endings.iter().filter(|ending| *ending == "stopped SIGTERM").count();
