@@ -1,11 +1,20 @@
-//! Writes the folder of libtorch into the program (rpath), so that it starts without LD_LIBRARY_PATH.
+//! Writes the folders of libtorch and MuJoCo into the program (rpath), so that it starts without LD_LIBRARY_PATH.
+
+use std::env::var_os;
+use std::path::Path;
 
 fn main() {
     println!("cargo:rerun-if-env-changed=LIBTORCH");
-    let Some(libtorch) = std::env::var_os("LIBTORCH") else {
-        println!("cargo:warning=LIBTORCH is not set: run scripts/setup");
-        return;
-    };
-    let lib = std::path::Path::new(&libtorch).join("lib");
-    println!("cargo:rustc-link-arg=-Wl,-rpath,{}", lib.display());
+    println!("cargo:rerun-if-env-changed=MUJOCO_DYNAMIC_LINK_DIR");
+    match var_os("LIBTORCH") {
+        Some(libtorch) => rpath(&Path::new(&libtorch).join("lib")),
+        None => println!("cargo:warning=LIBTORCH is not set: run scripts/setup"),
+    }
+    if let (Some(_), Some(mujoco)) = (var_os("CARGO_FEATURE_RL"), var_os("MUJOCO_DYNAMIC_LINK_DIR")) {
+        rpath(Path::new(&mujoco));
+    }
+}
+
+fn rpath(folder: &Path) {
+    println!("cargo:rustc-link-arg=-Wl,-rpath,{}", folder.display());
 }

@@ -121,7 +121,12 @@ pub fn stage_child(
     let place = place(run, generation, child.id, &run.layout.member(generation, child.id), stop);
     let new = task.fresh(&child.genotype, &place)?;
     let noise = place.seeds.at("noise");
-    let meta = Meta { genotype: child.genotype.clone(), ..base.meta().clone() };
+    let donor = match &surgery {
+        Surgery::Mix { donor, .. } => Some(donor.meta()),
+        _ => None,
+    };
+    let files = task.inherit(base.meta(), donor);
+    let meta = Meta { genotype: child.genotype.clone(), files, ..base.meta().clone() };
     stage(dir, |out| {
         offspring(out, &run.space, &new, base, &surgery, &noise, &meta).map_err(ChildError::from)
     })

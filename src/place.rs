@@ -14,6 +14,7 @@ pub fn place(run: &Run, generation: u32, member: MemberId, dir: &Path, stop: &St
         run: run.record.run_id.clone(),
         shared: run.layout.shared(),
         scratch: dir.join(temporary_name("work")),
+        collected: run.layout.collected(),
         stop: stop.clone(),
     }
 }

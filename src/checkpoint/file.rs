@@ -10,14 +10,13 @@ use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 use serde::{Deserialize, Serialize};
 
-use crate::search::Genotype;
+use super::Meta;
 
 /// Bytes that are in memory at a time.
 pub const CHUNK: usize = 1 << 20;
-/// A longer header is taken for a damaged file: 72 variables need less than 200 KiB.
+/// A longer header is taken for a damaged file: 72 variables need less than 200 KiB, ten thousand names of files less
+/// than 800 KiB.
 const MAX_HEADER: u64 = 8 << 20;
-/// Version of what the metadata means.
-const FORMAT: &str = "1";
 
 /// Why a checkpoint cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -136,45 +135,6 @@ pub fn digest_file(path: &Path) -> Result<Written, CheckpointError> {
     Ok(Written { size, digest: Digest::finish(&hasher.finalize()) })
 }
 
-/// What a checkpoint says of itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Meta {
-    /// The architecture.
-    pub genotype: Genotype,
-    /// Epochs that are complete.
-    pub epoch: u32,
-    /// Steps done in the epoch that is not; what a step is, the task says.
-    pub step: u64,
-}
-
-impl Meta {
-    fn to_map(&self) -> Result<BTreeMap<&'static str, String>, serde_json::Error> {
-        let mut map = self.identity()?;
-        map.extend([("epoch", self.epoch.to_string()), ("step", self.step.to_string())]);
-        Ok(map)
-    }
-
-    /// What is the same in every checkpoint of an architecture.
-    pub fn identity(&self) -> Result<BTreeMap<&'static str, String>, serde_json::Error> {
-        let genotype = serde_json::to_string(&self.genotype)?;
-        Ok(BTreeMap::from([("format", FORMAT.to_owned()), ("genotype", genotype)]))
-    }
-
-    fn from_map(map: &std::collections::HashMap<String, String>) -> Result<Self, String> {
-        let get = |key: &str| map.get(key).ok_or_else(|| format!("its metadata has no {key:?}"));
-        let format = get("format")?;
-        if format != FORMAT {
-            return Err(format!("it has format {format:?}, this program reads {FORMAT:?}"));
-        }
-        let wrong = |key: &str| format!("its metadata has a bad {key:?}");
-        Ok(Self {
-            genotype: serde_json::from_str(get("genotype")?).map_err(|_| wrong("genotype"))?,
-            epoch: get("epoch")?.parse().map_err(|_| wrong("epoch"))?,
-            step: get("step")?.parse().map_err(|_| wrong("step"))?,
-        })
-    }
-}
-
 /// A tensor that is to be written.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entry {
@@ -222,7 +182,7 @@ pub fn write<W: Write, E: From<io::Error>>(
 ) -> Result<Written, E> {
     entries.sort_by(|a, b| a.name.cmp(&b.name));
     let mut header = serde_json::Map::new();
-    let metadata = meta.to_map().map_err(io::Error::from)?;
+    let metadata = meta.to_map()?;
     header.insert("__metadata__".into(), serde_json::to_value(metadata).map_err(io::Error::from)?);
     let mut offset = 0;
     for entry in &entries {
@@ -238,6 +198,9 @@ pub fn write<W: Write, E: From<io::Error>>(
     }
     let mut header = serde_json::to_vec(&header).map_err(io::Error::from)?;
     header.resize(header.len().next_multiple_of(8), b' ');
+    if header.len() as u64 > MAX_HEADER {
+        return Err(io::Error::other(format!("a header of {} bytes is too long", header.len())).into());
+    }
 
     let mut out = Hashing { inner: out, hasher: blake3::Hasher::new(), size: 0 };
     out.write_all(&(header.len() as u64).to_le_bytes())?;
@@ -379,9 +342,10 @@ impl Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::search::Genotype;
 
     fn meta() -> Meta {
-        Meta { genotype: Genotype::new([("x".into(), "a".into())]), epoch: 3, step: 7 }
+        Meta { genotype: Genotype::new([("x".into(), "a".into())]), epoch: 3, step: 7, files: Vec::new() }
     }
 
     fn entry(name: &str, shape: &[usize]) -> Entry {
@@ -448,6 +412,23 @@ mod tests {
         let reader = open(&format!("{{{META}}}"), 0).unwrap();
         let error = reader.bytes(&entry("model/a", &[1 << 40, 1 << 10])).unwrap_err();
         assert!(matches!(error, CheckpointError::Tensor { .. }), "{error}");
+    }
+
+    #[test]
+    fn ten_thousand_names_of_files_fit_and_a_header_that_cannot_be_read_is_not_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("c.safetensors");
+        let with = |count: usize| {
+            let name = |number| format!("0123/07/{number:010}-{:032x}.episode", number * number);
+            let meta = Meta { files: (0..count).map(name).collect(), ..meta() };
+            let mut file = File::create(&path).unwrap();
+            let written = write(&mut file, &meta, vec![], |_, _| Ok::<_, io::Error>(()));
+            written.map(|written| (written, meta))
+        };
+        let (written, meta) = with(10_000).unwrap();
+        assert!(written.size < 800 << 10, "{written:?}");
+        assert_eq!(Reader::open(&path).unwrap().meta(), &meta);
+        assert!(with(200_000).unwrap_err().to_string().contains("is too long"));
     }
 
     #[test]

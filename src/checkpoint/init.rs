@@ -23,6 +23,9 @@ pub enum Init {
     Uniform(f32),
     /// A random direction of length 1 (the vectors of a spectral norm).
     Direction,
+    /// As a matrix of `shape[0]` rows, a random one whose rows (or columns, if those are fewer) are orthogonal and of
+    /// this length (`torch.nn.init.orthogonal_`).
+    Orthogonal(f32),
 }
 
 /// A tensor of a network.
@@ -143,12 +146,55 @@ pub fn fresh<'a>(spec: &'a TensorSpec, address: &Address) -> impl Iterator<Item 
         }
         _ => 1.0,
     };
+    let mut orthogonal = match spec.init {
+        Init::Orthogonal(gain) => orthogonal(&spec.shape, gain, &mut rng).into_iter(),
+        _ => Vec::new().into_iter(),
+    };
     (0..spec.len()).map(move |_| match spec.init {
         Init::Constant(value) => value,
+        Init::Orthogonal(_) => orthogonal.next().unwrap_or_default(),
         Init::Normal(mean, std) => mean + std * normal(&mut rng),
         Init::Uniform(bound) => bound * (2.0 * rng.random::<f32>() - 1.0),
         Init::Direction => normal(&mut rng) / length,
     })
+}
+
+/// The Gram-Schmidt process on vectors of normal numbers, in double precision and one thread: the result depends on no
+/// library and no number of cores.
+fn orthogonal(shape: &[usize], gain: f32, rng: &mut impl Rng) -> Vec<f32> {
+    let rows = shape.first().copied().unwrap_or(1);
+    let columns = shape.iter().skip(1).product::<usize>();
+    let (count, length) = (rows.min(columns), rows.max(columns));
+    let mut vectors: Vec<f64> = (0..count * length).map(|_| f64::from(normal(rng))).collect();
+    for at in 0..count {
+        let (done, rest) = vectors.split_at_mut(at * length);
+        let vector = &mut rest[..length];
+        for other in done.chunks_exact(length) {
+            let along = dot(vector, other);
+            vector.iter_mut().zip(other).for_each(|(x, y)| *x -= along * y);
+        }
+        let norm = dot(vector, vector).sqrt().max(1e-12);
+        vector.iter_mut().for_each(|x| *x /= norm);
+    }
+    let element = |row: usize, column: usize| match rows <= columns {
+        true => vectors[row * length + column],
+        false => vectors[column * length + row],
+    };
+    let elements = (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column)));
+    elements.map(|(row, column)| gain * element(row, column) as f32).collect()
+}
+
+/// Several sums side by side, which the processor can add at once.
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    let mut sums = [0f64; 8];
+    let (a, a_rest) = a.as_chunks::<8>();
+    let (b, b_rest) = b.as_chunks::<8>();
+    for (a, b) in a.iter().zip(b) {
+        for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
+            *sum += a * b;
+        }
+    }
+    sums.iter().sum::<f64>() + a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum::<f64>()
 }
 
 fn normal(rng: &mut impl Rng) -> f32 {
@@ -191,6 +237,41 @@ mod tests {
         assert!(values(Init::Constant(3.0)).iter().all(|&v| v == 3.0));
         let square: f32 = values(Init::Direction).iter().map(|v| v * v).sum();
         assert!((square - 1.0).abs() < 1e-4, "{square}");
+    }
+
+    #[test]
+    fn orthogonal_matrices_are_orthogonal_and_reach_every_direction() {
+        for shape in [vec![7, 20], vec![20, 7], vec![12, 12], vec![4, 3, 3, 3], vec![32, 1, 5, 5], vec![1, 9]]
+        {
+            let spec = TensorSpec { shape: shape.clone(), ..spec(Init::Orthogonal(1.5)) };
+            let address = Address { run: 1, generation: 0, member: None, purpose: "init" };
+            let values: Vec<f32> = fresh(&spec, &address).collect();
+            let (rows, columns) = (shape[0], shape[1..].iter().product::<usize>());
+            assert_eq!(values.len(), rows * columns);
+            let vector = |at: usize| -> Vec<f32> {
+                match rows <= columns {
+                    true => values[at * columns..][..columns].to_vec(),
+                    false => values.iter().skip(at).step_by(columns).copied().collect(),
+                }
+            };
+            for i in 0..rows.min(columns) {
+                for j in 0..=i {
+                    let product: f32 = vector(i).iter().zip(vector(j)).map(|(a, b)| a * b).sum();
+                    let expected = if i == j { 1.5 * 1.5 } else { 0.0 };
+                    assert!((product - expected).abs() < 1e-5, "{shape:?} {i} {j}: {product}");
+                }
+            }
+        }
+        // The first row of a 2x2 matrix is a direction of the plane: all quarters occur equally often.
+        let quarter = |seed| {
+            let spec = TensorSpec { shape: vec![2, 2], ..spec(Init::Orthogonal(1.0)) };
+            let address = Address { run: seed, generation: 0, member: None, purpose: "init" };
+            let values: Vec<f32> = fresh(&spec, &address).collect();
+            (usize::from(values[0] > 0.0)) * 2 + usize::from(values[1] > 0.0)
+        };
+        let mut counts = [0; 4];
+        (0..4000).for_each(|seed| counts[quarter(seed)] += 1);
+        assert!(counts.iter().all(|count| (900..1100).contains(count)), "{counts:?}");
     }
 
     #[test]

@@ -72,7 +72,7 @@ mod tests {
             spec("u", Dtype::F32, Init::Direction, false),
             spec("count", Dtype::I64, Init::Constant(0.0), false),
         ];
-        let meta = Meta { genotype: Genotype::new([]), epoch: 4, step: 0 };
+        let meta = Meta { genotype: Genotype::new([]), epoch: 4, step: 0, files: Vec::new() };
         let readers: Vec<Reader> = [1.0f32, 2.0, 6.0]
             .iter()
             .map(|&value| {

@@ -304,7 +304,7 @@ mod tests {
                 });
             }
         }
-        let meta = Meta { genotype: Genotype::new([]), epoch: 1, step: 0 };
+        let meta = Meta { genotype: Genotype::new([]), epoch: 1, step: 0, files: Vec::new() };
         let mut bytes = Vec::new();
         write(&mut bytes, &meta, entries, |entry, out| {
             let value = match entry.name.split('/').next() {

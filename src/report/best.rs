@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-use crate::checkpoint::{CheckpointError, OPTIMIZER, write};
+use crate::checkpoint::{CheckpointError, Meta, OPTIMIZER, write};
 use crate::place::place;
 use crate::search::{Ancestor, MemberId, variable_lineage};
 use crate::signal::StopSignal;
@@ -24,7 +24,9 @@ pub fn export_best(run: &Run, best: &BestRecord, output: &Path) -> Result<Vec<Pa
     let mut file =
         fs::File::create(&network).with_context(|| format!("failed to write {}", network.display()))?;
     let entries = reader.entries().filter(|entry| !entry.name.starts_with(OPTIMIZER)).collect();
-    write(&mut file, reader.meta(), entries, |entry, out| {
+    // Files of the run mean nothing elsewhere.
+    let meta = Meta { files: Vec::new(), ..reader.meta().clone() };
+    write(&mut file, &meta, entries, |entry, out| {
         reader.stream(entry, |chunk| out.write_all(chunk).map_err(CheckpointError::from))
     })
     .with_context(|| format!("failed to write {}", network.display()))?;

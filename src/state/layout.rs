@@ -51,6 +51,11 @@ impl Layout {
         self.root.join("shared")
     }
 
+    /// Files that members collect while they train (what an agent has lived through, say).
+    pub fn collected(&self) -> PathBuf {
+        self.root.join("collected")
+    }
+
     /// The best member so far.
     pub fn best(&self) -> PathBuf {
         self.root.join("best.json")

@@ -12,6 +12,12 @@ use crate::signal::StopSignal;
 pub mod command;
 pub mod gan;
 mod hyperparameter;
+mod nn;
+#[cfg(test)]
+mod oracle;
+// its session is still to join
+#[allow(dead_code, missing_docs)]
+pub mod rl;
 pub mod synthetic;
 
 pub use hyperparameter::Hyperparameter;
@@ -48,8 +54,28 @@ pub trait Task: Send + Sync {
     /// runs of different seeds are measured alike.
     fn prepare(&self, dir: &Path) -> Result<Vec<String>>;
 
+    /// The collected files that a child's first checkpoint names; `donor` is none for a child of one parent. They must
+    /// be files that the parents name.
+    fn inherit(&self, base: &Meta, _donor: Option<&Meta>) -> Vec<String> {
+        base.files.clone()
+    }
+
+    /// The parts of the networks that soups may be made of, beside that of everything.
+    fn parts(&self) -> Vec<Part> {
+        Vec::new()
+    }
+
     /// A member ready to train, from a checkpoint, or freshly initialised at the address of `place.seeds`.
     fn session<'a>(&'a self, start: Start<'a>, place: Place) -> Result<Box<dyn Session + 'a>>;
+}
+
+/// A part of the networks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// What it is called: small letters, since files and jobs are called after it.
+    pub name: &'static str,
+    /// What the names of its tensors begin with, behind `model/` and `average/`.
+    pub prefixes: Vec<String>,
 }
 
 /// Who makes the first checkpoints of children.
@@ -82,6 +108,14 @@ pub struct Place {
     pub shared: PathBuf,
     /// A folder that nobody else uses, on the run's filesystem. Who needs it makes it, and removes it.
     pub scratch: PathBuf,
+    /// The run's folder of collected files (what an agent has lived through, say). A checkpoint names those that it
+    /// needs ([`Meta::files`]), relative to this folder, and a file whose name ends in `-` and the first 32 digits of
+    /// its digest before the extension is checked by `pbtnas verify`.
+    ///
+    /// What a member collects for itself lies below [`Place::own`], and is removed once its generation is over and no
+    /// checkpoint that is left names it. Everything else in this folder is the task's to remove. Whoever writes here
+    /// makes the folders, and makes files appear whole.
+    pub collected: PathBuf,
     /// Tells when to leave.
     pub stop: StopSignal,
 }
@@ -89,8 +123,19 @@ pub struct Place {
 impl Place {
     /// Outside of any run.
     pub fn outside(seeds: Seeds, folder: &Path) -> Self {
-        let scratch = folder.join("scratch");
-        Self { seeds, run: "none".into(), shared: folder.into(), scratch, stop: StopSignal::default() }
+        Self {
+            seeds,
+            run: "none".into(),
+            shared: folder.into(),
+            scratch: folder.join("scratch"),
+            collected: folder.join("collected"),
+            stop: StopSignal::default(),
+        }
+    }
+
+    /// The folder of what this member collects in this generation, relative to [`Place::collected`]: `0007/03`.
+    pub fn own(&self) -> String {
+        format!("{:04}/{}", self.seeds.generation, self.seeds.member)
     }
 }
 

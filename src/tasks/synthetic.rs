@@ -318,7 +318,10 @@ impl Session for SyntheticSession<'_> {
                 entries.push(moment_entry(spec));
             }
         }
-        Ok((Meta { genotype: self.genotype.clone(), epoch: self.epoch, step: self.step }, entries))
+        Ok((
+            Meta { genotype: self.genotype.clone(), epoch: self.epoch, step: self.step, files: Vec::new() },
+            entries,
+        ))
     }
 
     fn tensor(&self, entry: &Entry) -> Result<Vec<u8>> {
@@ -373,7 +376,7 @@ mod tests {
             Dtype::I64 => i64::MAX.to_le_bytes().to_vec(),
             _ => session.tensor(entry).unwrap(),
         };
-        let meta = Meta { genotype: genotype.clone(), epoch: 1, step };
+        let meta = Meta { genotype: genotype.clone(), epoch: 1, step, files: Vec::new() };
         write(&mut file, &meta, entries, |entry, out| out.write_all(&largest(entry))).unwrap();
         Reader::open(path).unwrap()
     }

@@ -29,7 +29,7 @@ fn parent(path: &Path, mib: usize) -> Reader {
         .into_iter()
         .map(|spec| Entry { name: format!("model/{}", spec.name), dtype: spec.dtype, shape: spec.shape })
         .collect();
-    let meta = Meta { genotype: Genotype::new([]), epoch: 0, step: 0 };
+    let meta = Meta { genotype: Genotype::new([]), epoch: 0, step: 0, files: Vec::new() };
     let mut file = BufWriter::new(std::fs::File::create(path).unwrap());
     let chunk = vec![1; MIB];
     write(&mut file, &meta, entries, |_, out| {

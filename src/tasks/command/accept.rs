@@ -16,6 +16,9 @@ pub fn accept(path: &Path, genotype: &Genotype) -> Result<Reader> {
     if reader.meta().genotype != *genotype {
         bail!("its checkpoint's metadata holds another genotype than `metadata` of the request");
     }
+    if !reader.meta().files.is_empty() {
+        bail!("its checkpoint's metadata has the key \"files\", which is the program's own");
+    }
     let names: BTreeSet<String> = reader.entries().map(|entry| entry.name).collect();
     if !names.iter().any(|name| name.starts_with(MODEL)) {
         bail!("its checkpoint has no tensor whose name starts with {MODEL}");
@@ -67,7 +70,12 @@ mod tests {
             .iter()
             .map(|(name, size)| Entry { name: (*name).into(), dtype: Dtype::F32, shape: vec![*size] })
             .collect();
-        let meta = Meta { genotype: Genotype::new([("x".into(), genotype.into())]), epoch: 1, step: 0 };
+        let meta = Meta {
+            genotype: Genotype::new([("x".into(), genotype.into())]),
+            epoch: 1,
+            step: 0,
+            files: Vec::new(),
+        };
         let mut file = std::fs::File::create(&path).unwrap();
         write(&mut file, &meta, entries, |entry, out| out.write_all(&vec![0; entry.shape[0] * 4])).unwrap();
         accept(&path, &Genotype::new([("x".into(), "a".into())]))

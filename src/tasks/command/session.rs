@@ -76,7 +76,8 @@ impl<'a> Caller<'a, '_> {
             until,
             snapshot_seconds: self.task.snapshot_seconds,
             samples,
-            metadata: Meta { genotype: self.genotype.clone(), epoch: 0, step: 0 }.identity()?,
+            metadata: Meta { genotype: self.genotype.clone(), epoch: 0, step: 0, files: Vec::new() }
+                .identity()?,
             member: Identity { run: &self.place.run, generation: seeds.generation, id: seeds.member.0 },
         };
         Process::start(config, &request, &self.folder.0, &self.place.shared)

@@ -7,9 +7,9 @@ use tch::Tensor;
 use super::GanConfig;
 use super::discriminator_cell::Cell;
 use super::layers::{Conv, Linear, Shape};
-use super::scope::Scope;
 use super::space::{DISCRIMINATOR_CELLS, SpaceKind};
 use crate::search::Genotype;
+use crate::tasks::nn::Scope;
 
 /// From images `(n, channels, size, size)` to scores `(n, 1)`.
 pub struct Discriminator {

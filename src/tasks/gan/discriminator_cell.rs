@@ -9,9 +9,9 @@ use anyhow::Result;
 use tch::Tensor;
 
 use super::layers::{Conv, Shape};
-use super::scope::Scope;
 use super::space::{Down, Edge, Pool, down, edge, enabled};
 use crate::search::Genotype;
+use crate::tasks::nn::Scope;
 
 /// See the module.
 pub struct Cell {

@@ -77,8 +77,8 @@ fn factor(covariance: &Tensor) -> Result<Tensor> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::oracle;
     use super::*;
+    use crate::tasks::oracle;
 
     fn options() -> (Kind, Device) {
         (Kind::Double, Device::Cpu)

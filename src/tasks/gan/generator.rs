@@ -6,9 +6,9 @@ use tch::Tensor;
 use super::GanConfig;
 use super::layers::{BatchNorm, Conv, DepthwiseUp, Shape};
 use super::projection::{Mode, Projection};
-use super::scope::{Role, Scope};
 use super::space::{CELLS, Edge, Up, edge, up};
 use crate::search::Genotype;
+use crate::tasks::nn::{Role, Scope};
 
 /// All parameters of the generator have an averaged copy.
 pub const ROLE: Role = Role::AveragedParameter;

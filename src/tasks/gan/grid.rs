@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use tch::Tensor;
 
-use super::features::bytes_of;
+use crate::tasks::nn::bytes_of;
 
 /// Writes 8-bit images `(n, 1 or 3, h, w)` in rows of `columns`, enlarged `zoom` times.
 pub fn write_grid(path: &Path, pixels: &Tensor, columns: i64, zoom: i64) -> Result<()> {

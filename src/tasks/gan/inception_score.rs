@@ -93,8 +93,8 @@ pub fn inception_score(probabilities: &Tensor, parts: usize) -> Result<(f64, f64
 
 #[cfg(test)]
 mod tests {
-    use super::super::oracle;
     use super::*;
+    use crate::tasks::oracle;
 
     #[test]
     fn known_scores() {

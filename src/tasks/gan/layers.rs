@@ -2,8 +2,8 @@
 
 use tch::{Kind, Tensor, no_grad};
 
-use super::scope::{Role, Scope};
 use crate::checkpoint::Init;
+use crate::tasks::nn::{Role, Scope};
 
 /// Bound of PyTorch's default for weights and biases of a layer.
 fn default_bound(fan_in: i64) -> Init {
@@ -192,8 +192,8 @@ impl BatchNorm {
 
 #[cfg(test)]
 mod tests {
-    use super::super::scope::Values;
     use super::*;
+    use crate::tasks::nn::Values;
     use tch::Device;
 
     #[test]

@@ -13,11 +13,7 @@ mod grid;
 mod inception;
 mod inception_score;
 mod layers;
-mod optimizer;
-#[cfg(test)]
-mod oracle;
 mod projection;
-mod scope;
 mod session;
 mod space;
 
@@ -40,9 +36,9 @@ pub use space::{SpaceKind, space};
 use super::{Place, Session, Start, Task};
 use crate::checkpoint::{Fresh, Reader, TensorSpec};
 use crate::search::{Genotype, Space};
+use crate::tasks::nn::Scope;
 use discriminator::Discriminator;
 use generator::Generator;
-use scope::Scope;
 
 /// See the module.
 pub struct GanTask {

@@ -7,11 +7,11 @@ use tch::{Device, Kind, Tensor};
 
 use super::data::tests::write_data_set;
 use super::projection::Mode;
-use super::scope::{Scope, Values};
 use super::{GanConfig, GanTask, SpaceKind};
 use crate::checkpoint::{TensorSpec, fresh};
 use crate::search::{Address, Genotype, Initial, initial_population};
 use crate::tasks::Task;
+use crate::tasks::nn::{Scope, Values};
 
 const SPACES: [SpaceKind; 2] = [SpaceKind::Gan, SpaceKind::GanHard];
 

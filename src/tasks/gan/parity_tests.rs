@@ -10,11 +10,12 @@ use tch::{Device, Kind, Tensor, no_grad};
 
 use super::networks_tests::{task, values};
 use super::projection::Mode;
-use super::scope::{Scope, Values};
-use super::session::{GanSession, uniform};
+use super::session::GanSession;
 use super::{GanConfig, GanTask, SpaceKind};
 use crate::checkpoint::fresh;
 use crate::search::{Address, Genotype, Initial, MemberId, initial_population, rng};
+use crate::tasks::nn::uniform;
+use crate::tasks::nn::{Scope, Values};
 use crate::tasks::{Seeds, Session, Start, Task};
 
 const SPACES: [SpaceKind; 2] = [SpaceKind::Gan, SpaceKind::GanHard];
@@ -191,8 +192,12 @@ fn a_training_cycle_ends_in_the_weights_that_pytorch_s_ends_in() {
         for genotype in &genotypes(&task)[..6] {
             let start = || GanSession::new(&task, Start::Fresh(genotype), SEEDS, PathBuf::new()).unwrap();
             let (mut trained, recorder) = (start(), start());
-            let mut inputs: Named =
-                recorder.values.iter().map(|(name, value)| (format!("model/{name}"), value.copy())).collect();
+            let mut inputs: Named = recorder
+                .weights
+                .values
+                .iter()
+                .map(|(name, value)| (format!("model/{name}"), value.copy()))
+                .collect();
             // Two steps of the generator: moments and averages must carry over. A data set of eight images
             // has two batches of four, so this is several epochs.
             let steps = 6;
@@ -222,9 +227,15 @@ fn a_training_cycle_ends_in_the_weights_that_pytorch_s_ends_in() {
                 let real = trained.images.batch(&order[first..first + task.config.batch], Device::Cpu);
                 inputs.insert(format!("{index}/real"), real);
             }
-            let mut outputs: Named =
-                trained.values.iter().map(|(name, value)| (format!("model/{name}"), value.copy())).collect();
-            outputs.extend(trained.averages.iter().map(|(name, v)| (format!("average/{name}"), v.copy())));
+            let mut outputs: Named = trained
+                .weights
+                .values
+                .iter()
+                .map(|(name, value)| (format!("model/{name}"), value.copy()))
+                .collect();
+            outputs.extend(
+                trained.weights.averages.iter().map(|(name, v)| (format!("average/{name}"), v.copy())),
+            );
             oracle.add("cycle", &task.config, genotype, json!({ "steps": steps }), &inputs);
             ours.push(outputs);
         }

@@ -6,9 +6,9 @@ use tch::Tensor;
 use super::GanConfig;
 use super::generator::{ROLE, resize};
 use super::layers::Linear;
-use super::scope::Scope;
 use super::space::{CELLS, Projected, Side, SpaceKind, bilinear, dropout, enabled, projected};
 use crate::search::Genotype;
+use crate::tasks::nn::Scope;
 
 /// What a forward pass is for.
 pub enum Mode<'a> {

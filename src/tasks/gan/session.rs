@@ -1,33 +1,29 @@
 //! One GAN in training: discriminator and generator steps, moving average, evaluation.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use rand::Rng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
-use safetensors::Dtype;
 use tch::{Device, Kind, Tensor, no_grad};
 
-use super::data::{Images, quantise, to_device};
+use super::data::{Images, quantise};
 use super::discriminator::Discriminator;
-use super::features::{Features, bytes_of};
+use super::features::Features;
 use super::frechet::{Statistics, frechet_distance};
 use super::generator::Generator;
 use super::grid::write_grid;
 use super::inception_score::InceptionScore;
-use super::optimizer::{AdamW, Moments};
 use super::projection::Mode;
-use super::scope::{Scope, Values};
 use super::{GanConfig, GanTask};
-use crate::checkpoint::{AVERAGE, Entry, MODEL, Meta, OPTIMIZER, Reader, TensorSpec, fresh};
-use crate::gpu::{Precision, device};
+use crate::checkpoint::{Entry, Meta};
+use crate::gpu::device;
 use crate::search::{Genotype, rng};
+use crate::tasks::nn::{AdamW, Weights, compute_kind, to_device, uniform};
+use crate::tasks::nn::{Scope, Values};
 use crate::tasks::{Evaluation, Measure, Seeds, Session, Start};
 
-const NETWORKS: [&str; 2] = ["generator", "discriminator"];
 /// Images of an evaluation that are generated at a time.
 const EVALUATION_BATCH: usize = 100;
 
@@ -36,11 +32,7 @@ const EVALUATION_BATCH: usize = 100;
 pub struct GanSession<'a> {
     task: &'a GanTask,
     genotype: Genotype,
-    specs: Vec<TensorSpec>,
-    pub(super) values: Values,
-    pub(super) averages: Values,
-    /// By network, then by parameter (without the network's name).
-    moments: BTreeMap<&'static str, BTreeMap<String, Moments>>,
+    pub(super) weights: Weights,
     pub(super) generator: Generator,
     discriminator: Discriminator,
     pub(super) images: Images,
@@ -70,36 +62,8 @@ impl<'a> GanSession<'a> {
         let learning_rates = task.config.learning_rates(&genotype)?;
         let mut scope = Scope::declare();
         task.networks(&genotype, &mut scope)?;
-        let specs = scope.into_specs();
-        let (mut values, mut averages) = (Values::new(), Values::new());
-        let mut moments: BTreeMap<&'static str, BTreeMap<String, Moments>> =
-            NETWORKS.iter().map(|network| (*network, BTreeMap::new())).collect();
-        for spec in &specs {
-            let value = match start {
-                Start::Fresh(_) => {
-                    let numbers: Vec<f32> = fresh(spec, &seeds.at("fresh")).collect();
-                    Tensor::from_slice(&numbers).reshape(shape(spec))
-                }
-                Start::Checkpoint(reader) => read(reader, &format!("{MODEL}{}", spec.name), &spec.shape)?,
-            };
-            if spec.averaged {
-                let average = match start {
-                    Start::Fresh(_) => value.copy(),
-                    Start::Checkpoint(reader) => {
-                        read(reader, &format!("{AVERAGE}{}", spec.name), &spec.shape)?
-                    }
-                };
-                averages.insert(spec.name.clone(), average.to_device(device));
-            }
-            if let (Start::Checkpoint(reader), Some((network, rest))) = (&start, split(&spec.name))
-                && let Some(found) = read_moments(reader, network, rest, &spec.shape, device)?
-            {
-                moments.entry(network).or_default().insert(rest.to_owned(), found);
-            }
-            let value = value.to_device(device).set_requires_grad(spec.trained);
-            values.insert(spec.name.clone(), value);
-        }
-        let mut scope = Scope::load(&values).computing_in(compute(&task.config));
+        let weights = Weights::new(scope.into_specs(), start, &seeds, device)?;
+        let mut scope = Scope::load(&weights.values).computing_in(compute_kind(task.config.precision));
         let (generator, discriminator) = task.networks(&genotype, &mut scope)?;
         let images = Images::open(&task.config)?;
         let steps = steps_of(&images, &task.config);
@@ -109,10 +73,7 @@ impl<'a> GanSession<'a> {
         Ok(Self {
             task,
             genotype,
-            specs,
-            values,
-            averages,
-            moments,
+            weights,
             generator,
             discriminator,
             images,
@@ -154,18 +115,7 @@ impl<'a> GanSession<'a> {
             epsilon: config.epsilon,
             weight_decay: config.weight_decay,
         };
-        let parameters: Vec<(String, Tensor)> = self
-            .specs
-            .iter()
-            .filter(|spec| spec.trained)
-            .filter_map(|spec| {
-                let (of, rest) = split(&spec.name)?;
-                (of == network).then(|| (rest.to_owned(), self.values[&spec.name].shallow_clone()))
-            })
-            .collect();
-        let leaves: Vec<&Tensor> = parameters.iter().map(|(_, value)| value).collect();
-        let gradients = Tensor::run_backward(&[loss], &leaves, false, false);
-        adam.step(self.moments.entry(network).or_default(), &parameters, &gradients);
+        self.weights.update(&[network], &adam, loss);
     }
 
     /// Hinge loss on real images and as many generated ones.
@@ -184,8 +134,8 @@ impl<'a> GanSession<'a> {
         self.update("generator", &loss);
         let weight = 1.0 - self.config().average_decay;
         no_grad(|| {
-            for (name, average) in &mut self.averages {
-                let _ = average.lerp_(&self.values[name], weight);
+            for (name, average) in &mut self.weights.averages {
+                let _ = average.lerp_(&self.weights.values[name], weight);
             }
         });
     }
@@ -193,10 +143,10 @@ impl<'a> GanSession<'a> {
     /// The generator with averaged parameters and the running statistics of the trained one.
     fn averaged_generator(&self) -> Result<Generator> {
         let mut values = Values::new();
-        for (name, value) in &self.values {
-            values.insert(name.clone(), self.averages.get(name).unwrap_or(value).shallow_clone());
+        for (name, value) in &self.weights.values {
+            values.insert(name.clone(), self.weights.averages.get(name).unwrap_or(value).shallow_clone());
         }
-        let mut scope = Scope::load(&values).computing_in(compute(self.config()));
+        let mut scope = Scope::load(&values).computing_in(compute_kind(self.config().precision));
         Generator::new(self.config(), self.task.channels, &self.genotype, &mut scope)
     }
 
@@ -239,41 +189,12 @@ impl Session for GanSession<'_> {
     }
 
     fn describe(&self) -> Result<(Meta, Vec<Entry>)> {
-        let mut entries = Vec::new();
-        let entry = |name: String, shape: &[usize]| Entry { name, dtype: Dtype::F32, shape: shape.to_vec() };
-        for spec in &self.specs {
-            entries.push(entry(format!("{MODEL}{}", spec.name), &spec.shape));
-            if spec.averaged {
-                entries.push(entry(format!("{AVERAGE}{}", spec.name), &spec.shape));
-            }
-            let Some((network, rest)) = split(&spec.name) else { continue };
-            if self.moments.get(network).is_some_and(|moments| moments.contains_key(rest)) {
-                entries.push(entry(format!("{OPTIMIZER}{network}/exp_avg/{rest}"), &spec.shape));
-                entries.push(entry(format!("{OPTIMIZER}{network}/exp_avg_sq/{rest}"), &spec.shape));
-                entries.push(entry(format!("{OPTIMIZER}{network}/step/{rest}"), &[]));
-            }
-        }
-        Ok((Meta { genotype: self.genotype.clone(), epoch: self.epoch, step: self.step }, entries))
+        let (genotype, files) = (self.genotype.clone(), Vec::new());
+        Ok((Meta { genotype, epoch: self.epoch, step: self.step, files }, self.weights.entries()))
     }
 
     fn tensor(&self, entry: &Entry) -> Result<Vec<u8>> {
-        let name = entry.name.as_str();
-        let found = if let Some(name) = name.strip_prefix(MODEL) {
-            self.values.get(name).map(bytes_of)
-        } else if let Some(name) = name.strip_prefix(AVERAGE) {
-            self.averages.get(name).map(bytes_of)
-        } else {
-            let mut parts = name.strip_prefix(OPTIMIZER).unwrap_or_default().splitn(3, '/');
-            let (network, moment, rest) = (parts.next(), parts.next(), parts.next());
-            let moments = network.zip(rest).and_then(|(n, rest)| self.moments.get(n)?.get(rest));
-            moments.zip(moment).and_then(|(moments, moment)| match moment {
-                "exp_avg" => Some(bytes_of(&moments.exp_avg)),
-                "exp_avg_sq" => Some(bytes_of(&moments.exp_avg_sq)),
-                "step" => Some((moments.step as f32).to_le_bytes().into()),
-                _ => None,
-            })
-        };
-        found.with_context(|| format!("no tensor {name:?}"))
+        self.weights.tensor(entry)
     }
 
     fn evaluate(&mut self, measure: Measure) -> Result<Evaluation> {
@@ -303,8 +224,7 @@ impl Session for GanSession<'_> {
         }
         let (mean, covariance) = statistics.context("no image was evaluated")?.finish()?;
         // Quantised images would hide it if the weights are no numbers any more.
-        let mut weights = self.values.values().chain(self.averages.values());
-        let sound = weights.all(|value| value.isfinite().all().int64_value(&[]) == 1);
+        let sound = self.weights.are_finite();
         let (real_mean, real_covariance) = &features.real;
         let distance = match sound {
             true => frechet_distance((real_mean, real_covariance), (&mean, &covariance))?,
@@ -331,59 +251,12 @@ fn steps_of(images: &Images, config: &GanConfig) -> u64 {
     (images.len() / config.batch) as u64
 }
 
-/// The type in which layers compute, if it is not that of the weights.
-fn compute(config: &GanConfig) -> Option<Kind> {
-    (config.precision == Precision::Bf16).then_some(Kind::BFloat16)
-}
-
-/// Numbers in [0, 1) from an addressed generator.
-pub fn uniform(rng: &mut ChaCha8Rng, shape: &[i64], device: Device) -> Tensor {
-    let count = shape.iter().product::<i64>().unsigned_abs() as usize;
-    let numbers: Vec<f32> = rng.random_iter().take(count).collect();
-    to_device(Tensor::from_slice(&numbers).reshape(shape), device)
-}
-
-/// Network and rest of a tensor's name.
-fn split(name: &str) -> Option<(&'static str, &str)> {
-    let (network, rest) = name.split_once('/')?;
-    Some((NETWORKS.into_iter().find(|known| *known == network)?, rest))
-}
-
-fn shape(spec: &TensorSpec) -> Vec<i64> {
-    spec.shape.iter().map(|&size| size as i64).collect()
-}
-
-fn read(reader: &Reader, name: &str, shape: &[usize]) -> Result<Tensor> {
-    let bytes = reader.bytes(&Entry { name: name.into(), dtype: Dtype::F32, shape: shape.to_vec() })?;
-    let shape: Vec<i64> = shape.iter().map(|&size| size as i64).collect();
-    Ok(Tensor::from_data_size(&bytes, &shape, Kind::Float))
-}
-
-/// The optimizer's state of a parameter, if the checkpoint has any.
-fn read_moments(
-    reader: &Reader,
-    network: &str,
-    rest: &str,
-    shape: &[usize],
-    device: Device,
-) -> Result<Option<Moments>> {
-    let name = |moment: &str| format!("{OPTIMIZER}{network}/{moment}/{rest}");
-    if reader.entry(&name("step")).is_none() {
-        return Ok(None);
-    }
-    Ok(Some(Moments {
-        exp_avg: read(reader, &name("exp_avg"), shape)?.to_device(device),
-        exp_avg_sq: read(reader, &name("exp_avg_sq"), shape)?.to_device(device),
-        step: read(reader, &name("step"), &[])?.double_value(&[]),
-    }))
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::SpaceKind;
     use super::super::data::tests::write_data_set;
     use super::*;
-    use crate::checkpoint::write;
+    use crate::checkpoint::{Reader, write};
     use crate::search::{Initial, MemberId, initial_population};
     use crate::tasks::{Hyperparameter, Place, Task};
 
@@ -545,7 +418,8 @@ mod tests {
         let genotype = initial_population(task.space(), 1, Initial::Uniform, 9).remove(0);
         let shared = dir.path().to_owned();
         let mut session = GanSession::new(&task, Start::Fresh(&genotype), SEEDS, shared).unwrap();
-        let _ = no_grad(|| session.averages["generator/to_image/bias"].shallow_clone().fill_(f64::NAN));
+        let _ =
+            no_grad(|| session.weights.averages["generator/to_image/bias"].shallow_clone().fill_(f64::NAN));
         assert!(session.evaluate(Measure::Search).unwrap().fitness.is_nan());
     }
 }

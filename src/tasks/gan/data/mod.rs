@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
 use super::GanConfig;
+use crate::tasks::nn::to_device;
 use mapped::Records;
 
 /// The format of the files in the folder.
@@ -162,14 +163,6 @@ impl Images {
     /// The images at these positions in [-1, 1], on a device.
     pub fn batch(&self, positions: &[i64], device: Device) -> Tensor {
         scale(&to_device(self.pixels(positions), device))
-    }
-}
-
-/// Brings a tensor from the CPU to a device without waiting for what the device still works on.
-pub fn to_device(tensor: Tensor, device: Device) -> Tensor {
-    match device {
-        Device::Cuda(_) => tensor.pin_memory(device).to_device_(device, tensor.kind(), true, false),
-        _ => tensor,
     }
 }
 

@@ -10,11 +10,11 @@ use tch::{Kind, Tensor, no_grad};
 use super::super::GanConfig;
 use super::super::data::{Images, scale};
 use super::super::layers::{Conv, Linear, Shape};
-use super::super::optimizer::AdamW;
-use super::super::scope::{Role, Scope, Values};
 use crate::checkpoint::{TensorSpec, fresh};
 use crate::gpu::device;
 use crate::search::{Address, rng};
+use crate::tasks::nn::AdamW;
+use crate::tasks::nn::{Role, Scope, Values};
 
 /// Dimension of the features.
 pub const DIMENSION: i64 = 64;

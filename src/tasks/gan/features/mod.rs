@@ -14,11 +14,9 @@ use super::GanConfig;
 use super::data::Images;
 use super::frechet::Statistics;
 use super::inception::{self, Inception};
-use super::scope::Values;
 use crate::gpu::device;
+use crate::tasks::nn::Values;
 use classifier::Classifier;
-
-pub use saved::bytes_of;
 
 /// Statistics of the real images, and the classifier if there is one, among the files that members share.
 const FEATURES: &str = "features.safetensors";

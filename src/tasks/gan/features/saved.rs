@@ -7,17 +7,9 @@ use anyhow::{Context, Result, bail};
 use safetensors::Dtype;
 use tch::{Device, Kind, Tensor};
 
-use super::super::scope::Values;
 use crate::checkpoint::{Entry, MODEL, Meta, Reader, write};
 use crate::search::Genotype;
-
-/// The little-endian bytes of a tensor.
-pub fn bytes_of(tensor: &Tensor) -> Vec<u8> {
-    let tensor = tensor.detach().to_device(Device::Cpu).contiguous();
-    let mut bytes = vec![0; tensor.numel() * tensor.kind().elt_size_in_bytes()];
-    tensor.copy_data_u8(&mut bytes, tensor.numel());
-    bytes
-}
+use crate::tasks::nn::{Values, bytes_of};
 
 /// Writes tensors; those of a network (`features/…`) under `model/`.
 pub fn save(path: &Path, values: &Values) -> Result<()> {
@@ -38,7 +30,7 @@ pub fn save(path: &Path, values: &Values) -> Result<()> {
         .collect();
     let mut file =
         std::fs::File::create(path).with_context(|| format!("failed to write {}", path.display()))?;
-    let meta = Meta { genotype: Genotype::new([]), epoch: 0, step: 0 };
+    let meta = Meta { genotype: Genotype::new([]), epoch: 0, step: 0, files: Vec::new() };
     write(&mut file, &meta, entries, |entry, out| match named.get(&entry.name) {
         Some(value) => out.write_all(&bytes_of(value)),
         None => Ok(()),

@@ -1,7 +1,7 @@
 use std::path::Path;
 
-use super::super::oracle;
 use super::*;
+use crate::tasks::oracle;
 
 const NAMES: [&str; 6] = ["small", "larger", "wide", "native", "huge", "grey"];
 

@@ -19,6 +19,8 @@ pub enum Role {
     AveragedParameter,
     /// Changed by forward passes only.
     Buffer,
+    /// The same, where the averaged copy has one of its own.
+    AveragedBuffer,
 }
 
 /// Collects the tensors of a network while it is described.
@@ -58,8 +60,8 @@ impl<'a> Scope<'a> {
             shape: shape.iter().map(|&size| size.unsigned_abs() as usize).collect(),
             dtype: Dtype::F32,
             init,
-            trained: role != Role::Buffer,
-            averaged: role == Role::AveragedParameter,
+            trained: matches!(role, Role::Parameter | Role::AveragedParameter),
+            averaged: matches!(role, Role::AveragedParameter | Role::AveragedBuffer),
         });
         value
     }

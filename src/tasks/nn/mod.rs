@@ -1,0 +1,12 @@
+//! What the tasks that train networks themselves have in common: tensors by name, their optimizer, their way to
+//! checkpoints and devices.
+
+mod optimizer;
+mod scope;
+mod transfer;
+mod weights;
+
+pub use optimizer::{AdamW, Moments};
+pub use scope::{Role, Scope, Values};
+pub use transfer::{bytes_of, compute_kind, to_device, uniform};
+pub use weights::Weights;

@@ -1,0 +1,35 @@
+//! From numbers to tensors on a device, and back to bytes.
+
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+use tch::{Device, Kind, Tensor};
+
+use crate::gpu::Precision;
+
+/// The little-endian bytes of a tensor.
+pub fn bytes_of(tensor: &Tensor) -> Vec<u8> {
+    let tensor = tensor.detach().to_device(Device::Cpu).contiguous();
+    let mut bytes = vec![0; tensor.numel() * tensor.kind().elt_size_in_bytes()];
+    tensor.copy_data_u8(&mut bytes, tensor.numel());
+    bytes
+}
+
+/// Brings a tensor from the CPU to a device without waiting for what the device still works on.
+pub fn to_device(tensor: Tensor, device: Device) -> Tensor {
+    match device {
+        Device::Cuda(_) => tensor.pin_memory(device).to_device_(device, tensor.kind(), true, false),
+        _ => tensor,
+    }
+}
+
+/// Numbers in [0, 1) from an addressed generator: libtorch's own is one for the whole process.
+pub fn uniform(rng: &mut ChaCha8Rng, shape: &[i64], device: Device) -> Tensor {
+    let count = shape.iter().product::<i64>().unsigned_abs() as usize;
+    let numbers: Vec<f32> = rng.random_iter().take(count).collect();
+    to_device(Tensor::from_slice(&numbers).reshape(shape), device)
+}
+
+/// The type in which layers compute, if it is not that of the weights.
+pub fn compute_kind(precision: Precision) -> Option<Kind> {
+    (precision == Precision::Bf16).then_some(Kind::BFloat16)
+}

@@ -1,0 +1,70 @@
+//! What stands for the environments in a program that was built without the feature `rl`.
+
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use rand::Rng;
+
+use super::EnvironmentKind;
+
+/// An environment, which nobody can make in this build.
+#[derive(Debug)]
+pub enum Environment {}
+
+impl Environment {
+    /// Fails, and says what to install.
+    pub fn new(_kind: EnvironmentKind, _models: &Path, _limit: u32) -> Result<Self> {
+        bail!(
+            "this pbtnas was built without reinforcement learning. Install EGL (Debian's libegl1 libegl-mesa0 \
+             libgl1-mesa-dri, or the driver of an NVIDIA GPU), call `scripts/setup rl`, and build it again: \
+             cargo build --release --locked --features rl"
+        )
+    }
+
+    /// Begins an episode.
+    pub fn reset(&mut self, _rng: &mut impl Rng) -> Result<()> {
+        match *self {}
+    }
+
+    /// Acts.
+    pub fn step(&mut self, _action: &[f32]) -> Result<f64> {
+        match *self {}
+    }
+
+    /// Whether the episode is over.
+    pub fn is_over(&self) -> bool {
+        match *self {}
+    }
+
+    /// What the agent sees.
+    pub fn pixels(&mut self, _out: &mut [u8]) -> Result<()> {
+        match *self {}
+    }
+
+    /// A picture for people.
+    pub fn image(&mut self, _side: u32) -> Result<Vec<u8>> {
+        match *self {}
+    }
+
+    /// All that the future depends on.
+    pub fn state(&self) -> Vec<f64> {
+        match *self {}
+    }
+
+    /// Goes on from a state.
+    pub fn restore(&mut self, _state: &[f64]) -> Result<()> {
+        match *self {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_error_says_what_to_install() {
+        let error = Environment::new(EnvironmentKind::WalkerRun, Path::new("models"), 1000).unwrap_err();
+        let message = error.to_string();
+        assert!(message.contains("libegl1") && message.contains("scripts/setup rl"), "{message}");
+    }
+}
