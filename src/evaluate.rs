@@ -17,13 +17,13 @@ use crate::tasks::{Evaluation, Measure, Start, Task};
 
 /// What is evaluated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Subject {
+pub enum Subject<'a> {
     /// The best member of the run.
     Best,
     /// A member after a generation's step.
     Member(u32, MemberId),
-    /// The soup.
-    Soup,
+    /// The soup of everything, or of a part.
+    Soup(Option<&'a str>),
 }
 
 /// The record of an evaluation; evaluates only if it is not there.
@@ -80,10 +80,9 @@ pub fn latest_evaluation(run: &Run, subject: Subject) -> Result<Option<Evaluatio
     Ok(found)
 }
 
-/// The soup of a run, if it is made.
-pub fn soup_record(run: &Run) -> Result<Option<SoupRecord>> {
-    let path = run.layout.soup_record();
-    Ok(find_json(&path)?)
+/// The soup of a run, of everything or of a part, if it is made.
+pub fn soup_record(run: &Run, part: Option<&str>) -> Result<Option<SoupRecord>> {
+    Ok(find_json(&run.layout.soup(part).record())?)
 }
 
 /// Where the evaluation is recorded, the place whose random numbers it uses, and the checkpoint.
@@ -104,11 +103,13 @@ fn find(run: &Run, subject: Subject, samples: usize) -> Result<(PathBuf, (u32, M
             };
             Ok((run.layout.evaluation(generation, member, samples), (generation, member), checkpoint))
         }
-        Subject::Soup => {
-            let soup = soup_record(run)?
-                .with_context(|| format!("{state} has no soup yet: call `pbtnas soup --state {state}`"))?;
+        Subject::Soup(part) => {
+            let soup = soup_record(run, part)?.with_context(|| {
+                let option = part.map_or(String::new(), |part| format!(" --part {part}"));
+                format!("{state} has no such soup yet: call `pbtnas soup --state {state}{option}`")
+            })?;
             let first = soup.ingredients.first().context("the soup has no ingredient")?;
-            Ok((run.layout.soup_evaluation(samples), (first.generation, first.member), soup.checkpoint))
+            Ok((run.layout.soup(part).evaluation(samples), (first.generation, first.member), soup.checkpoint))
         }
     }
 }

@@ -8,8 +8,8 @@
 //! failpoint   nobody                         where tests let a process die
 //! gpu         nobody                         device and precision; loads libtorch's CUDA half
 //! signal      nobody                         what asks to leave
-//! tasks       search, checkpoint, gpu,       what is trained: gan, synthetic, or a program of the
-//!             signal                         user's
+//! tasks       search, checkpoint, gpu,       what is trained: gan, rl, synthetic, or a program of the
+//!             signal, failpoint              user's own
 //! config      search, tasks                  typed, validated TOML
 //! rehearse    search, checkpoint, tasks      what a search will ask of a task, once
 //! state       search, checkpoint, config     the run's directory: publish, read, verify

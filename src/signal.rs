@@ -49,6 +49,12 @@ impl StopSignal {
         Ok(stop)
     }
 
+    /// As if SIGTERM had come.
+    #[cfg(test)]
+    pub fn raise(&self) {
+        self.0.store(SIGTERM, Ordering::SeqCst);
+    }
+
     /// The first signal that came, if one has.
     pub fn get(&self) -> Option<Signal> {
         match self.0.load(Ordering::SeqCst) {

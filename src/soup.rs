@@ -1,63 +1,248 @@
-//! Greedy model soups after a search (paper, section 5.5; facts: Model soups).
+//! Greedy model soups after a search (paper, section 5.5; facts: Model soups), of everything or of a part of the
+//! networks: then the rest is the best member's. A run may have both, side by side.
 //!
-//! The members that share the best member's architecture are candidates, best first; their hyperparameters may differ. A round tries each
-//! candidate with the soup so far; the first one, in order, that makes it better is in, those before it are
-//! out, and the next round tries the rest. That is what trying them one after the other gives, but the
-//! candidates of a round can be evaluated at the same time.
+//! The members that share the best member's architecture are candidates, best first; their hyperparameters may
+//! differ. A round tries each candidate with the soup so far; the first one, in order, that makes it better is in,
+//! those before it are out, and the next round tries the rest. That is what trying them one after the other gives,
+//! but the candidates of a round can be evaluated at the same time.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
 use crate::advance::Next;
-use crate::checkpoint::{Reader, soup};
+use crate::checkpoint::{CheckpointError, Meta, Reader, digest_file, soup};
 use crate::place::place;
 use crate::search::MemberId;
 use crate::signal::StopSignal;
 use crate::state::{
-    BestRecord, Ending, FORMAT, FileRef, Ingredient, Lock, Outcome, Run, SoupPlan, SoupRecord, SoupResult,
-    begin_attempt, drop_temporaries, end_attempt, ensure_dir, failures, find_sound_json, is_there,
-    publish_json, read_attempts, remove, stage,
+    BestRecord, Ending, FORMAT, FileRef, Ingredient, Lock, Outcome, Run, SoupLayout, SoupPlan, SoupRecord,
+    SoupResult, StateError, begin_attempt, drop_temporaries, end_attempt, ensure_dir, failures,
+    find_sound_json, is_there, publish_json, read_attempts, remove, stage,
 };
-use crate::tasks::{Evaluation, Measure, Start, Task};
+use crate::tasks::{Evaluation, Measure, Part, Start, Task};
 use crate::trainer::{Ended, Identity, ending_of};
 
-/// Moves on as far as the results of candidates allow; stages are rounds, members are candidates.
-///
-/// `idle` tells that nothing works on the round: candidates whose attempts are used up are then out.
-pub fn advance(run: &Run, task: &dyn Task, idle: bool) -> Result<Next> {
-    let mut round = 0;
-    while is_there(&run.layout.soup_plan(round + 1))? {
-        round += 1;
+/// The soup of a run, or of a part of its networks.
+pub struct Soup<'a> {
+    run: &'a Run,
+    task: &'a dyn Task,
+    /// What is averaged; none is everything.
+    part: Option<Part>,
+    layout: SoupLayout,
+}
+
+/// The part of a task's networks that has this name.
+pub fn find_part(task: &dyn Task, name: &str) -> Result<Part> {
+    let parts = task.parts();
+    let names: Vec<&str> = parts.iter().map(|part| part.name).collect();
+    let there = match names.as_slice() {
+        [] => "the networks of this task have no parts: leave --part out".to_owned(),
+        names => format!("there are {}", names.join(", ")),
+    };
+    parts
+        .into_iter()
+        .find(|part| part.name == name)
+        .with_context(|| format!("no part is called {name:?}; {there}"))
+}
+
+impl<'a> Soup<'a> {
+    /// The soup of everything, or of the part of this name. Fails if the task has no such part.
+    pub fn new(run: &'a Run, task: &'a dyn Task, part: Option<&str>) -> Result<Self> {
+        let part = part.map(|name| find_part(task, name)).transpose()?;
+        let layout = run.layout.soup(part.as_ref().map(|part| part.name));
+        Ok(Self { run, task, part, layout })
     }
-    loop {
-        if is_there(&run.layout.soup_record())? {
-            drop_temporaries(&run.layout.soup())?;
-            return Ok(Next::Finished { generation: round });
+
+    /// The run.
+    pub fn run(&self) -> &'a Run {
+        self.run
+    }
+
+    /// Where everything is.
+    pub fn layout(&self) -> &SoupLayout {
+        &self.layout
+    }
+
+    /// The part that is averaged, if not everything is.
+    pub fn part(&self) -> Option<&'static str> {
+        self.part.as_ref().map(|part| part.name)
+    }
+
+    /// The arguments of pbtnas, but for `--state`, that go on with it.
+    pub fn arguments(&self) -> Vec<String> {
+        let part = self.part().map(|part| ["--part", part]);
+        ["soup"].into_iter().chain(part.into_iter().flatten()).map(str::to_owned).collect()
+    }
+
+    /// Moves on as far as the results of candidates allow; stages are rounds, members are candidates.
+    ///
+    /// `idle` tells that nothing works on the round: candidates whose attempts are used up are then out.
+    pub fn advance(&self, idle: bool) -> Result<Next> {
+        let mut round = 0;
+        while is_there(&self.layout.plan(round + 1))? {
+            round += 1;
         }
-        if round == 0 {
-            let plan = first_plan(run)?;
-            round = 1;
-            publish_plan(run, &plan)?;
-            continue;
-        }
-        let plan = run.soup_plan(round)?;
-        let mut results = Vec::new();
-        for candidate in (0..plan.candidates.len() as u32).map(MemberId) {
-            let found = match result(run, round, candidate)? {
-                None if idle => give_up(run, round, candidate)?,
-                found => found,
-            };
-            results.push(found);
-        }
-        match decide(&plan, &results) {
-            Decision::Wait(generation, members) => return Ok(Next::Train { generation, members }),
-            Decision::Next(plan) => {
-                round = plan.round;
-                publish_plan(run, &plan)?;
+        loop {
+            if is_there(&self.layout.record())? {
+                drop_temporaries(self.layout.dir())?;
+                return Ok(Next::Finished { generation: round });
             }
-            Decision::Finished { ingredients, fitness } => finish(run, task, &plan, ingredients, fitness)?,
+            if round == 0 {
+                let plan = first_plan(self.run)?;
+                round = 1;
+                self.publish_plan(&plan)?;
+                continue;
+            }
+            let plan = self.run.soup_plan(&self.layout, round)?;
+            let mut results = Vec::new();
+            for candidate in (0..plan.candidates.len() as u32).map(MemberId) {
+                let found = match self.result(round, candidate)? {
+                    None if idle => self.give_up(round, candidate)?,
+                    found => found,
+                };
+                results.push(found);
+            }
+            match decide(&plan, &results) {
+                Decision::Wait(generation, members) => return Ok(Next::Train { generation, members }),
+                Decision::Next(plan) => {
+                    round = plan.round;
+                    self.publish_plan(&plan)?;
+                }
+                Decision::Finished { ingredients, fitness } => self.finish(&plan, ingredients, fitness)?,
+            }
         }
+    }
+
+    fn publish_plan(&self, plan: &SoupPlan) -> Result<()> {
+        ensure_dir(&self.layout.round(plan.round))?;
+        publish_json(&self.layout.plan(plan.round), plan)?;
+        Ok(())
+    }
+
+    /// The result of a candidate, if it is there.
+    pub fn result(&self, round: u32, candidate: MemberId) -> Result<Option<SoupResult>> {
+        Ok(find_sound_json(&self.layout.result(round, candidate))?)
+    }
+
+    /// Publishes that a candidate is out if its attempts are used up.
+    fn give_up(&self, round: u32, candidate: MemberId) -> Result<Option<SoupResult>> {
+        // Somebody else's `soup` may be at it, in an attempt that has no end yet.
+        let Some(_lock) = Lock::try_take(&self.layout.candidate_lock(round, candidate)) else {
+            return Ok(None);
+        };
+        let attempts = read_attempts(&self.layout.attempts(round, candidate))?;
+        let failed = failures(&attempts);
+        let Some(last) =
+            failed.last().filter(|_| failed.len() >= self.run.config.training.max_attempts as usize)
+        else {
+            return Ok(None);
+        };
+        let result = SoupResult {
+            format: FORMAT,
+            fitness: None,
+            metrics: Default::default(),
+            failed: Some(last.reason()),
+        };
+        publish_json(&self.layout.result(round, candidate), &result)?;
+        self.result(round, candidate)
+    }
+
+    /// Evaluates a candidate: the mean of the soup so far and of it. What [`crate::scheduler`] starts.
+    ///
+    /// All soups of a run are measured with the random numbers with which the best member was measured, so that
+    /// two soups differ by their weights alone.
+    pub fn evaluate_candidate(&self, round: u32, candidate: MemberId, identity: &Identity) -> Result<Ended> {
+        let (run, layout) = (self.run, &self.layout);
+        let dir = layout.candidate(round, candidate);
+        ensure_dir(&dir)?;
+        let lock = self.layout.candidate_lock(round, candidate);
+        let _lock = match (&identity.job, Lock::try_take(&lock)) {
+            (_, Some(lock)) => lock,
+            (None, None) => return Ok(Ended::Busy),
+            // A job has nobody who would call it again; the one that has the lock may be stuck.
+            (Some(_), None) => Lock::take(&lock, Duration::from_secs(run.config.storage.patience_seconds)),
+        };
+        if self.result(round, candidate)?.is_some() {
+            return Ok(Ended::Done);
+        }
+        let plan = run.soup_plan(layout, round)?;
+        let added = plan
+            .candidates
+            .get(candidate.0 as usize)
+            .with_context(|| format!("round {round} has no candidate {candidate}"))?;
+        let attempts = layout.attempts(round, candidate);
+        let (attempt, _) = begin_attempt(&attempts, identity.job.clone(), identity.host.clone())?;
+        let evaluated = (|| {
+            let all: Vec<&Ingredient> = plan.ingredients.iter().chain([added]).collect();
+            let path = layout.candidate_checkpoint(round, candidate);
+            self.write(&all, &path)?;
+            let reader = Reader::open(&path)?;
+            let first = &plan.ingredients[0];
+            let place = place(run, first.generation, first.member, &dir, &StopSignal::default());
+            let mut session = self.task.session(Start::Checkpoint(&reader), place)?;
+            let Evaluation { fitness, metrics } = session.evaluate(Measure::Search)?;
+            let result = SoupResult {
+                format: FORMAT,
+                fitness: fitness.is_finite().then_some(fitness),
+                metrics: metrics.into_iter().filter(|(_, value)| value.is_finite()).collect(),
+                failed: None,
+            };
+            publish_json(&layout.result(round, candidate), &result)?;
+            remove(&path)?;
+            Ok(())
+        })();
+        let ending = match &evaluated {
+            Ok(()) => Ending::Done,
+            Err(error) => ending_of(error),
+        };
+        if let Err(error) = end_attempt(&attempts, attempt, ending) {
+            eprintln!("pbtnas: {error}");
+        }
+        evaluated.map(|()| Ended::Done)
+    }
+
+    /// Writes the mean of some members into a file, unless it is there.
+    fn write(&self, ingredients: &[&Ingredient], path: &Path) -> Result<FileRef> {
+        let run = self.run;
+        let name = path.file_name().and_then(|name| name.to_str());
+        let (dir, name) = path.parent().zip(name).context("a soup without a folder")?;
+        ensure_dir(dir)?;
+        let readers: Vec<Reader> =
+            ingredients.iter().map(|one| run.checkpoint(&one.checkpoint)).collect::<Result<_, _>>()?;
+        let readers: Vec<&Reader> = readers.iter().collect();
+        let first = readers.first().context("a soup of nothing")?;
+        let tensors = self.task.tensors_in(first)?;
+        // Nothing is trained on from here, so it needs nothing that was collected.
+        let meta = Meta { files: Vec::new(), ..first.meta().clone() };
+        let part = self.part.as_ref().map(|part| part.prefixes.as_slice());
+        let (staged, _) = stage(dir, |out| {
+            let mut out = std::io::BufWriter::new(out);
+            let written = soup(&mut out, &tensors, &readers, part, &meta)?;
+            std::io::Write::flush(&mut out).map_err(|source| CheckpointError::Io {
+                doing: "write",
+                path: path.to_owned(),
+                source,
+            })?;
+            Ok::<_, StateError>(written)
+        })
+        .with_context(|| format!("failed to make {}", path.display()))?;
+        staged.publish(name)?;
+        let there = digest_file(path)?;
+        Ok(FileRef { path: run.layout.relative(path), size: there.size, digest: there.digest })
+    }
+
+    /// Publishes what came out.
+    fn finish(&self, plan: &SoupPlan, ingredients: Vec<Ingredient>, fitness: f64) -> Result<()> {
+        let all: Vec<&Ingredient> = ingredients.iter().collect();
+        let checkpoint = match all.as_slice() {
+            [only] => only.checkpoint.clone(),
+            several => self.write(several, &self.layout.checkpoint())?,
+        };
+        let record = SoupRecord { format: FORMAT, rounds: plan.round, ingredients, fitness, checkpoint };
+        publish_json(&self.layout.record(), &record)?;
+        Ok(())
     }
 }
 
@@ -93,12 +278,6 @@ fn decide(plan: &SoupPlan, results: &[Option<SoupResult>]) -> Decision {
         });
     }
     Decision::Finished { ingredients: plan.ingredients.clone(), fitness: plan.fitness }
-}
-
-fn publish_plan(run: &Run, plan: &SoupPlan) -> Result<()> {
-    ensure_dir(&run.layout.soup_round(plan.round))?;
-    publish_json(&run.layout.soup_plan(plan.round), plan)?;
-    Ok(())
 }
 
 /// The best member, and those of its generation and of the last one that share its architecture and whose
@@ -153,139 +332,6 @@ fn finished_best(run: &Run) -> Result<BestRecord> {
         bail!("a soup is made of a finished search, and {state} is not: see `pbtnas status --state {state}`");
     }
     run.best()?.with_context(|| format!("no member of {state} has a usable fitness"))
-}
-
-/// The result of a candidate, if it is there.
-pub fn result(run: &Run, round: u32, candidate: MemberId) -> Result<Option<SoupResult>> {
-    let path = run.layout.candidate(round, candidate).join("result.json");
-    Ok(find_sound_json(&path)?)
-}
-
-/// Publishes that a candidate is out if its attempts are used up.
-fn give_up(run: &Run, round: u32, candidate: MemberId) -> Result<Option<SoupResult>> {
-    let dir = run.layout.candidate(round, candidate);
-    // Somebody else's `soup` may be at it, in an attempt that has no end yet.
-    let Some(_lock) = Lock::try_take(&run.layout.candidate_lock(round, candidate)) else { return Ok(None) };
-    let attempts = read_attempts(&dir.join("attempts"))?;
-    let failed = failures(&attempts);
-    let Some(last) = failed.last().filter(|_| failed.len() >= run.config.training.max_attempts as usize)
-    else {
-        return Ok(None);
-    };
-    let result = SoupResult {
-        format: FORMAT,
-        fitness: None,
-        metrics: Default::default(),
-        failed: Some(last.reason()),
-    };
-    publish_json(&dir.join("result.json"), &result)?;
-    self::result(run, round, candidate)
-}
-
-/// Evaluates a candidate: the mean of the soup so far and of it. What [`crate::scheduler`] starts.
-///
-/// All soups of a run are measured with the random numbers with which the best member was measured, so that
-/// two soups differ by their weights alone.
-pub fn evaluate_candidate(
-    run: &Run,
-    task: &dyn Task,
-    round: u32,
-    candidate: MemberId,
-    identity: &Identity,
-) -> Result<Ended> {
-    let dir = run.layout.candidate(round, candidate);
-    ensure_dir(&dir)?;
-    let lock = run.layout.candidate_lock(round, candidate);
-    let _lock = match (&identity.job, Lock::try_take(&lock)) {
-        (_, Some(lock)) => lock,
-        (None, None) => return Ok(Ended::Busy),
-        // A job has nobody who would call it again; the one that has the lock may be stuck.
-        (Some(_), None) => Lock::take(&lock, Duration::from_secs(run.config.storage.patience_seconds)),
-    };
-    if result(run, round, candidate)?.is_some() {
-        return Ok(Ended::Done);
-    }
-    let plan = run.soup_plan(round)?;
-    let added = plan
-        .candidates
-        .get(candidate.0 as usize)
-        .with_context(|| format!("round {round} has no candidate {candidate}"))?;
-    let attempts = dir.join("attempts");
-    let (attempt, _) = begin_attempt(&attempts, identity.job.clone(), identity.host.clone())?;
-    let evaluated = (|| {
-        let all: Vec<&Ingredient> = plan.ingredients.iter().chain([added]).collect();
-        let path = dir.join("soup.safetensors");
-        write_soup(run, task, &all, &dir, "soup.safetensors")?;
-        let reader = Reader::open(&path)?;
-        let first = &plan.ingredients[0];
-        let place = place(run, first.generation, first.member, &dir, &StopSignal::default());
-        let mut session = task.session(Start::Checkpoint(&reader), place)?;
-        let Evaluation { fitness, metrics } = session.evaluate(Measure::Search)?;
-        let result = SoupResult {
-            format: FORMAT,
-            fitness: fitness.is_finite().then_some(fitness),
-            metrics: metrics.into_iter().filter(|(_, value)| value.is_finite()).collect(),
-            failed: None,
-        };
-        publish_json(&dir.join("result.json"), &result)?;
-        remove(&path)?;
-        Ok(())
-    })();
-    let ending = match &evaluated {
-        Ok(()) => Ending::Done,
-        Err(error) => ending_of(error),
-    };
-    if let Err(error) = end_attempt(&attempts, attempt, ending) {
-        eprintln!("pbtnas: {error}");
-    }
-    evaluated.map(|()| Ended::Done)
-}
-
-/// Writes the mean of some members under a name in a directory, unless it is there.
-fn write_soup(
-    run: &Run,
-    task: &dyn Task,
-    ingredients: &[&Ingredient],
-    dir: &std::path::Path,
-    name: &str,
-) -> Result<FileRef> {
-    ensure_dir(dir)?;
-    let readers: Vec<Reader> =
-        ingredients.iter().map(|one| run.checkpoint(&one.checkpoint)).collect::<Result<_, _>>()?;
-    let meta = readers[0].meta();
-    let tensors = task.tensors_in(&readers[0])?;
-    let readers: Vec<&Reader> = readers.iter().collect();
-    let (staged, _) = stage(dir, |out| {
-        let mut out = std::io::BufWriter::new(out);
-        let written = soup(&mut out, &tensors, &readers, meta)?;
-        std::io::Write::flush(&mut out).map_err(|source| crate::checkpoint::CheckpointError::Io {
-            doing: "write",
-            path: dir.join(name),
-            source,
-        })?;
-        Ok::<_, crate::state::StateError>(written)
-    })
-    .with_context(|| format!("failed to make {}", dir.join(name).display()))?;
-    staged.publish(name)?;
-    let there = crate::checkpoint::digest_file(&dir.join(name))?;
-    Ok(FileRef { path: run.layout.relative(&dir.join(name)), size: there.size, digest: there.digest })
-}
-
-fn finish(
-    run: &Run,
-    task: &dyn Task,
-    plan: &SoupPlan,
-    ingredients: Vec<Ingredient>,
-    fitness: f64,
-) -> Result<()> {
-    let all: Vec<&Ingredient> = ingredients.iter().collect();
-    let checkpoint = match all.as_slice() {
-        [only] => only.checkpoint.clone(),
-        several => write_soup(run, task, several, &run.layout.soup(), "soup.safetensors")?,
-    };
-    let record = SoupRecord { format: FORMAT, rounds: plan.round, ingredients, fitness, checkpoint };
-    publish_json(&run.layout.soup_record(), &record)?;
-    Ok(())
 }
 
 #[cfg(test)]

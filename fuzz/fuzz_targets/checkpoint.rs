@@ -58,8 +58,12 @@ fuzz_target!(|input: &[u8]| {
         child(&task, &new, &reader, &surgery);
     }
     let mut bytes = Vec::new();
-    if soup(&mut bytes, new.tensors(), &[&reader, &again], reader.meta()).is_ok() {
-        Reader::open(&file("soup", &bytes)).expect("a soup is a checkpoint");
+    let part = &["net/head".to_owned()][..];
+    for part in [None, Some(part)] {
+        bytes.clear();
+        if soup(&mut bytes, new.tensors(), &[&reader, &again], part, reader.meta()).is_ok() {
+            Reader::open(&file("soup", &bytes)).expect("a soup is a checkpoint");
+        }
     }
 
     // A member.

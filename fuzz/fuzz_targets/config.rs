@@ -7,11 +7,13 @@ use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
 use pbtnas::advance::{Next, advance};
+use pbtnas::checkpoint::TensorSpec;
 use pbtnas::config::{Config, TaskKind};
 use pbtnas::create::create;
 use pbtnas::search::first_generation;
 use pbtnas::state::{Published, Run};
 use pbtnas::tasks::gan::{DataSet, GanTask};
+use pbtnas::tasks::rl::RlTask;
 use pbtnas_fuzz::{file, folder};
 
 fuzz_target!(|input: &str| {
@@ -36,6 +38,14 @@ fn again(config: &Config) {
     let text = toml::to_string_pretty(config).expect("a configuration can be written");
     let read = Config::parse(Path::new("again.toml"), &text).expect("and read");
     assert_eq!(&read, config);
+}
+
+/// Networks have a size that can be counted.
+fn weigh(tensors: &[TensorSpec]) {
+    let sizes =
+        tensors.iter().map(|tensor| tensor.shape.iter().try_fold(1usize, |n, size| n.checked_mul(*size)));
+    let bytes = sizes.flatten().try_fold(0u64, |sum, size| sum.checked_add(4 * size as u64));
+    assert!(bytes.is_some_and(|bytes| bytes < 1 << 50), "networks of {bytes:?} bytes");
 }
 
 /// Everything that is done with a configuration before a network is made.
@@ -67,12 +77,11 @@ fn use_up(mut config: Config) {
                 file(name, b"");
             }
             let task = GanTask::new(config.gan).expect("the data is there");
-            let tensors = task.tensors(&population[0].genotype).expect("a genotype of the space has tensors");
-            let sizes = tensors
-                .iter()
-                .map(|tensor| tensor.shape.iter().try_fold(1usize, |n, size| n.checked_mul(*size)));
-            let bytes = sizes.flatten().try_fold(0u64, |sum, size| sum.checked_add(4 * size as u64));
-            assert!(bytes.is_some_and(|bytes| bytes < 1 << 50), "networks of {bytes:?} bytes");
+            weigh(&task.tensors(&population[0].genotype).expect("a genotype of the space has tensors"));
+        }
+        TaskKind::Rl => {
+            let task = RlTask::new(config.rl);
+            weigh(&task.tensors(&population[0].genotype).expect("a genotype of the space has tensors"));
         }
         TaskKind::Synthetic | TaskKind::Command => {
             if let Some(command) = &mut config.command {

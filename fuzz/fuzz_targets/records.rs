@@ -49,7 +49,7 @@ fuzz_target!(|input: &[u8]| {
     ];
     if any.iter().flatten().count() > 0 {
         let _ = std::fs::remove_dir_all(RUN.layout.generations());
-        let _ = std::fs::remove_dir_all(RUN.layout.soup());
+        let _ = std::fs::remove_dir_all(RUN.layout.soup(None).dir());
     }
 });
 
@@ -172,8 +172,9 @@ fn best(input: &[u8], record: &BestRecord) {
 }
 
 fn soup_plan(input: &[u8], record: &SoupPlan) {
-    write(&RUN.layout.soup_plan(record.round), input);
-    if let Ok(plan) = RUN.soup_plan(record.round) {
+    let soup = RUN.layout.soup(None);
+    write(&soup.plan(record.round), input);
+    if let Ok(plan) = RUN.soup_plan(&soup, record.round) {
         assert!(!plan.ingredients.is_empty() && plan.round == plan.ingredients.len() as u32);
         for one in plan.ingredients.iter().chain(&plan.candidates) {
             assert!(is(&one.checkpoint, RUN.layout.final_checkpoint(one.generation, one.member)));

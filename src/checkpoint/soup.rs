@@ -8,11 +8,13 @@ use super::{AVERAGE, CheckpointError, Entry, Init, MODEL, Meta, Reader, TensorSp
 /// Writes the mean of checkpoints of one architecture, tensor by tensor.
 ///
 /// Floating tensors and averaged copies are averaged, running statistics among them. The vectors of spectral
-/// norms and integer tensors are the first one's, and there is no optimizer. Memory is one tensor.
+/// norms and integer tensors are the first one's, and there is no optimizer. With `part` only tensors whose names begin
+/// with one of its prefixes (behind `model/` and `average/`) are averaged. Memory is one tensor.
 pub fn soup<W: Write>(
     out: &mut W,
     tensors: &[TensorSpec],
     ingredients: &[&Reader],
+    part: Option<&[String]>,
     meta: &Meta,
 ) -> Result<Written, CheckpointError> {
     let mut entries = Vec::new();
@@ -23,9 +25,11 @@ pub fn soup<W: Write>(
         }
     }
     let first_s_own = |entry: &Entry| {
-        let name = entry.name.strip_prefix(MODEL).unwrap_or(&entry.name);
+        let model = entry.name.strip_prefix(MODEL);
+        let name = model.or(entry.name.strip_prefix(AVERAGE)).unwrap_or(&entry.name);
         !is_floating(entry.dtype)
-            || tensors.iter().any(|spec| spec.name == name && spec.init == Init::Direction)
+            || tensors.iter().any(|spec| model == Some(&spec.name) && spec.init == Init::Direction)
+            || part.is_some_and(|prefixes| !prefixes.iter().any(|prefix| name.starts_with(prefix)))
     };
     write(out, meta, entries, |entry, out| {
         let Some((first, _)) = ingredients.split_first().filter(|_| first_s_own(entry)) else {
@@ -51,16 +55,25 @@ fn mean(entry: &Entry, ingredients: &[&Reader]) -> Result<Vec<u8>, CheckpointErr
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use safetensors::Dtype;
 
     use super::*;
     use crate::search::Genotype;
 
-    #[test]
-    fn what_has_a_mean_is_averaged_and_the_rest_is_the_first_one_s() {
-        let dir = tempfile::tempdir().unwrap();
+    fn values(soup: &Reader, name: &str) -> Vec<u8> {
+        soup.bytes(&soup.entries().find(|entry| entry.name == name).unwrap()).unwrap()
+    }
+
+    fn floats(soup: &Reader, name: &str) -> Vec<f32> {
+        values(soup, name).chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
+    }
+
+    /// The soup of three checkpoints whose values are 1, 2 and 6, averages ten times as much.
+    fn cook(dir: &Path, part: Option<&[String]>) -> Reader {
         let spec = |name: &str, dtype, init, averaged| TensorSpec {
-            name: format!("net/{name}"),
+            name: name.into(),
             shape: vec![2],
             dtype,
             init,
@@ -68,21 +81,24 @@ mod tests {
             averaged,
         };
         let tensors = [
-            spec("weight", Dtype::F32, Init::Normal(0.0, 1.0), true),
-            spec("u", Dtype::F32, Init::Direction, false),
-            spec("count", Dtype::I64, Init::Constant(0.0), false),
+            spec("net/weight", Dtype::F32, Init::Normal(0.0, 1.0), true),
+            spec("net/u", Dtype::F32, Init::Direction, false),
+            spec("net/count", Dtype::I64, Init::Constant(0.0), false),
+            spec("network/weight", Dtype::F32, Init::Normal(0.0, 1.0), true),
         ];
         let meta = Meta { genotype: Genotype::new([]), epoch: 4, step: 0, files: Vec::new() };
         let readers: Vec<Reader> = [1.0f32, 2.0, 6.0]
             .iter()
             .map(|&value| {
-                let path = dir.path().join(value.to_string());
+                let path = dir.join(value.to_string());
                 let entry = |name: &str, dtype| Entry { name: name.into(), dtype, shape: vec![2] };
                 let entries = vec![
                     entry("model/net/weight", Dtype::F32),
                     entry("average/net/weight", Dtype::F32),
                     entry("model/net/u", Dtype::F32),
                     entry("model/net/count", Dtype::I64),
+                    entry("model/network/weight", Dtype::F32),
+                    entry("average/network/weight", Dtype::F32),
                     entry("optimizer/net/exp_avg/weight", Dtype::F32),
                 ];
                 let mut file = std::fs::File::create(&path).unwrap();
@@ -100,22 +116,45 @@ mod tests {
                 Reader::open(&path).unwrap()
             })
             .collect();
-        let path = dir.path().join("soup");
+        let path = dir.join("soup");
         let mut file = std::fs::File::create(&path).unwrap();
-        soup(&mut file, &tensors, &readers.iter().collect::<Vec<_>>(), &meta).unwrap();
+        soup(&mut file, &tensors, &readers.iter().collect::<Vec<_>>(), part, &meta).unwrap();
         let soup = Reader::open(&path).unwrap();
-        let values = |name: &str| {
-            let entry = soup.entries().find(|entry| entry.name == name).unwrap();
-            soup.bytes(&entry).unwrap()
-        };
-        let floats = |name: &str| -> Vec<f32> {
-            values(name).chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
-        };
-        assert_eq!(floats("model/net/weight"), [3.0; 2]);
-        assert_eq!(floats("average/net/weight"), [30.0; 2]);
-        assert_eq!(floats("model/net/u"), [1.0; 2]);
-        assert_eq!(values("model/net/count"), [1i64.to_le_bytes(), 1i64.to_le_bytes()].concat());
-        assert!(soup.entry("optimizer/net/exp_avg/weight").is_none());
         assert_eq!(soup.meta(), &meta);
+        soup
+    }
+
+    #[test]
+    fn what_has_a_mean_is_averaged_and_the_rest_is_the_first_one_s() {
+        let dir = tempfile::tempdir().unwrap();
+        let soup = cook(dir.path(), None);
+        for network in ["net", "network"] {
+            assert_eq!(floats(&soup, &format!("model/{network}/weight")), [3.0; 2]);
+            assert_eq!(floats(&soup, &format!("average/{network}/weight")), [30.0; 2]);
+        }
+        assert_eq!(floats(&soup, "model/net/u"), [1.0; 2]);
+        assert_eq!(values(&soup, "model/net/count"), [1i64.to_le_bytes(), 1i64.to_le_bytes()].concat());
+        assert!(soup.entry("optimizer/net/exp_avg/weight").is_none());
+    }
+
+    #[test]
+    fn of_a_part_everything_else_is_the_first_one_s() {
+        let dir = tempfile::tempdir().unwrap();
+        for (prefixes, net, network) in [
+            (vec!["net/"], 3.0, 1.0),
+            (vec!["network/"], 1.0, 3.0),
+            (vec!["network/", "net/"], 3.0, 3.0),
+            // What is averaged is not what a prefix begins with, nor another kind of tensor.
+            (vec!["net/weight/more", "model/", "average/", "u"], 1.0, 1.0),
+            (vec![], 1.0, 1.0),
+        ] {
+            let part: Vec<String> = prefixes.into_iter().map(str::to_owned).collect();
+            let soup = cook(dir.path(), Some(&part));
+            for (name, value) in [("net", net), ("network", network)] {
+                assert_eq!(floats(&soup, &format!("model/{name}/weight")), [value; 2], "{part:?}");
+                assert_eq!(floats(&soup, &format!("average/{name}/weight")), [10.0 * value; 2], "{part:?}");
+            }
+            assert_eq!(floats(&soup, "model/net/u"), [1.0; 2]);
+        }
     }
 }

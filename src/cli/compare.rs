@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use crate::report::compare::{
-    Entrant, compare, markdown_report, markdown_soups, plot, text_report, text_soups,
+    Compared, Entrant, compare, markdown_report, markdown_soups, plot, text_report, text_soups,
 };
 
 /// Compare experiments: mean and standard deviation over the seeds of each, and tests of the differences.
@@ -31,6 +31,9 @@ pub struct Compare {
     /// Show what soups add to the best members instead (the paper's Table 4).
     #[arg(long, conflicts_with_all = ["reference", "plot"])]
     soups: bool,
+    /// What soups of this part add, as `pbtnas soup --part` made them.
+    #[arg(long, value_name = "NAME", requires = "soups")]
+    part: Option<String>,
     /// Draw the best fitness over the epochs: mean and standard deviation of each variant.
     #[arg(long, value_name = "FILE.svg")]
     plot: Option<PathBuf>,
@@ -44,7 +47,9 @@ pub struct Compare {
 
 impl Compare {
     pub fn run(self) -> Result<u8> {
-        let (entrants, measured) = Entrant::open_all(self.runs, self.soups)?;
+        let part = self.part.as_deref();
+        let compared = if self.soups { Compared::Soup(part) } else { Compared::Best };
+        let (entrants, measured) = Entrant::open_all(self.runs, compared)?;
         let comparison = compare(&entrants, self.reference.as_deref())?;
         // Before anything is printed: a table of a command that failed would be taken for its result.
         if let Some(path) = &self.plot {
@@ -58,8 +63,8 @@ impl Compare {
         let report = match (self.soups, self.markdown) {
             (false, false) => text_report(&comparison, measured),
             (false, true) => markdown_report(&comparison, measured),
-            (true, false) => text_soups(&comparison, measured),
-            (true, true) => markdown_soups(&comparison, measured),
+            (true, false) => text_soups(&comparison, part, measured),
+            (true, true) => markdown_soups(&comparison, part, measured),
         };
         print!("{report}");
         Ok(0)

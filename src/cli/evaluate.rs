@@ -5,6 +5,7 @@ use super::StateArg;
 use crate::evaluate::{Subject, evaluate};
 use crate::scheduler::slurm;
 use crate::search::MemberId;
+use crate::soup::find_part;
 use crate::state::Run;
 
 /// Measure the best member, another one or the soup, as for a report: with many samples, and everything.
@@ -31,6 +32,9 @@ pub struct Evaluate {
     /// The soup that `pbtnas soup` made.
     #[arg(long)]
     soup: bool,
+    /// The soup of this part of the networks, which `pbtnas soup --part` made.
+    #[arg(long, value_name = "NAME", requires = "soup")]
+    part: Option<String>,
     /// Print the record as JSON.
     #[arg(long)]
     json: bool,
@@ -40,12 +44,14 @@ impl Evaluate {
     pub fn run(self) -> Result<u8> {
         let run = Run::open(&self.state.state)?;
         super::settle(&run.config)?;
+        let task = run.config.task()?;
+        let part = self.part.as_deref().map(|part| find_part(task.as_ref(), part)).transpose()?;
+        let part = part.map(|part| part.name);
         let subject = match (self.soup, self.generation, self.member) {
-            (true, ..) => Subject::Soup,
+            (true, ..) => Subject::Soup(part),
             (false, Some(generation), Some(member)) => Subject::Member(generation, MemberId(member)),
             _ => Subject::Best,
         };
-        let task = run.config.task()?;
         let samples = self.samples.map_or_else(|| task.final_samples(), |samples| samples as usize);
         let record = evaluate(&run, task.as_ref(), subject, samples, &slurm::host())?;
         if self.json {

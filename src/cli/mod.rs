@@ -64,12 +64,12 @@ struct StateArg {
 /// Gives this process the environment that the precision on a GPU needs, by starting the program anew if
 /// need be: libraries read it when they are loaded.
 fn settle(config: &Config) -> Result<()> {
-    if config.task.kind != TaskKind::Gan {
-        return Ok(());
-    }
-    let Some((name, value)) = gpu::environment(config.gan.device, config.gan.precision) else {
-        return Ok(());
+    let (device, precision) = match config.task.kind {
+        TaskKind::Gan => (config.gan.device, config.gan.precision),
+        TaskKind::Rl => (config.rl.device, config.rl.precision),
+        TaskKind::Command | TaskKind::Synthetic => return Ok(()),
     };
+    let Some((name, value)) = gpu::environment(device, precision) else { return Ok(()) };
     if std::env::var_os(name).is_some_and(|found| found == value) {
         return Ok(());
     }

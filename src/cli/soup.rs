@@ -7,27 +7,34 @@ use super::StateArg;
 use crate::advance::Next;
 use crate::error::{BUSY, STOPPED};
 use crate::evaluate::soup_record;
+use crate::scheduler::Work;
 use crate::scheduler::local::{self, Watcher};
 use crate::scheduler::slurm::{self, Stepped};
-use crate::scheduler::{Soup, Work};
 use crate::search::MemberId;
 use crate::signal::StopSignal;
-use crate::soup::{evaluate_candidate, result};
+use crate::soup::Soup;
 use crate::state::{Heartbeat, Run};
 use crate::trainer::{Ended, Identity};
 
 /// Make a soup: the mean of members that share the best architecture, taken in greedily as long as it helps.
+///
+/// With --part only a part of the networks is averaged (generator or discriminator of a GAN); the rest is the best
+/// member's. Soups of different parts do not get in each other's way.
 ///
 /// Candidates are evaluated on this machine, or with --submit as array jobs on SLURM, one array for each round
 /// of the greedy search. Interrupt it whenever you like: the same command goes on.
 #[derive(Debug, Args)]
 #[command(
     name = "soup",
-    after_help = "Examples:\n  pbtnas soup --state runs/first\n  pbtnas soup --state runs/first --submit"
+    after_help = "Examples:\n  pbtnas soup --state runs/first\n  pbtnas soup --state runs/first --submit\n  \
+                  pbtnas soup --state runs/first --part generator"
 )]
 pub struct MakeSoup {
     #[command(flatten)]
     state: StateArg,
+    /// The part of the networks that is averaged; by default everything.
+    #[arg(long, value_name = "NAME")]
+    part: Option<String>,
     /// Evaluate as jobs on SLURM; may be called again at any time, as `pbtnas step`.
     #[arg(long)]
     submit: bool,
@@ -54,23 +61,23 @@ impl MakeSoup {
             super::settle(&run.config)?;
             let identity = Identity { job: slurm::own_job(), host: slurm::host() };
             let task = run.config.task()?;
+            let work = Soup::new(&run, task.as_ref(), self.part.as_deref())?;
             if self.serve {
-                let work = Soup { run: &run, task: task.as_ref() };
                 return local::serve(&work, round, &StopSignal::default(), |candidate| {
-                    Ok(match evaluate_candidate(&run, task.as_ref(), round, candidate, &identity)? {
+                    Ok(match work.evaluate_candidate(round, candidate, &identity)? {
                         Ended::Busy => BUSY,
                         Ended::Done | Ended::Stopped => 0,
                     })
                 });
             }
             for candidate in self.candidate.into_iter().flat_map(|range| range.members()) {
-                evaluate_candidate(&run, task.as_ref(), round, candidate, &identity)?;
+                work.evaluate_candidate(round, candidate, &identity)?;
             }
             return Ok(0);
         }
         let program = std::env::current_exe().context("failed to find this program")?;
         let task = run.config.task()?;
-        let work = Soup { run: &run, task: task.as_ref() };
+        let work = Soup::new(&run, task.as_ref(), self.part.as_deref())?;
         if self.submit {
             match slurm::step(&work, &program)? {
                 Stepped::Finished { .. } => {}
@@ -104,8 +111,9 @@ impl MakeSoup {
                 let mut news = News { work: &work, round };
                 if !local::work_off(&work, &program, round, &members, workers, &stop, &mut news)? {
                     println!(
-                        "stopped; `pbtnas soup --state {}` goes on from here",
-                        run.layout.root().display()
+                        "stopped; `pbtnas soup --state {}{}` goes on from here",
+                        run.layout.root().display(),
+                        option(&work)
                     );
                     return Ok(STOPPED);
                 }
@@ -115,20 +123,30 @@ impl MakeSoup {
                 local::check_begun(&work, round, &open)?;
             }
         }
-        print_soup(&run)
+        print_soup(&work)
     }
 }
 
-fn print_soup(run: &Run) -> Result<u8> {
-    let soup = soup_record(run)?.context("the soup was not recorded")?;
+/// The option that names the part, if not everything is averaged.
+fn option(work: &Soup) -> String {
+    work.part().map_or(String::new(), |part| format!(" --part {part}"))
+}
+
+fn print_soup(work: &Soup) -> Result<u8> {
+    let (run, part) = (work.run(), work.part());
+    let soup = soup_record(run, part)?.context("the soup was not recorded")?;
     let best = soup.ingredients.first().context("the soup has no ingredient")?;
-    println!("soup of {} member(s), fitness {:.4}:", soup.ingredients.len(), soup.fitness);
+    let of = part.map_or(String::new(), |part| format!("the {part} of "));
+    println!("soup of {of}{} member(s), fitness {:.4}:", soup.ingredients.len(), soup.fitness);
     for one in &soup.ingredients {
         println!("  member {} of generation {}, fitness {:.4}", one.member, one.generation, one.fitness);
     }
     println!("difference to the best member alone: {:+.4}", soup.fitness - best.fitness);
     let state = run.layout.root().display();
-    println!("for a report: pbtnas evaluate --state {state}; pbtnas evaluate --state {state} --soup");
+    println!(
+        "for a report: pbtnas evaluate --state {state}; pbtnas evaluate --state {state} --soup{}",
+        option(work)
+    );
     Ok(0)
 }
 
@@ -142,7 +160,7 @@ impl Watcher for News<'_> {
     fn started(&mut self, _: MemberId) {}
     fn heartbeat(&mut self, _: MemberId, _: &Heartbeat) {}
     fn ended(&mut self, candidate: MemberId, _: bool) {
-        match result(self.work.run, self.round, candidate) {
+        match self.work.result(self.round, candidate) {
             Ok(Some(result)) => match (result.fitness, result.failed) {
                 (Some(fitness), _) => {
                     println!("round {}, candidate {candidate}: fitness {fitness:.4}", self.round)

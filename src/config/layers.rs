@@ -17,7 +17,8 @@ const MAX_LAYERS: usize = 16;
 const MAX_FILE: u64 = 1 << 20;
 
 /// Keys that hold a path, relative to the folder of the file that they stand in.
-const PATHS: [(&str, &str); 3] = [("gan", "data"), ("gan", "inception"), ("command", "directory")];
+const PATHS: [(&str, &str); 4] =
+    [("gan", "data"), ("gan", "inception"), ("rl", "models"), ("command", "directory")];
 
 /// A file of the chain.
 struct Layer {

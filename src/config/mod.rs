@@ -22,6 +22,7 @@ use crate::search::{Algorithm, Explore, SearchSettings, Space, truncation_count}
 use crate::tasks::Task;
 use crate::tasks::command::{CommandConfig, CommandTask};
 use crate::tasks::gan::{GanConfig, GanTask};
+use crate::tasks::rl::{RlConfig, RlTask};
 use crate::tasks::synthetic::{SyntheticConfig, SyntheticTask};
 
 /// A plan of so many members and 100 variables is no larger than a record may be.
@@ -47,6 +48,9 @@ pub struct Config {
     /// Settings of the task `gan`.
     #[serde(default)]
     pub gan: GanConfig,
+    /// Settings of the task `rl`.
+    #[serde(default)]
+    pub rl: RlConfig,
     /// Settings of the task `synthetic`.
     #[serde(default)]
     pub synthetic: SyntheticConfig,
@@ -77,6 +81,7 @@ impl Config {
         config.check().map_err(|(key, message)| layers.bad_value(&key, message))?;
         let folder = path.parent().unwrap_or(Path::new(""));
         config.gan.data = layers::absolute(&folder.join(&config.gan.data));
+        config.rl.models = layers::absolute(&folder.join(&config.rl.models));
         if let Some(command) = &mut config.command {
             command.directory = layers::absolute(&folder.join(&command.directory));
         }
@@ -189,8 +194,9 @@ impl Config {
             return Err(("slurm.warning_seconds".into(), message));
         }
         self.slurm.check().map_err(|(key, message)| (format!("slurm.{key}"), message))?;
-        // Both tasks': what is written here may not be nonsense only because it is not used yet.
+        // All tasks': what is written here may not be nonsense only because it is not used yet.
         self.gan.check().map_err(|(key, message)| (format!("gan.{key}"), message))?;
+        self.rl.check().map_err(|(key, message)| (format!("rl.{key}"), message))?;
         self.synthetic.check().map_err(|(key, message)| (format!("synthetic.{key}"), message))
     }
 
@@ -225,6 +231,7 @@ impl Config {
         match self.task.kind {
             TaskKind::Command => self.command.as_ref().map(CommandConfig::space).unwrap_or_default(),
             TaskKind::Gan => self.gan.search_space(),
+            TaskKind::Rl => self.rl.search_space(),
             TaskKind::Synthetic => SyntheticTask::new(self.synthetic.clone()).space().clone(),
         }
     }
@@ -237,6 +244,7 @@ impl Config {
                 Box::new(CommandTask::new(command, self.training.snapshot_seconds))
             }
             TaskKind::Gan => Box::new(GanTask::new(self.gan.clone())?),
+            TaskKind::Rl => Box::new(RlTask::new(self.rl.clone())),
             TaskKind::Synthetic => Box::new(SyntheticTask::new(self.synthetic.clone())),
         })
     }
@@ -331,6 +339,7 @@ kind = "synthetic"
             "seed = 1\n[search]\npopulation = 24\nepochs = 60\nepochs_per_step = 5\n[task]\nkind = \"gan\"\n";
         let mut short = Config::parse(Path::new("short.toml"), short).unwrap();
         short.gan.data = full.gan.data.clone();
+        short.rl.models = full.rl.models.clone();
         assert_eq!(full, short);
     }
 

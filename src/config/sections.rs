@@ -174,6 +174,8 @@ pub enum TaskKind {
     Gan,
     /// A program of the user's.
     Command,
+    /// Control from pixels (paper, section 4.3).
+    Rl,
     /// No training at all: tiny tensors and an analytic fitness, for trying out a cluster.
     Synthetic,
 }

@@ -6,7 +6,7 @@ pub mod script;
 pub mod slurm;
 mod work;
 
-pub use work::{Search, Soup, Work};
+pub use work::{Search, Work};
 
 impl SchedulerError {
     /// Whether trying again later may help.

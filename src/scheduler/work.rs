@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use crate::advance::{Next, advance};
 use crate::search::MemberId;
-use crate::soup;
+use crate::soup::Soup;
 use crate::state::{Heartbeat, Run, read_json};
 use crate::tasks::Task;
 
@@ -101,37 +101,32 @@ impl Work for Search<'_> {
     }
 }
 
-/// The greedy search for a soup.
-pub struct Soup<'a> {
-    /// The run.
-    pub run: &'a Run,
-    /// Its task.
-    pub task: &'a dyn Task,
-}
-
 impl Work for Soup<'_> {
     fn run(&self) -> &Run {
-        self.run
+        Soup::run(self)
     }
 
     fn advance(&self, idle: bool) -> Result<Next> {
-        soup::advance(self.run, self.task, idle)
+        Soup::advance(self, idle)
     }
 
     fn dir(&self, stage: u32) -> PathBuf {
-        self.run.layout.soup_round(stage)
+        self.layout().round(stage)
     }
 
     fn label(&self, stage: u32) -> String {
-        format!("soup{stage:02}")
+        match self.part() {
+            Some(part) => format!("soup-{part}-{stage:02}"),
+            None => format!("soup{stage:02}"),
+        }
     }
 
     fn attempts(&self, stage: u32, piece: MemberId) -> PathBuf {
-        self.run.layout.candidate(stage, piece).join("attempts")
+        self.layout().attempts(stage, piece)
     }
 
     fn is_done(&self, stage: u32, piece: MemberId) -> Result<bool> {
-        Ok(soup::result(self.run, stage, piece)?.is_some())
+        Ok(self.result(stage, piece)?.is_some())
     }
 
     fn heartbeat(&self, _: u32, _: MemberId) -> Option<Heartbeat> {
@@ -139,7 +134,7 @@ impl Work for Soup<'_> {
     }
 
     fn piece_arguments(&self, stage: u32) -> Vec<String> {
-        ["soup", "--round", &stage.to_string()].map(str::to_owned).to_vec()
+        [self.arguments(), vec!["--round".into(), stage.to_string()]].concat()
     }
 
     fn piece_option(&self) -> &'static str {
@@ -147,10 +142,38 @@ impl Work for Soup<'_> {
     }
 
     fn step_arguments(&self) -> Vec<String> {
-        vec!["soup".into(), "--submit".into()]
+        [self.arguments(), vec!["--submit".into()]].concat()
     }
 
     fn pieces_per_task(&self) -> u32 {
         1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::create::create;
+
+    #[test]
+    fn soups_of_parts_share_no_folder_no_job_and_no_log() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = "seed = 7\n[search]\npopulation = 4\nepochs = 2\nepochs_per_step = 2\ntau = 0.5\n\
+                    [task]\nkind = \"synthetic\"\n";
+        let config = Config::parse(std::path::Path::new("run.toml"), text).unwrap();
+        let task = config.task().unwrap();
+        let run = create(&dir.path().join("run"), &config, task.as_ref()).unwrap().0;
+        let soup = |part| Soup::new(&run, task.as_ref(), part).unwrap();
+        let (whole, head) = (soup(None), soup(Some("head")));
+        assert_eq!(whole.piece_arguments(3).join(" "), "soup --round 3");
+        assert_eq!(whole.step_arguments().join(" "), "soup --submit");
+        assert_eq!(whole.label(3), "soup03");
+        assert_eq!(head.piece_arguments(3).join(" "), "soup --part head --round 3");
+        assert_eq!(head.step_arguments().join(" "), "soup --part head --submit");
+        assert_eq!(head.label(3), "soup-head-03");
+        assert_eq!(head.dir(1), run.layout.root().join("soup-head/round-01"));
+        let error = Soup::new(&run, task.as_ref(), Some("tail")).err().unwrap().to_string();
+        assert!(error.contains("no part is called \"tail\"; there are head, layers"), "{error}");
     }
 }

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::Layout;
+use super::collected::digest_in;
 use crate::checkpoint::CheckpointError;
 use crate::search::SpaceError;
 
@@ -65,24 +67,28 @@ pub enum StateError {
     },
 }
 
-/// Whether a file belongs to a run's soup. Folders above the run may be called anything.
-fn is_of_soup(path: &Path) -> bool {
+/// The folder of the soup that a file belongs to, if it does. Folders above the run may be called anything.
+fn soup_of(path: &Path) -> Option<&str> {
     let parts: Vec<_> = path.components().filter_map(|part| part.as_os_str().to_str()).collect();
-    let Some(soup) = parts.iter().rposition(|part| *part == "soup") else { return false };
-    match &parts[soup + 1..] {
+    let soup = parts.iter().rposition(|part| *part == "soup" || Layout::part_of(part).is_some())?;
+    let own = match &parts[soup + 1..] {
         [file] => file.starts_with("soup.") || file.starts_with("evaluation-"),
         [round, below, ..] if round.starts_with("round-") => {
             ["plan.", "submission", "candidates"].iter().any(|own| below.starts_with(own))
         }
         _ => false,
-    }
+    };
+    own.then_some(parts[soup])
 }
 
 /// What a person can do about a damaged file.
 fn way_out(path: &Path) -> &'static str {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     match name {
-        _ if is_of_soup(path) => "delete the folder soup: `pbtnas soup` makes it anew",
+        _ if soup_of(path) == Some("soup") => "delete the folder soup: `pbtnas soup` makes it anew",
+        _ if soup_of(path).is_some() => {
+            "delete the folder soup-PART that it lies in: `pbtnas soup --part PART` makes it anew"
+        }
         "config.toml" => {
             "put it back as it was (a run keeps its configuration), or start a new run with the changed one"
         }
@@ -101,6 +107,9 @@ fn way_out(path: &Path) -> &'static str {
         "archive.json" => "put it back as it was, or go on: the search does not need it, only reports do",
         "final.safetensors" => "`pbtnas step` and `pbtnas run` have it trained again when they need it",
         "start.safetensors" => "`pbtnas train` makes it again from its parents when it needs it",
+        _ if digest_in(path).is_some() && path.components().any(|part| part.as_os_str() == "collected") => {
+            "put it back as it was, or go on: a member that cannot do without it fails, and is replaced"
+        }
         _ if name.starts_with("submission") => "delete it and call `pbtnas step`: it submits what is missing",
         _ if name.ends_with(".start.json") || name.ends_with(".end.json") => {
             "delete it: the attempt is forgotten"
@@ -144,9 +153,11 @@ mod tests {
                 way(&format!("/soup/run/soup/{of_soup}")).contains("delete the folder soup"),
                 "{of_soup}"
             );
+            let of_part = way(&format!("/soup/run/soup-actor/{of_soup}"));
+            assert!(of_part.contains("`pbtnas soup --part PART` makes it anew"), "{of_part}");
         }
         for other in ["run.json", "shared/features.safetensors", "generations/0001/plan.json", "best.json"] {
-            for run in ["/home/me/soup/run", "/soup", "/soup/round-1"] {
+            for run in ["/home/me/soup/run", "/soup", "/soup/round-1", "/soup-actor", "/soup-1/run"] {
                 assert!(!way(&format!("{run}/{other}")).contains("delete the folder"), "{run}/{other}");
             }
         }

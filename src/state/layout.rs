@@ -101,44 +101,14 @@ impl Layout {
         self.member(generation, member).join(format!("evaluation-{samples}.json"))
     }
 
-    /// The soup of the best architecture: its search, and what came out.
-    pub fn soup(&self) -> PathBuf {
-        self.root.join("soup")
+    /// The soup of the best architecture, or of a part of its networks: its search, and what came out.
+    pub fn soup(&self, part: Option<&str>) -> SoupLayout {
+        SoupLayout { dir: self.root.join(part.map_or("soup".to_owned(), |part| format!("{PART}{part}"))) }
     }
 
-    /// What came out; its publication makes the soup done.
-    pub fn soup_record(&self) -> PathBuf {
-        self.soup().join("soup.json")
-    }
-
-    /// The averaged network, if more than one member is in it.
-    pub fn soup_checkpoint(&self) -> PathBuf {
-        self.soup().join("soup.safetensors")
-    }
-
-    /// The final evaluation of the soup.
-    pub fn soup_evaluation(&self, samples: usize) -> PathBuf {
-        self.soup().join(format!("evaluation-{samples}.json"))
-    }
-
-    /// A round of the greedy search, counted from 1.
-    pub fn soup_round(&self, round: u32) -> PathBuf {
-        self.soup().join(format!("round-{round:02}"))
-    }
-
-    /// Its plan; its publication makes the round exist.
-    pub fn soup_plan(&self, round: u32) -> PathBuf {
-        self.soup_round(round).join("plan.json")
-    }
-
-    /// A candidate of a round.
-    pub fn candidate(&self, round: u32, candidate: MemberId) -> PathBuf {
-        self.soup_round(round).join("candidates").join(candidate.to_string())
-    }
-
-    /// Advisory lock of the process that evaluates a candidate.
-    pub fn candidate_lock(&self, round: u32, candidate: MemberId) -> PathBuf {
-        self.candidate(round, candidate).join(".lock")
+    /// The part whose soup lies under a name in the directory.
+    pub fn part_of(name: &str) -> Option<&str> {
+        name.strip_prefix(PART).filter(|part| !part.is_empty())
     }
 
     /// A member's directory.
@@ -194,6 +164,72 @@ impl Layout {
     }
 }
 
+/// What the folder of a part's soup is called, in front of the part's name.
+const PART: &str = "soup-";
+
+/// The paths of a soup.
+#[derive(Debug, Clone)]
+pub struct SoupLayout {
+    dir: PathBuf,
+}
+
+impl SoupLayout {
+    /// Its directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// What came out; its publication makes the soup done.
+    pub fn record(&self) -> PathBuf {
+        self.dir.join("soup.json")
+    }
+
+    /// The averaged network, if more than one member is in it.
+    pub fn checkpoint(&self) -> PathBuf {
+        self.dir.join("soup.safetensors")
+    }
+
+    /// The final evaluation of the soup.
+    pub fn evaluation(&self, samples: usize) -> PathBuf {
+        self.dir.join(format!("evaluation-{samples}.json"))
+    }
+
+    /// A round of the greedy search, counted from 1.
+    pub fn round(&self, round: u32) -> PathBuf {
+        self.dir.join(format!("round-{round:02}"))
+    }
+
+    /// Its plan; its publication makes the round exist.
+    pub fn plan(&self, round: u32) -> PathBuf {
+        self.round(round).join("plan.json")
+    }
+
+    /// A candidate of a round.
+    pub fn candidate(&self, round: u32, candidate: MemberId) -> PathBuf {
+        self.round(round).join("candidates").join(candidate.to_string())
+    }
+
+    /// The soup so far with it, while that is evaluated.
+    pub fn candidate_checkpoint(&self, round: u32, candidate: MemberId) -> PathBuf {
+        self.candidate(round, candidate).join("soup.safetensors")
+    }
+
+    /// What came out of it.
+    pub fn result(&self, round: u32, candidate: MemberId) -> PathBuf {
+        self.candidate(round, candidate).join("result.json")
+    }
+
+    /// The attempts at it.
+    pub fn attempts(&self, round: u32, candidate: MemberId) -> PathBuf {
+        self.candidate(round, candidate).join("attempts")
+    }
+
+    /// Advisory lock of the process that evaluates it.
+    pub fn candidate_lock(&self, round: u32, candidate: MemberId) -> PathBuf {
+        self.candidate(round, candidate).join(".lock")
+    }
+}
+
 /// The jobs of a round of submission, in the directory of what is worked on; rounds count from 1, and all but
 /// the first are retries.
 pub fn submission(dir: &Path, round: u32) -> PathBuf {
@@ -218,6 +254,17 @@ mod tests {
         assert_eq!(Layout::of(Path::new("/a/b\n%j'c")).unwrap().root(), Path::new("/a/b\n%j'c"));
         let error = Layout::of(Path::new(std::ffi::OsStr::from_bytes(b"/a/\xff"))).unwrap_err();
         assert!(matches!(error, StateError::Name(_)), "{error}");
+    }
+
+    #[test]
+    fn soups_of_parts_lie_side_by_side() {
+        let layout = Layout::new("/run");
+        assert_eq!(layout.soup(None).plan(2), Path::new("/run/soup/round-02/plan.json"));
+        assert_eq!(layout.soup(Some("encoder")).record(), Path::new("/run/soup-encoder/soup.json"));
+        for (name, part) in [("soup-encoder", Some("encoder")), ("soup", None), ("soup-", None), ("x", None)]
+        {
+            assert_eq!(Layout::part_of(name), part);
+        }
     }
 
     #[test]

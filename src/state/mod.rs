@@ -4,6 +4,9 @@
 //! process may die at any instruction and any command may run twice (design rules 2 and 3).
 
 mod attempts;
+mod collected;
+#[cfg(test)]
+mod collected_tests;
 mod error;
 mod layout;
 mod lock;
@@ -20,7 +23,7 @@ pub use attempts::{
     Attempt, begin_attempt, end_attempt, failures, find_attempts, is_overtaken, read_attempts,
 };
 pub use error::StateError;
-pub use layout::{Layout, intent, submission};
+pub use layout::{Layout, SoupLayout, intent, submission};
 pub use lock::Lock;
 pub use process::{is_gone, machine};
 pub use publish::{

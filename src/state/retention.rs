@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::collected::drop_collected;
 use super::publish::{TEMPORARY, is_left_behind, remove};
 use super::{ArchiveRecord, BestRecord, FORMAT, Run, StateError, is_there, publish_json, read_attempts};
 use crate::config::Keep;
@@ -19,7 +20,8 @@ pub fn kept_generations(keep: Keep, current: u32) -> u32 {
 }
 
 /// Drops the members' files of generations before those that are kept, after writing results and attempts
-/// into one archive for each generation; the best member's checkpoint and final evaluations stay.
+/// into one archive for each generation; the best member's checkpoint and final evaluations stay. What members have
+/// collected goes with the last checkpoint that names it.
 /// `beaten` is the record that `best` replaced, if it did.
 ///
 /// Call it only when the plan of `current` is published. Generations that were dropped before are not
@@ -42,18 +44,15 @@ pub fn collect(
     }
     drop_files(run.layout.root(), &is_left_behind)?;
     left_folders(run.layout.root()).iter().for_each(|folder| drop_folder(folder));
-    match beaten {
-        Some(beaten) if beaten.generation < first_kept => {
-            let path = run.path_of(&beaten.checkpoint)?;
-            if Some(&path) != kept.as_ref() {
-                remove(&path)?;
-                let member = run.layout.member(beaten.generation, beaten.member);
-                drop_empty(&[&member, &run.layout.members(beaten.generation)]);
-            }
-            Ok(())
+    if let Some(beaten) = beaten.filter(|beaten| beaten.generation < first_kept) {
+        let path = run.path_of(&beaten.checkpoint)?;
+        if Some(&path) != kept.as_ref() {
+            remove(&path)?;
+            let member = run.layout.member(beaten.generation, beaten.member);
+            drop_empty(&[&member, &run.layout.members(beaten.generation)]);
         }
-        _ => Ok(()),
     }
+    drop_collected(run, current, best)
 }
 
 fn drop_generation(run: &Run, generation: u32, kept: Option<&Path>) -> Result<(), StateError> {

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::read::{GONE, read_bytes, sound};
 use super::{
     ArchiveRecord, BestRecord, FileRef, Layout, MemberPlan, Outcome, PlanRecord, ResultRecord, RunRecord,
-    SoupPlan, StartRecord, StateError, find_json, is_there, read_json, refresh,
+    SoupLayout, SoupPlan, StartRecord, StateError, find_json, is_there, read_json, refresh,
 };
 use crate::checkpoint::{Digest, Reader, digest_file};
 use crate::config::Config;
@@ -188,8 +188,8 @@ impl Run {
     }
 
     /// A round of the search for a soup.
-    pub fn soup_plan(&self, round: u32) -> Result<SoupPlan, StateError> {
-        let path = self.layout.soup_plan(round);
+    pub fn soup_plan(&self, soup: &SoupLayout, round: u32) -> Result<SoupPlan, StateError> {
+        let path = soup.plan(round);
         let plan: SoupPlan = read_json(&path)?;
         // The first round has one ingredient, and each later one another.
         if plan.round != round || plan.ingredients.is_empty() || plan.ingredients.len() != round as usize {
@@ -395,14 +395,18 @@ mod tests {
         let mut plan = run.plan(0).unwrap();
         plan.members[3].start = StartRecord::Checkpoint(own.clone());
 
-        let paths =
-            [run.layout.result(0, member), run.layout.best(), run.layout.soup_plan(1), run.layout.plan(0)];
+        let paths = [
+            run.layout.result(0, member),
+            run.layout.best(),
+            run.layout.soup(None).plan(1),
+            run.layout.plan(0),
+        ];
         rewrite(&paths[0], &result, "/format", json!(FORMAT));
         rewrite(&paths[1], &best, "/format", json!(FORMAT));
         rewrite(&paths[2], &soup, "/format", json!(FORMAT));
         assert_eq!(run.result(0, member).unwrap().as_ref(), Some(&result));
         assert_eq!(run.best().unwrap().as_ref(), Some(&best));
-        assert_eq!(run.soup_plan(1).unwrap(), soup);
+        assert_eq!(run.soup_plan(&run.layout.soup(None), 1).unwrap(), soup);
         for other in others {
             rewrite(&paths[0], &result, "/outcome/checkpoint/path", json!(other));
             rewrite(&paths[1], &best, "/checkpoint/path", json!(other));
@@ -411,7 +415,7 @@ mod tests {
             for reason in [
                 reason(run.result(0, member)),
                 reason(run.best()),
-                reason(run.soup_plan(1)),
+                reason(run.soup_plan(&run.layout.soup(None), 1)),
                 reason(run.plan(0)),
             ] {
                 assert!(reason.contains("it names the file"), "{other}: {reason}");
@@ -467,8 +471,8 @@ mod tests {
         for (pointer, value) in
             [("/round", json!(2)), ("/round", json!(u32::MAX)), ("/ingredients", json!([]))]
         {
-            rewrite(&run.layout.soup_plan(1), &soup, pointer, value);
-            assert!(reason(run.soup_plan(1)).contains("do not fit the round"));
+            rewrite(&run.layout.soup(None).plan(1), &soup, pointer, value);
+            assert!(reason(run.soup_plan(&run.layout.soup(None), 1)).contains("do not fit the round"));
         }
     }
 

@@ -1,10 +1,12 @@
 //! Checks a whole run: every record, every file that a record names, and every decision once more.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use super::collected::check_collected;
 use super::{
-    FileRef, MemberPlan, Outcome, PlanRecord, ResultRecord, Run, SoupRecord, SoupResult, StartRecord,
-    StateError, find_attempts, find_json, is_there, kept_generations,
+    FileRef, Layout, MemberPlan, Outcome, PlanRecord, ResultRecord, Run, SoupLayout, SoupRecord, SoupResult,
+    StartRecord, StateError, find_attempts, find_json, is_there, kept_generations,
 };
 use crate::search::{MemberId, Offspring, Origin, first_generation, next_generation};
 
@@ -19,7 +21,7 @@ pub struct Fault {
 
 /// All faults of a run, none if it is sound.
 pub fn verify(run: &Run) -> Result<Vec<Fault>, StateError> {
-    let mut check = Check { run, faults: Vec::new(), first_kept: 0 };
+    let mut check = Check { run, faults: Vec::new(), first_kept: 0, collected: BTreeSet::new() };
     for file in &run.record.shared {
         check.file(file);
     }
@@ -27,7 +29,7 @@ pub fn verify(run: &Run) -> Result<Vec<Fault>, StateError> {
         check.first_kept = kept_generations(run.config.storage.keep, latest);
         check.generations(latest);
     }
-    check.soup();
+    check.soups()?;
     Ok(check.faults)
 }
 
@@ -36,6 +38,8 @@ struct Check<'a> {
     faults: Vec<Fault>,
     /// The first generation whose tensors must be there.
     first_kept: u32,
+    /// Collected files that were looked at.
+    collected: BTreeSet<String>,
 }
 
 /// A generation with the results that are there.
@@ -55,6 +59,19 @@ impl Check<'_> {
         let path = self.run.path_of(file).unwrap_or_else(|_| file.path.clone().into());
         let result = self.run.check_file(file);
         self.good(path, result);
+    }
+
+    /// A checkpoint, and the collected files that it names.
+    fn checkpoint(&mut self, file: &FileRef) {
+        let run = self.run;
+        let path = run.path_of(file).unwrap_or_else(|_| file.path.clone().into());
+        let opened = run.checkpoint(file);
+        let Some(reader) = self.good(path, opened) else { return };
+        for name in &reader.meta().files {
+            if self.collected.insert(name.clone()) {
+                self.good(run.layout.collected().join(name), check_collected(run, name));
+            }
+        }
     }
 
     fn generations(&mut self, latest: u32) {
@@ -94,7 +111,7 @@ impl Check<'_> {
             if found != Some((stored.generation, stored.member)) {
                 self.fault(self.run.layout.best(), "it does not name the member of the highest fitness");
             }
-            self.file(&stored.checkpoint);
+            self.checkpoint(&stored.checkpoint);
         }
     }
 
@@ -142,26 +159,38 @@ impl Check<'_> {
         }
     }
 
+    /// The soup of everything, and those of parts that are there.
+    fn soups(&mut self) -> Result<(), StateError> {
+        let root = self.run.layout.root();
+        self.soup(&self.run.layout.soup(None));
+        for entry in std::fs::read_dir(root).map_err(StateError::io("read", root))? {
+            let name = entry.map_err(StateError::io("read", root))?.file_name();
+            if let Some(part) = name.to_str().and_then(Layout::part_of) {
+                self.soup(&self.run.layout.soup(Some(part)));
+            }
+        }
+        Ok(())
+    }
+
     /// Rounds, their results, and the soup itself.
-    fn soup(&mut self) {
-        let layout = &self.run.layout;
+    fn soup(&mut self, layout: &SoupLayout) {
         let mut round = 1;
         loop {
-            let path = layout.soup_plan(round);
+            let path = layout.plan(round);
             if matches!(is_there(&path), Ok(false)) {
                 break;
             }
-            let plan = self.run.soup_plan(round);
+            let plan = self.run.soup_plan(layout, round);
             let Some(plan) = self.good(path, plan) else { break };
             for candidate in (0..plan.candidates.len() as u32).map(MemberId) {
-                let path = layout.candidate(round, candidate).join("result.json");
+                let path = layout.result(round, candidate);
                 self.good(path.clone(), find_json::<SoupResult>(&path));
             }
             round += 1;
         }
-        let path = layout.soup_record();
+        let path = layout.record();
         if let Some(record) = self.good(path.clone(), find_json::<SoupRecord>(&path)).flatten() {
-            self.file(&record.checkpoint);
+            self.checkpoint(&record.checkpoint);
         }
     }
 
@@ -181,7 +210,7 @@ impl Check<'_> {
             (origin, StartRecord::Checkpoint(file)) if origin.is_made() => {
                 self.names(plan, file, run.layout.start(plan.generation, member.id));
                 if kept {
-                    self.file(file);
+                    self.checkpoint(file);
                 }
             }
             (Origin::Survivor, StartRecord::Checkpoint(file)) => {
@@ -221,7 +250,7 @@ impl Check<'_> {
                 self.fault(path, format!("its network has seen {epoch} epochs"));
             }
             if kept {
-                self.file(checkpoint);
+                self.checkpoint(checkpoint);
             }
         }
         Some(result)

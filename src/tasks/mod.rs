@@ -15,8 +15,6 @@ mod hyperparameter;
 mod nn;
 #[cfg(test)]
 mod oracle;
-// its session is still to join
-#[allow(dead_code, missing_docs)]
 pub mod rl;
 pub mod synthetic;
 

@@ -9,7 +9,7 @@ use rand::Rng;
 use safetensors::Dtype;
 use serde::{Deserialize, Serialize};
 
-use super::{Evaluation, Hyperparameter, Measure, Place, Seeds, Session, Start, Task};
+use super::{Evaluation, Hyperparameter, Measure, Part, Place, Seeds, Session, Start, Task};
 use crate::checkpoint::{Entry, Fresh, Init, Meta, Reader, TensorSpec, fresh};
 use crate::search::{Genotype, Space, Variable, rng};
 
@@ -162,6 +162,12 @@ impl Task for SyntheticTask {
 
     fn tensors_in(&self, checkpoint: &Reader) -> Result<Vec<TensorSpec>> {
         self.tensors(&checkpoint.meta().genotype)
+    }
+
+    fn parts(&self) -> Vec<Part> {
+        [("head", "net/head"), ("layers", "net/layer")]
+            .map(|(name, prefix)| Part { name, prefixes: vec![prefix.into()] })
+            .into()
     }
 
     fn final_samples(&self) -> usize {

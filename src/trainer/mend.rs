@@ -95,7 +95,10 @@ impl Life<'_> {
         if let Some(end) = life.train_until_target(session.as_mut(), false)? {
             return Ok(Some(end));
         }
-        let (staged, written) = life.stage_in(&run.layout.member(generation, member), session.as_ref())?;
+        // Its generation's files may have been dropped.
+        let dir = run.layout.member(generation, member);
+        ensure_dir(&dir)?;
+        let (staged, written) = life.stage_in(&dir, session.as_ref())?;
         if written.digest != file.digest {
             let path = run.layout.final_checkpoint(generation, member);
             // Not a state error: no other attempt will do better, and the member is to be replaced.

@@ -10,7 +10,7 @@ use pbtnas::advance::{Next, advance};
 use pbtnas::config::Config;
 use pbtnas::create::create;
 use pbtnas::search::{MemberId, Offspring};
-use pbtnas::soup;
+use pbtnas::soup::Soup;
 use pbtnas::state::{Run, RunRecord, SoupRecord, read_json, replace_json, verify};
 use pbtnas::trainer::Identity;
 
@@ -23,8 +23,9 @@ fn make_soup(state: &Path) {
     let run = Run::open(state).unwrap();
     let task = run.config.task().unwrap();
     let identity = Identity { job: None, host: "test".into() };
-    while let Next::Train { generation: round, members } = soup::advance(&run, task.as_ref(), true).unwrap() {
-        soup::evaluate_candidate(&run, task.as_ref(), round, members[0], &identity).unwrap();
+    let soup = Soup::new(&run, task.as_ref(), None).unwrap();
+    while let Next::Train { generation: round, members } = soup.advance(true).unwrap() {
+        soup.evaluate_candidate(round, members[0], &identity).unwrap();
     }
 }
 
@@ -251,7 +252,7 @@ fn soup_dies_anywhere() {
     let prepared = dir.path().join("prepared");
     copy(&before, &prepared);
     let run = Run::open(&prepared).unwrap();
-    soup::advance(&run, run.config.task().unwrap().as_ref(), true).unwrap();
+    Soup::new(&run, run.config.task().unwrap().as_ref(), None).unwrap().advance(true).unwrap();
     sweep("soup candidate", &prepared, &["soup", "--round", "1", "--candidate", "0"], &calm, after);
 }
 

@@ -15,6 +15,7 @@ mod gan;
 mod hyperparameters;
 mod local;
 mod nfs;
+mod rl;
 mod slurm;
 mod soup;
 mod support;

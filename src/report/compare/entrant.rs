@@ -27,41 +27,44 @@ pub struct Entrant {
     pub metrics: BTreeMap<String, f64>,
 }
 
-/// What runs are compared by.
+/// By which measurement runs are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Measured {
-    /// The best member, as the search measured it.
+    /// As the search measured it (and that for a soup).
     Search,
-    /// The best member, as `pbtnas evaluate` measured it with so many samples.
+    /// As `pbtnas evaluate` measured it with so many samples.
     Final(usize),
-    /// What the soup is better by than the best member, both measured by `pbtnas evaluate` with so many samples.
-    SoupFinal(usize),
-    /// The same, as search and soup measured it.
-    SoupSearch,
+}
+
+/// What of each run is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compared<'a> {
+    /// The best member.
+    Best,
+    /// What the soup, of everything or of a part, is better by than the best member.
+    Soup(Option<&'a str>),
 }
 
 impl Measured {
     /// By what all of some runs can be compared: by final evaluations if all have them, with the same number of
     /// samples.
-    fn of(runs: &[(PathBuf, Run)], soups: bool) -> Result<Self> {
+    fn of(runs: &[(PathBuf, Run)], compared: Compared) -> Result<Self> {
         let samples = |run: &Run| -> Result<Option<usize>> {
             if run.best()?.is_none() {
                 return Ok(None);
             }
             let Some(best) = latest_evaluation(run, Subject::Best)? else { return Ok(None) };
-            let soup = if soups { latest_evaluation(run, Subject::Soup)? } else { None };
-            let same = !soups || soup.is_some_and(|soup| soup.samples == best.samples);
+            let same = match compared {
+                Compared::Best => true,
+                Compared::Soup(part) => latest_evaluation(run, Subject::Soup(part))?
+                    .is_some_and(|soup| soup.samples == best.samples),
+            };
             Ok(same.then_some(best.samples))
         };
         let all = runs.iter().map(|(_, run)| samples(run)).collect::<Result<Vec<_>>>()?;
         let common =
             all.first().copied().flatten().filter(|&first| all.iter().all(|one| *one == Some(first)));
-        Ok(match (common, soups) {
-            (Some(samples), false) => Self::Final(samples),
-            (None, false) => Self::Search,
-            (Some(samples), true) => Self::SoupFinal(samples),
-            (None, true) => Self::SoupSearch,
-        })
+        Ok(common.map_or(Self::Search, Self::Final))
     }
 
     /// In words, for the notes under a table.
@@ -69,16 +72,17 @@ impl Measured {
         match self {
             Self::Search => "as the search measured them".into(),
             Self::Final(samples) => format!("as `pbtnas evaluate` measured them with {samples} samples"),
-            Self::SoupFinal(samples) => {
-                format!("soup minus best member, as `pbtnas evaluate` measured them with {samples} samples")
-            }
-            Self::SoupSearch => "soup minus best member, as search and soup measured them".into(),
         }
     }
 }
 
 /// The numbers that a run counts with; none if it has no best member yet.
-fn metrics(path: &Path, run: &Run, measured: Measured) -> Result<Option<BTreeMap<String, f64>>> {
+fn metrics(
+    path: &Path,
+    run: &Run,
+    compared: Compared,
+    measured: Measured,
+) -> Result<Option<BTreeMap<String, f64>>> {
     let evaluated = |subject| -> Result<BTreeMap<String, f64>> {
         let record = latest_evaluation(run, subject)?;
         let record = record.with_context(|| format!("{} was not evaluated", path.display()))?;
@@ -87,22 +91,24 @@ fn metrics(path: &Path, run: &Run, measured: Measured) -> Result<Option<BTreeMap
         Ok(metrics)
     };
     let Some(best) = run.best()? else { return Ok(None) };
-    let mut metrics = match measured {
-        Measured::Search => {
+    let mut metrics = match (compared, measured) {
+        (Compared::Best, Measured::Search) => {
             let mut metrics = best.metrics;
             metrics.insert(FITNESS.into(), best.fitness);
             metrics
         }
-        Measured::Final(_) => evaluated(Subject::Best)?,
-        Measured::SoupFinal(_) => {
-            let (soup, best) = (evaluated(Subject::Soup)?, evaluated(Subject::Best)?);
+        (Compared::Best, Measured::Final(_)) => evaluated(Subject::Best)?,
+        (Compared::Soup(part), Measured::Final(_)) => {
+            let (soup, best) = (evaluated(Subject::Soup(part))?, evaluated(Subject::Best)?);
             soup.iter()
                 .filter_map(|(name, value)| Some((format!("Δ{name}"), value - best.get(name)?)))
                 .collect()
         }
-        Measured::SoupSearch => {
-            let soup = soup_record(run)?
-                .with_context(|| format!("{} has no soup: call `pbtnas soup` for it", path.display()))?;
+        (Compared::Soup(part), Measured::Search) => {
+            let soup = soup_record(run, part)?.with_context(|| {
+                let option = part.map_or(String::new(), |part| format!(" --part {part}"));
+                format!("{} has no such soup: call `pbtnas soup{option}` for it", path.display())
+            })?;
             BTreeMap::from([(format!("Δ{FITNESS}"), soup.fitness - best.fitness)])
         }
     };
@@ -112,20 +118,22 @@ fn metrics(path: &Path, run: &Run, measured: Measured) -> Result<Option<BTreeMap
 }
 
 impl Entrant {
-    /// Opens runs; each must have a best member. With `soups` what counts is the difference that soups make.
-    pub fn open_all(paths: Vec<PathBuf>, soups: bool) -> Result<(Vec<Self>, Measured)> {
+    /// Opens runs; each must have a best member.
+    pub fn open_all(paths: Vec<PathBuf>, compared: Compared) -> Result<(Vec<Self>, Measured)> {
         let runs: Vec<(PathBuf, Run)> = paths
             .into_iter()
             .map(|path| Run::open(&path).map(|run| (path, run)))
             .collect::<Result<_, _>>()?;
-        let measured = Measured::of(&runs, soups)?;
-        let entrants =
-            runs.into_iter().map(|(path, run)| Self::new(path, run, measured)).collect::<Result<_>>()?;
+        let measured = Measured::of(&runs, compared)?;
+        let entrants = runs
+            .into_iter()
+            .map(|(path, run)| Self::new(path, run, compared, measured))
+            .collect::<Result<_>>()?;
         Ok((entrants, measured))
     }
 
-    fn new(path: PathBuf, run: Run, measured: Measured) -> Result<Self> {
-        let (Some(best), Some(metrics)) = (run.best()?, metrics(&path, &run, measured)?) else {
+    fn new(path: PathBuf, run: Run, compared: Compared, measured: Measured) -> Result<Self> {
+        let (Some(best), Some(metrics)) = (run.best()?, metrics(&path, &run, compared, measured)?) else {
             bail!(
                 "{} has no trained member to compare: no generation of it is complete, or nothing in it has a \
                  fitness",

@@ -19,12 +19,13 @@ pub(super) fn setting(config: &Config) -> Result<Setting> {
     let kind = config.task.kind;
     let mut section = match kind {
         TaskKind::Gan => table(&config.gan)?,
+        TaskKind::Rl => table(&config.rl)?,
         TaskKind::Synthetic => table(&config.synthetic)?,
         TaskKind::Command => table(&config.command)?,
     };
     section.retain(|key, _| !TECHNICAL.contains(&key));
     // A data set is known by its folder's name, a network by its file's; where they lie is a matter of the machine.
-    for key in ["data", "inception", "directory"] {
+    for key in ["data", "inception", "models", "directory"] {
         if let Some(Value::String(path)) = section.get_mut(key)
             && let Some(name) = Path::new(path.as_str()).file_name()
         {
@@ -56,6 +57,7 @@ pub(super) fn label_settings(settings: &mut [Setting]) {
             let keys = differing(of_kind.map(|other| &other.section));
             let kind = (several_kinds || keys.is_empty()).then(|| match setting.kind {
                 TaskKind::Gan => "gan".to_owned(),
+                TaskKind::Rl => "rl".to_owned(),
                 TaskKind::Synthetic => "synthetic".to_owned(),
                 TaskKind::Command => "command".to_owned(),
             });

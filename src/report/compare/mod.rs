@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Result, bail};
 use serde::Serialize;
 
-pub use entrant::{Entrant, FITNESS, Measured};
+pub use entrant::{Compared, Entrant, FITNESS, Measured};
 pub use plot::plot;
 pub use significance::{Test, Tests};
 pub use text::{markdown_report, markdown_soups, text_report, text_soups};

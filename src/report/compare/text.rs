@@ -5,19 +5,24 @@ use crate::report::statistics::Wilcoxon;
 use crate::report::table::table;
 
 /// What soups add, for a terminal (the paper's Table 4).
-pub fn text_soups(comparison: &Comparison, measured: Measured) -> String {
+pub fn text_soups(comparison: &Comparison, part: Option<&str>, measured: Measured) -> String {
     let text = table_of(comparison, |cell| cell, |cell| cell).text();
-    format!("{text}\n{}\n", soup_note(measured))
+    format!("{text}\n{}\n", soup_note(part, measured))
 }
 
 /// What soups add, for a page.
-pub fn markdown_soups(comparison: &Comparison, measured: Measured) -> String {
+pub fn markdown_soups(comparison: &Comparison, part: Option<&str>, measured: Measured) -> String {
     let text = table_of(comparison, |cell| cell, |cell| cell).markdown();
-    format!("{text}{}", paragraphs(&[soup_note(measured)]))
+    format!("{text}{}", paragraphs(&[soup_note(part, measured)]))
 }
 
-fn soup_note(measured: Measured) -> String {
-    format!("mean ± standard deviation (runs): {}", measured.note())
+fn soup_note(part: Option<&str>, measured: Measured) -> String {
+    let of = part.map_or(String::new(), |part| format!(" of {part}"));
+    let by = match measured {
+        Measured::Search => "as search and soup measured them".into(),
+        other => other.note(),
+    };
+    format!("mean ± standard deviation (runs): soup{of} minus best member, {by}")
 }
 
 /// For a terminal.

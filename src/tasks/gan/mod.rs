@@ -33,7 +33,7 @@ pub use frechet::{Statistics, frechet_distance};
 pub use inception::{InceptionReport, check_inception};
 pub use space::{SpaceKind, space};
 
-use super::{Place, Session, Start, Task};
+use super::{Part, Place, Session, Start, Task};
 use crate::checkpoint::{Fresh, Reader, TensorSpec};
 use crate::search::{Genotype, Space};
 use crate::tasks::nn::Scope;
@@ -87,6 +87,12 @@ impl Task for GanTask {
 
     fn tensors_in(&self, checkpoint: &Reader) -> Result<Vec<TensorSpec>> {
         self.tensors(&checkpoint.meta().genotype)
+    }
+
+    fn parts(&self) -> Vec<Part> {
+        [("generator", "generator/"), ("discriminator", "discriminator/")]
+            .map(|(name, prefix)| Part { name, prefixes: vec![prefix.into()] })
+            .into()
     }
 
     fn final_samples(&self) -> usize {

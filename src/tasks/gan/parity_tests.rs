@@ -1,11 +1,9 @@
 //! The networks and their training against an independent version in PyTorch (`tests/oracle/gan.py`): the same
 //! weights in, the same outputs, gradients, power iterations and trained weights out.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor, no_grad};
 
 use super::networks_tests::{task, values};
@@ -14,8 +12,8 @@ use super::session::GanSession;
 use super::{GanConfig, GanTask, SpaceKind};
 use crate::checkpoint::fresh;
 use crate::search::{Address, Genotype, Initial, MemberId, initial_population, rng};
-use crate::tasks::nn::uniform;
-use crate::tasks::nn::{Scope, Values};
+use crate::tasks::nn::{Scope, Values, uniform};
+use crate::tasks::oracle::{Named, Oracle, assert_close, normal};
 use crate::tasks::{Seeds, Session, Start, Task};
 
 const SPACES: [SpaceKind; 2] = [SpaceKind::Gan, SpaceKind::GanHard];
@@ -27,81 +25,16 @@ const SINGLE: f64 = 1e-4;
 /// The same where a number lies on a ReLU's kink.
 const KINK: f64 = 1e-3;
 
-/// Tensors by name.
-type Named = BTreeMap<String, Tensor>;
-
-/// A call of the oracle for many cases: starting PyTorch takes longer than they do.
-struct Oracle {
-    dir: tempfile::TempDir,
-    cases: Vec<PathBuf>,
-}
-
-impl Oracle {
-    fn new() -> Self {
-        Self { dir: tempfile::tempdir().unwrap(), cases: Vec::new() }
+/// What the oracle is told of an architecture, and `extra`.
+fn case(kind: &str, config: &GanConfig, genotype: &Genotype, extra: &Value) -> Value {
+    let mut case = serde_json::to_value(config).unwrap();
+    case["kind"] = kind.into();
+    case["channels"] = 1.into();
+    case["genotype"] = serde_json::to_value(genotype).unwrap();
+    for (key, value) in extra.as_object().unwrap() {
+        case[key] = value.clone();
     }
-
-    fn add(
-        &mut self,
-        kind: &str,
-        config: &GanConfig,
-        genotype: &Genotype,
-        extra: serde_json::Value,
-        inputs: &Named,
-    ) {
-        let folder = self.dir.path().join(self.cases.len().to_string());
-        std::fs::create_dir(&folder).unwrap();
-        let mut case = serde_json::to_value(config).unwrap();
-        case["kind"] = kind.into();
-        case["channels"] = 1.into();
-        case["genotype"] = serde_json::to_value(genotype).unwrap();
-        for (key, value) in extra.as_object().unwrap() {
-            case[key] = value.clone();
-        }
-        std::fs::write(folder.join("case.json"), case.to_string()).unwrap();
-        if !inputs.is_empty() {
-            let inputs: Vec<_> = inputs.iter().map(|(name, tensor)| (name, tensor.detach())).collect();
-            Tensor::write_safetensors(&inputs, folder.join("inputs.safetensors")).unwrap();
-        }
-        self.cases.push(folder);
-    }
-
-    /// The outputs of all cases.
-    fn call(&self) -> Vec<Named> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let python = root.join(".deps/oracle/bin/python");
-        assert!(python.exists(), "{} is missing: call scripts/setup oracle", python.display());
-        let output =
-            Command::new(python).arg(root.join("tests/oracle/gan.py")).args(&self.cases).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let read = |folder: &PathBuf| {
-            Tensor::read_safetensors(folder.join("outputs.safetensors")).unwrap().into_iter().collect()
-        };
-        self.cases.iter().map(read).collect()
-    }
-}
-
-/// Asserts that two tensors are the same but for rounding, which is measured against their largest element,
-/// or against `scale` where that says what rounding errors are made of. How far they are apart, in that measure.
-fn assert_close(what: &str, ours: &Tensor, theirs: &Tensor, tolerance: f64, scale: f64) -> f64 {
-    assert_eq!(ours.size(), theirs.size(), "{what}");
-    if ours.equal(theirs) {
-        return 0.0;
-    }
-    let size = theirs.abs().max().double_value(&[]).max(scale);
-    let difference =
-        (ours.to_kind(Kind::Double) - theirs.to_kind(Kind::Double)).abs().max().double_value(&[]);
-    assert!(difference <= tolerance * size, "{what} differs by {difference:e}, of {size:e}");
-    difference / size
-}
-
-fn normal(shape: &[i64], name: &str) -> Tensor {
-    let purpose = format!("parity {name}");
-    let address = Address { run: 9, generation: 0, member: None, purpose: &purpose };
-    let numbers: Vec<f64> = rand_distr::Distribution::sample_iter(rand_distr::StandardNormal, rng(&address))
-        .take(shape.iter().product::<i64>() as usize)
-        .collect();
-    Tensor::from_slice(&numbers).reshape(shape)
+    case
 }
 
 /// Twelve architectures in which every option occurs.
@@ -112,7 +45,7 @@ fn genotypes(task: &GanTask) -> Vec<Genotype> {
 #[test]
 fn outputs_gradients_and_power_iterations_are_pytorch_s() {
     let dir = tempfile::tempdir().unwrap();
-    let mut oracle = Oracle::new();
+    let mut oracle = Oracle::new("tests/oracle/gan.py");
     let mut ours: Vec<Named> = Vec::new();
     for space in SPACES {
         let mut task = task(dir.path(), space);
@@ -159,7 +92,7 @@ fn outputs_gradients_and_power_iterations_are_pytorch_s() {
             let evaluated = no_grad(|| generator.forward(&inputs["latents"], Mode::Evaluation));
             outputs.insert("evaluated/images".into(), evaluated);
             outputs.insert("evaluated/scores".into(), discriminator.forward(&inputs["real"], false));
-            oracle.add("forward", &task.config, genotype, json!({}), &inputs);
+            oracle.add(&case("forward", &task.config, genotype, &json!({})), &inputs);
             ours.push(outputs);
         }
     }
@@ -181,7 +114,7 @@ fn outputs_gradients_and_power_iterations_are_pytorch_s() {
 
 #[test]
 fn a_training_cycle_ends_in_the_weights_that_pytorch_s_ends_in() {
-    let mut oracle = Oracle::new();
+    let mut oracle = Oracle::new("tests/oracle/gan.py");
     let mut ours: Vec<Named> = Vec::new();
     let dir = tempfile::tempdir().unwrap();
     for space in SPACES {
@@ -236,7 +169,7 @@ fn a_training_cycle_ends_in_the_weights_that_pytorch_s_ends_in() {
             outputs.extend(
                 trained.weights.averages.iter().map(|(name, v)| (format!("average/{name}"), v.copy())),
             );
-            oracle.add("cycle", &task.config, genotype, json!({ "steps": steps }), &inputs);
+            oracle.add(&case("cycle", &task.config, genotype, &json!({ "steps": steps })), &inputs);
             ours.push(outputs);
         }
     }
@@ -261,13 +194,14 @@ fn a_training_cycle_ends_in_the_weights_that_pytorch_s_ends_in() {
 #[test]
 fn fresh_networks_are_distributed_as_pytorch_s() {
     let dir = tempfile::tempdir().unwrap();
-    let mut oracle = Oracle::new();
+    let mut oracle = Oracle::new("tests/oracle/gan.py");
     let mut cases = Vec::new();
     let networks = 300;
     for space in SPACES {
         let task = task(dir.path(), space);
         for genotype in &genotypes(&task)[..4] {
-            oracle.add("first", &task.config, genotype, json!({ "networks": networks }), &Named::new());
+            let extra = json!({ "networks": networks });
+            oracle.add(&case("first", &task.config, genotype, &extra), &Named::new());
             cases.push(task.tensors(genotype).unwrap());
         }
     }

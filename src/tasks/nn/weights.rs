@@ -54,6 +54,18 @@ impl Weights {
         Ok(Self { specs, values, averages, moments })
     }
 
+    /// Made by hand, of any floating type.
+    #[cfg(test)]
+    pub fn of(specs: Vec<TensorSpec>, values: Values, averages: Values) -> Self {
+        Self { specs, values, averages, moments: BTreeMap::new() }
+    }
+
+    /// The optimizer's state of a network's parameters, by their names.
+    #[cfg(test)]
+    pub fn moments(&self, network: &str) -> Option<&BTreeMap<String, Moments>> {
+        self.moments.get(network)
+    }
+
     /// The gradients of a loss, and AdamW's step, for some networks.
     pub fn update(&mut self, networks: &[&str], adam: &AdamW, loss: &Tensor) {
         let of_network = |network: &str| -> Vec<(String, Tensor)> {

@@ -15,16 +15,16 @@ use crate::tasks::nn::{AdamW, Scope, Weights, compute_kind, to_device};
 use crate::tasks::{Seeds, Start};
 
 /// Actions stay so far inside of [-1, 1].
-const MARGIN: f64 = 1e-6;
+pub const MARGIN: f64 = 1e-6;
 
 /// Encoder, actor, critic and the critic's target.
 pub struct Agent {
     /// Its tensors; the averaged ones are the target's.
     pub weights: Weights,
-    encoder: Encoder,
-    actor: Actor,
-    critic: Critic,
-    target: Critic,
+    pub(super) encoder: Encoder,
+    pub(super) actor: Actor,
+    pub(super) critic: Critic,
+    pub(super) target: Critic,
     adam: AdamW,
     settings: Settings,
     device: Device,
@@ -148,6 +148,11 @@ impl Agent {
         actions
     }
 
+    /// Where its networks are.
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
     /// One update of encoder, critic, actor and target; `deviation` is that of the noise on actions.
     pub fn update(&mut self, batch: &Transitions, deviation: f64, noise: &Noise) -> Losses {
         let features = self.encoder.forward(&batch.observations, true);
@@ -173,7 +178,7 @@ impl Agent {
     }
 
     /// Actions with clipped noise; the limits of actions do not stop the gradient.
-    fn explore(&self, mean: &Tensor, deviation: f64, noise: &Tensor) -> Tensor {
+    pub(super) fn explore(&self, mean: &Tensor, deviation: f64, noise: &Tensor) -> Tensor {
         let actions: Tensor = mean + (noise * deviation).clamp(-self.settings.clip, self.settings.clip);
         let limited = actions.detach().clamp(-1.0 + MARGIN, 1.0 - MARGIN);
         &actions - actions.detach() + limited

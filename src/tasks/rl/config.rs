@@ -74,8 +74,10 @@ pub struct RlConfig {
     pub device: DeviceChoice,
     /// `float32`, `tf32` or `bf16`.
     pub precision: Precision,
-    /// CPU threads of a member. The same number gives the same numbers.
+    /// CPU threads of a member's networks. The same number gives the same numbers.
     pub threads: i32,
+    /// Threads that unpack batches ahead of the learner; their number changes no result.
+    pub replay_threads: usize,
 }
 
 impl Default for RlConfig {
@@ -110,6 +112,7 @@ impl Default for RlConfig {
             device: DeviceChoice::Auto,
             precision: Precision::Float32,
             threads: 1,
+            replay_threads: 2,
         }
     }
 }
@@ -158,6 +161,7 @@ impl RlConfig {
             ("batch", self.batch as u64, 1, 1 << 14),
             ("n_step", self.n_step as u64, 1, 1 << 10),
             ("exploration_steps", self.exploration_steps, 1, 1 << 40),
+            ("replay_threads", self.replay_threads as u64, 1, 1 << 10),
             ("replay_capacity", self.replay_capacity as u64, 1, 1 << 40),
             ("evaluation_episodes", self.evaluation_episodes as u64, 1, 1 << 10),
             ("final_episodes", self.final_episodes as u64, 1, 1 << 10),

@@ -1,19 +1,35 @@
 //! Reinforcement learning from pixels: DrQ-v2 on the DeepMind Control suite (paper, section 4.3; facts: RL task).
 //!
-//! What is searched and how it is trained is written down, with sources, in [`RlConfig`] and [`space`].
+//! What is searched and how it is trained is written down, with sources, in [`RlConfig`] and [`space()`].
 
 mod agent;
 mod config;
 pub mod environment;
+mod evaluation;
 mod layers;
 mod networks;
+#[cfg(test)]
+mod parity_tests;
 pub mod replay;
+mod session;
+#[cfg(test)]
+#[cfg(feature = "rl")]
+mod session_tests;
 mod space;
+mod stage;
+pub mod video;
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
 
 pub use config::RlConfig;
 pub use space::space;
 
-use crate::search::Space;
+use super::{Part, Place, Session, Start, Task};
+use crate::checkpoint::{Fresh, Meta, Reader, TensorSpec};
+use crate::search::{Genotype, Space};
+use environment::Environment;
 
 /// Channels, height and width of an observation: three frames of three colours.
 pub const OBSERVATION: [i64; 3] = [networks::OBSERVATION_CHANNELS, 84, 84];
@@ -30,8 +46,54 @@ impl RlTask {
         Self { space: config.search_space(), config }
     }
 
+    /// All tensors of the networks of an architecture, with the distributions of a fresh initialisation.
+    pub fn tensors(&self, genotype: &Genotype) -> Result<Vec<TensorSpec>> {
+        agent::tensors(self, genotype)
+    }
+
     /// Numbers in an action.
     fn actions(&self) -> i64 {
         self.config.environment.action_size() as i64
+    }
+}
+
+impl Task for RlTask {
+    fn space(&self) -> &Space {
+        &self.space
+    }
+
+    fn fresh(&self, genotype: &Genotype, _: &Place) -> Result<Fresh> {
+        Ok(Fresh::drawn(self.tensors(genotype)?))
+    }
+
+    fn tensors_in(&self, checkpoint: &Reader) -> Result<Vec<TensorSpec>> {
+        self.tensors(&checkpoint.meta().genotype)
+    }
+
+    fn check(&self) -> Result<()> {
+        Environment::check(self.config.environment, &self.config.models)
+    }
+
+    fn inherit(&self, base: &Meta, donor: Option<&Meta>) -> Vec<String> {
+        let donor = donor.map_or(&[][..], |donor| &donor.files);
+        replay::inherit(self.config.inherit, &base.files, donor)
+    }
+
+    fn parts(&self) -> Vec<Part> {
+        ["encoder", "actor"].map(|name| Part { name, prefixes: vec![format!("{name}/")] }).into()
+    }
+
+    fn final_samples(&self) -> usize {
+        self.config.final_episodes
+    }
+
+    fn prepare(&self, _: &Path) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
+    fn session<'a>(&'a self, start: Start<'a>, place: Place) -> Result<Box<dyn Session + 'a>> {
+        tch::set_num_threads(self.config.threads);
+        let session = session::RlSession::new(self, start, place);
+        Ok(Box::new(session.context("failed to set up the agent")?))
     }
 }

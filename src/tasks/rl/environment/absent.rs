@@ -21,6 +21,11 @@ impl Environment {
         )
     }
 
+    /// Fails, as [`Environment::new`] does.
+    pub fn check(kind: EnvironmentKind, models: &Path) -> Result<()> {
+        Self::new(kind, models, super::EPISODE).map(|_| ())
+    }
+
     /// Begins an episode.
     pub fn reset(&mut self, _rng: &mut impl Rng) -> Result<()> {
         match *self {}

@@ -22,6 +22,9 @@ mod reset;
 mod reward;
 #[cfg(feature = "rl")]
 mod simulated;
+#[cfg(test)]
+#[cfg(feature = "rl")]
+mod tests;
 
 #[cfg(not(feature = "rl"))]
 pub use absent::Environment;
@@ -62,6 +65,14 @@ impl EnvironmentKind {
         }
     }
 
+    /// Environment steps in a second of the simulated world.
+    pub fn frames_per_second(self) -> u32 {
+        match self {
+            Self::QuadrupedRun => 50,
+            Self::WalkerRun | Self::HumanoidRun => 40,
+        }
+    }
+
     /// Of the model's cameras, the one that an agent looks through.
     pub fn camera(self) -> usize {
         match self {
@@ -78,7 +89,7 @@ impl EnvironmentKind {
 pub struct Diverged(pub String);
 
 #[cfg(test)]
-mod tests {
+mod kind_tests {
     use super::*;
 
     #[test]

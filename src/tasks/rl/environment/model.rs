@@ -27,7 +27,9 @@ pub fn load(kind: EnvironmentKind, models: &Path) -> Result<Box<MjModel>> {
     );
     let mut model = match kind {
         EnvironmentKind::QuadrupedRun => quadruped(&path),
-        EnvironmentKind::WalkerRun | EnvironmentKind::HumanoidRun => Ok(MjModel::from_xml(&path)?),
+        EnvironmentKind::WalkerRun | EnvironmentKind::HumanoidRun => {
+            MjModel::from_xml(&path).map_err(Into::into)
+        }
     }
     .with_context(|| format!("{} is no model that MuJoCo can use", path.display()))?;
     ensure!(

@@ -142,7 +142,7 @@ impl Physics {
     }
 
     /// Quadruped: turned so, and lifted by centimetres until it touches nothing.
-    fn stand(&mut self, orientation: [f64; 4]) -> Result<()> {
+    pub(super) fn stand(&mut self, orientation: [f64; 4]) -> Result<()> {
         let mut height = 0.0;
         for _ in 0..10_000 {
             self.clear();

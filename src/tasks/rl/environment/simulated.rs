@@ -31,6 +31,11 @@ impl Environment {
         Ok(Self { physics: Physics::new(kind, model)?, camera, limit, steps: limit })
     }
 
+    /// Whether the model is there and sound. Nothing is drawn: a login node may have nothing to draw with.
+    pub fn check(kind: EnvironmentKind, models: &Path) -> Result<()> {
+        Physics::new(kind, model::load(kind, models)?).map(|_| ())
+    }
+
     /// Begins an episode in a random state, of the suite's distribution.
     pub fn reset(&mut self, rng: &mut impl Rng) -> Result<()> {
         self.steps = 0;

@@ -1,31 +1,42 @@
-//! What an agent has lived through, on disk.
+//! What an agent has lived through, on disk (facts: RL task).
+//!
+//! A [`Recording`] is the episode being lived; when it ends it becomes a file, an [`Episode`], in a [`Store`], and
+//! joins the [`Pool`] of finished episodes out of which [`Batch`]es of n-step transitions are drawn. A [`Sampler`]
+//! makes batches ahead of the learner. Nothing here knows networks or physics.
+//!
+//! Words: an episode of T transitions has T + 1 frames; transition i starts at frame i with action i and reward i,
+//! and its observation is the [`STACK`] frames that end with frame i.
 
-use serde::{Deserialize, Serialize};
+mod batch;
+mod episode;
+mod frame;
+mod inherit;
+mod pool;
+mod publish;
+mod recording;
+mod sampler;
+mod store;
+#[cfg(test)]
+mod testing;
 
-/// Whose experience an agent learns from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Share {
-    None,
-    Node,
-    Run,
-}
+#[cfg(test)]
+pub(super) use batch::shifted;
+pub use batch::{Batch, Sampling};
+pub use episode::{Episode, EpisodeError};
+pub use frame::{Packer, Unpacker};
+pub use inherit::{Inherit, inherit};
+pub use pool::Pool;
+pub use recording::Recording;
+pub use sampler::Sampler;
+pub use store::{Share, Store};
 
-/// Whose experience an offspring begins with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Inherit {
-    Base,
-    Donor,
-    Both,
-    None,
-}
-
-/// A batch.
-pub struct Batch {
-    pub observations: Vec<u8>,
-    pub actions: Vec<f32>,
-    pub rewards: Vec<f32>,
-    pub discounts: Vec<f32>,
-    pub next_observations: Vec<u8>,
-}
+/// Height and width of a frame, in pixels.
+pub const SIDE: usize = 84;
+/// Colours of a pixel, each in a plane of its own.
+pub const COLOURS: usize = 3;
+/// Bytes of a frame, `(3, 84, 84)`.
+pub const FRAME: usize = COLOURS * SIDE * SIDE;
+/// Frames that an agent sees at a time.
+pub const STACK: usize = 3;
+/// Bytes of an observation, `(9, 84, 84)`: the oldest frame first.
+pub const OBSERVATION: usize = STACK * FRAME;
