@@ -33,7 +33,7 @@ fn ok(runs: &[Search], arguments: &[&str]) -> String {
 }
 
 /// The columns of a line of a table.
-fn columns(report: &str, label: &str) -> Vec<String> {
+pub fn columns(report: &str, label: &str) -> Vec<String> {
     let line = report.lines().find(|line| line.starts_with(&format!("{label}  "))).unwrap_or_else(|| {
         panic!("no row {label}: {report}");
     });

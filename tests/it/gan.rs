@@ -5,6 +5,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::soup::check_greedy;
 use crate::support::{PBTNAS, Search, signal, text, wait_for};
 
 /// A configuration of eight GANs, small enough for a test; `gan` holds what differs.
@@ -91,6 +92,40 @@ fn a_search_in_gan_hard_finds_better_generators_than_it_began_with() {
     let metric = |name: &str| record["metrics"][name].as_f64().unwrap();
     assert!(metric("fid") > 0.0 && metric("fid") != best);
     assert!((1.0..=10.0).contains(&metric("is")) && metric("is_deviation") > 0.0, "{printed}");
+}
+
+/// Images come of the generator alone, so its soup is the whole one's, and that of the discriminator adds nothing.
+#[test]
+fn a_soup_of_generators_is_as_good_as_one_of_everything() {
+    let gan = "subset = 400\nbatch = 20\ngenerator_batch = 20\nevaluation_images = 100\nfeature_epochs = 1";
+    // Without mixing children share their parent's architecture.
+    let search = Search::init(&config(3, gan).replace("[search]", "[search]\nmixing = false"));
+    search.ok(&["run", "--workers", "2"]);
+    for part in [vec![], vec!["--part", "generator"], vec!["--part", "discriminator"]] {
+        println!("{}", search.ok(&[vec!["soup", "--workers", "2"], part].concat()));
+    }
+    let [whole, generator, discriminator] = ["soup", "soup-generator", "soup-discriminator"].map(|folder| {
+        check_greedy(&search, folder);
+        search.json(&format!("{folder}/soup.json"))
+    });
+    let best = search.json("best.json");
+    for key in ["fitness", "ingredients", "rounds"] {
+        assert_eq!(whole[key], generator[key]);
+    }
+    let candidates = search.json("soup/round-01/plan.json")["candidates"].as_array().unwrap().len();
+    assert!(candidates > 0);
+    for candidate in 0..candidates {
+        let fitness = |folder: &str| {
+            search.json(&format!("{folder}/round-01/candidates/{candidate:02}/result.json"))["fitness"]
+                .clone()
+        };
+        assert_eq!(fitness("soup"), fitness("soup-generator"));
+        assert_ne!(fitness("soup"), best["fitness"]);
+        assert_eq!(fitness("soup-discriminator"), best["fitness"]);
+    }
+    assert_eq!(discriminator["checkpoint"], best["checkpoint"]);
+    assert_eq!(discriminator["rounds"], 1);
+    assert!(search.ok(&["verify"]).starts_with("sound"));
 }
 
 #[test]

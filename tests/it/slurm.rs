@@ -363,23 +363,34 @@ fn a_soup_is_evaluated_by_array_jobs_and_is_the_one_that_this_machine_makes() {
     let there = Search::init(CONVERGING);
     there.ok(&["run"]);
     there.ok(&["soup"]);
-    let here = there.json("soup/soup.json");
-    std::fs::remove_dir_all(there.path("soup")).unwrap();
-    let submit = || {
-        let output = there.command(&["soup", "--submit"]).env("SLURM_CONF", &cluster.conf).output().unwrap();
+    there.ok(&["soup", "--part", "layers"]);
+    let soups = [("soup", vec!["soup"]), ("soup-layers", vec!["soup", "--part", "layers"])];
+    let here = soups.clone().map(|(folder, _)| {
+        let soup = there.json(&format!("{folder}/soup.json"));
+        std::fs::remove_dir_all(there.path(folder)).unwrap();
+        soup
+    });
+    let submit = |arguments: &[&str]| {
+        let arguments = [arguments, &["--submit"]].concat();
+        let output = there.command(&arguments).env("SLURM_CONF", &cluster.conf).output().unwrap();
         assert!(output.status.success(), "{}", text(&output));
         text(&output)
     };
-    let said = submit();
-    assert!(said.contains("round 1: submitted"), "{said}");
-    submit(); // changes nothing
-    wait_for("the soup", 120, || there.path("soup/soup.json").exists().then_some(()));
-    assert!(submit().contains("difference to the best member alone"));
-    check_greedy(&there);
-    assert_eq!(here, there.json("soup/soup.json"));
-    let rounds = there.json("soup/soup.json")["rounds"].as_u64().unwrap();
-    for round in 1..=rounds {
-        let submission = there.json(&format!("soup/round-{round:02}/submission.json"));
-        assert_eq!(submission["arrays"].as_array().unwrap().len(), 1);
+    // Of everything and of a part, both at once.
+    for (_, arguments) in &soups {
+        let said = submit(arguments);
+        assert!(said.contains("round 1: submitted"), "{said}");
+        submit(arguments); // changes nothing
+    }
+    for ((folder, arguments), here) in soups.iter().zip(here) {
+        let record = format!("{folder}/soup.json");
+        wait_for("the soup", 120, || there.path(&record).exists().then_some(()));
+        assert!(submit(arguments).contains("difference to the best member alone"));
+        check_greedy(&there, folder);
+        assert_eq!(here, there.json(&record));
+        for round in 1..=here["rounds"].as_u64().unwrap() {
+            let submission = there.json(&format!("{folder}/round-{round:02}/submission.json"));
+            assert_eq!(submission["arrays"].as_array().unwrap().len(), 1);
+        }
     }
 }

@@ -1,8 +1,10 @@
 //! What follows a search: soups and final evaluations. And the baselines that are compared with it.
 
+use pbtnas::checkpoint::Reader;
 use serde_json::Value;
 
-use crate::support::{Search, signal, synthetic, text};
+use crate::compare::columns;
+use crate::support::{PBTNAS, Search, signal, synthetic, text};
 
 /// Without mixing the population converges to few architectures, so that there is something to average; after
 /// many steps what is left of the distance to the optimum is noise, so that averaging helps.
@@ -10,8 +12,9 @@ pub const CONVERGING: &str = "seed = 7\n[search]\npopulation = 8\nepochs = 10\ne
                               [task]\nkind = \"synthetic\"\n[storage]\nkeep = \"all\"\nvisibility_timeout = 2\n\
                               [synthetic]\nsteps_per_epoch = 100\n";
 
-fn ingredients(search: &Search) -> Vec<(u64, u64)> {
-    let soup = search.json("soup/soup.json");
+/// Generation and member of each, of the soup in a folder.
+pub fn ingredients(search: &Search, folder: &str) -> Vec<(u64, u64)> {
+    let soup = search.json(&format!("{folder}/soup.json"));
     let number = |one: &Value, key: &str| one[key].as_u64().unwrap();
     soup["ingredients"]
         .as_array()
@@ -21,12 +24,12 @@ fn ingredients(search: &Search) -> Vec<(u64, u64)> {
         .collect()
 }
 
-/// The greedy search, once more, from the records of all rounds.
-pub fn check_greedy(search: &Search) {
+/// The greedy search, once more, from the records of all rounds in a folder.
+pub fn check_greedy(search: &Search, folder: &str) {
     let mut round = 1;
     let mut evaluated = 0;
     loop {
-        let dir = format!("soup/round-{round:02}");
+        let dir = format!("{folder}/round-{round:02}");
         let plan = search.json(&format!("{dir}/plan.json"));
         let fitness = plan["fitness"].as_f64().unwrap();
         let candidates = plan["candidates"].as_array().unwrap();
@@ -38,10 +41,10 @@ pub fn check_greedy(search: &Search) {
             evaluated += 1;
             result > Some(fitness)
         });
-        let next = search.path(&format!("soup/round-{:02}/plan.json", round + 1));
+        let next = search.path(&format!("{folder}/round-{:02}/plan.json", round + 1));
         match taken {
             Some(at) if at + 1 < candidates.len() => {
-                let next = search.json(&format!("soup/round-{:02}/plan.json", round + 1));
+                let next = search.json(&format!("{folder}/round-{:02}/plan.json", round + 1));
                 let mut expected = plan["ingredients"].as_array().unwrap().clone();
                 expected.push(candidates[at].clone());
                 assert_eq!(next["ingredients"], Value::from(expected));
@@ -51,7 +54,7 @@ pub fn check_greedy(search: &Search) {
             taken => {
                 assert!(!next.exists());
                 let count = plan["ingredients"].as_array().unwrap().len() + usize::from(taken.is_some());
-                assert_eq!(ingredients(search).len(), count);
+                assert_eq!(ingredients(search, folder).len(), count);
                 break;
             }
         }
@@ -67,7 +70,7 @@ fn a_soup_is_what_trying_one_member_after_the_other_gives() {
     search.ok(&["run"]);
     let printed = search.ok(&["soup", "--workers", "1"]);
     assert!(printed.contains("difference to the best member alone"), "{printed}");
-    check_greedy(&search);
+    check_greedy(&search, "soup");
     // With more workers, and interrupted, it is the same soup.
     let soup = search.json("soup/soup.json");
     std::fs::remove_dir_all(search.path("soup")).unwrap();
@@ -89,8 +92,98 @@ fn a_soup_is_what_trying_one_member_after_the_other_gives() {
     assert_eq!(of_soup["fitness"], soup["fitness"]);
     let again: Value = serde_json::from_str(&search.ok(&["evaluate", "--soup", "--json"])).unwrap();
     assert_eq!(again, of_soup);
-    assert!(ingredients(&search).len() > 1, "nothing was averaged");
+    assert!(ingredients(&search, "soup").len() > 1, "nothing was averaged");
     assert!(search.path("soup/soup.safetensors").exists());
+}
+
+#[test]
+fn soups_of_parts_are_made_side_by_side_and_change_nothing_else() {
+    let search = Search::init(CONVERGING);
+    search.ok(&["run"]);
+    let wrong = search.call(&["soup", "--part", "tail"]);
+    assert_eq!(wrong.status.code(), Some(1));
+    assert!(text(&wrong).contains("no part is called \"tail\"; there are head, layers"), "{}", text(&wrong));
+    let early = search.call(&["evaluate", "--soup", "--part", "head"]);
+    assert!(
+        text(&early).contains("soup --state") && text(&early).contains("--part head`"),
+        "{}",
+        text(&early)
+    );
+
+    // All at once, one of them interrupted.
+    let parts = [vec!["soup"], vec!["soup", "--part", "head"], vec!["soup", "--part", "layers"]];
+    let mut interrupted = search.start(&parts[2]);
+    std::thread::sleep(std::time::Duration::from_millis(150));
+    signal(interrupted.id(), "KILL");
+    interrupted.wait().unwrap();
+    for mut cooking in parts.clone().map(|arguments| search.start(&arguments)) {
+        assert!(cooking.wait().unwrap().success());
+    }
+    let folders = ["soup", "soup-head", "soup-layers"];
+    let soups = folders.map(|folder| {
+        check_greedy(&search, folder);
+        std::fs::read(search.path(&format!("{folder}/soup.json"))).unwrap()
+    });
+    // One after the other they are the same.
+    for ((folder, arguments), soup) in folders.iter().zip(&parts).zip(&soups) {
+        std::fs::remove_dir_all(search.path(folder)).unwrap();
+        let printed = search.ok(arguments);
+        assert!(
+            printed.contains(&format!(
+                "--soup{}",
+                arguments[1..].iter().map(|a| format!(" {a}")).collect::<String>()
+            )),
+            "{printed}"
+        );
+        assert!(*soup == std::fs::read(search.path(&format!("{folder}/soup.json"))).unwrap(), "{folder}");
+    }
+    assert!(search.ok(&["verify"]).starts_with("sound"));
+
+    // Of the layers' soup the head is the best member's to the bit, and the layers are not; and so the other way.
+    let best =
+        Reader::open(&search.path(search.json("best.json")["checkpoint"]["path"].as_str().unwrap())).unwrap();
+    for (folder, part) in [("soup-head", "net/head"), ("soup-layers", "net/layer")] {
+        assert!(ingredients(&search, folder).len() > 1, "nothing was averaged");
+        let soup = Reader::open(&search.path(&format!("{folder}/soup.safetensors"))).unwrap();
+        let mut averaged = 0;
+        for entry in soup.entries() {
+            let same = soup.bytes(&entry).unwrap() == best.bytes(&entry).unwrap();
+            let of_part = entry.name.split_once('/').unwrap().1.starts_with(part);
+            assert!(same || of_part, "{folder}: {}", entry.name);
+            averaged += usize::from(!same);
+        }
+        assert!(averaged > 1);
+    }
+
+    // Measured and compared.
+    let fitness = |folder: &str| search.json(&format!("{folder}/soup.json"))["fitness"].as_f64().unwrap();
+    search.ok(&["evaluate"]);
+    for part in ["head", "layers"] {
+        let record = search.ok(&["evaluate", "--soup", "--part", part, "--json"]);
+        let record: Value = serde_json::from_str(&record).unwrap();
+        assert_eq!(record["fitness"], fitness(&format!("soup-{part}")));
+        let output = std::process::Command::new(PBTNAS)
+            .args(["compare", "--soups", "--part", part])
+            .arg(&search.state)
+            .output()
+            .unwrap();
+        let added = fitness(&format!("soup-{part}")) - search.json("best.json")["fitness"].as_f64().unwrap();
+        let table = text(&output);
+        assert!(
+            table.contains(&format!("soup of {part} minus best member, as `pbtnas evaluate`")),
+            "{table}"
+        );
+        let shown: f64 =
+            columns(&table, "pbt-nas")[2].split(' ').next().unwrap().parse().unwrap();
+        assert!((shown - added).abs() < 1e-4, "{added}: {table}");
+    }
+
+    // Damage is told with the part's own way out.
+    let record = search.path("soup-head/soup.json");
+    std::fs::write(&record, "{}").unwrap();
+    let faults = search.call(&["verify"]);
+    assert_eq!(faults.status.code(), Some(4));
+    assert!(text(&faults).contains("`pbtnas soup --part PART` makes it anew"), "{}", text(&faults));
 }
 
 #[test]
