@@ -173,8 +173,7 @@ fn soups_of_parts_are_made_side_by_side_and_change_nothing_else() {
             table.contains(&format!("soup of {part} minus best member, as `pbtnas evaluate`")),
             "{table}"
         );
-        let shown: f64 =
-            columns(&table, "pbt-nas")[2].split(' ').next().unwrap().parse().unwrap();
+        let shown: f64 = columns(&table, "pbt-nas")[2].split(' ').next().unwrap().parse().unwrap();
         assert!((shown - added).abs() < 1e-4, "{added}: {table}");
     }
 

@@ -11,8 +11,15 @@ use super::{Setting, Variant};
 use crate::config::{Config, EpochsPerStep, SearchConfig, TaskKind};
 
 /// Keys of a task's section that say where or how fast something is computed, not what.
-const TECHNICAL: [&str; 6] =
-    ["device", "threads", "step_milliseconds", "hang_seconds", "grace_seconds", "output_megabytes"];
+const TECHNICAL: [&str; 7] = [
+    "device",
+    "threads",
+    "replay_threads",
+    "step_milliseconds",
+    "hang_seconds",
+    "grace_seconds",
+    "output_megabytes",
+];
 
 /// The setting that a configuration belongs to, without a label yet.
 pub(super) fn setting(config: &Config) -> Result<Setting> {

@@ -1,0 +1,203 @@
+//! A member of the task `rl` against DrQ-v2's loop in PyTorch with dm-control (benches/drqv2.py), at the same settings
+//! and with the same networks: frames a second of both, in turns, after the seed phase. Evaluation is not measured.
+//!
+//! ```text
+//! cargo bench --features rl --bench drqv2                        hidden 256, batch 64, and the paper's 1024 and 256
+//! cargo bench --features rl --bench drqv2 -- --steps 1000 --device cuda --python /path/to/python --environment humanoid-run
+//! ```
+//!
+//! A frame is a step of the environment. The Python needs PyTorch and dm-control; `scripts/setup oracle` makes one.
+
+use std::io::{BufRead, BufReader, Lines, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use clap::Parser;
+use pbtnas::gpu::DeviceChoice;
+use pbtnas::search::{Genotype, Initial, MemberId, initial_population};
+use pbtnas::tasks::rl::environment::EnvironmentKind;
+use pbtnas::tasks::rl::{RlConfig, RlTask};
+use pbtnas::tasks::{Place, Seeds, Start, Task};
+
+/// Steps of the agent before the first update.
+const SEED_STEPS: u64 = 2000;
+
+#[derive(Parser)]
+struct Options {
+    /// walker-run, quadruped-run or humanoid-run.
+    #[arg(long, default_value = "walker-run")]
+    environment: String,
+    /// cpu or cuda.
+    #[arg(long, default_value = "cpu")]
+    device: String,
+    /// Steps of the agent in a turn, at the small size; half as many at the paper's.
+    #[arg(long, default_value_t = 100)]
+    steps: u64,
+    /// Turns of each.
+    #[arg(long, default_value_t = 2)]
+    turns: usize,
+    /// Threads of the networks, of both.
+    #[arg(long, default_value_t = 2)]
+    threads: i32,
+    /// Threads and processes that make batches, of both.
+    #[arg(long, default_value_t = 4)]
+    workers: usize,
+    /// Only this size: `small` or `paper`.
+    #[arg(long)]
+    size: Option<String>,
+    /// A Python with PyTorch and dm-control.
+    #[arg(long, default_value = ".deps/oracle/bin/python")]
+    python: PathBuf,
+    /// What cargo adds.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() -> Result<()> {
+    let options = Options::parse();
+    println!("{}, {}, {} threads", options.environment, options.device, options.threads);
+    for (size, hidden, batch, steps) in
+        [("small", 256, 64, options.steps), ("paper", 1024, 256, options.steps / 2)]
+    {
+        if options.size.as_deref().is_none_or(|only| only == size) {
+            compare(&options, hidden, batch, steps.max(2))?;
+        }
+    }
+    Ok(())
+}
+
+fn compare(options: &Options, hidden: usize, batch: usize, steps: u64) -> Result<()> {
+    let folder = std::env::temp_dir().join(format!("pbtnas-drqv2-{}", std::process::id()));
+    let task = task(options, hidden, batch)?;
+    let genotype = drqv2(&task);
+    let seeds = Seeds { run: 1, generation: 0, member: MemberId(0) };
+    let mut ours = task.session(Start::Fresh(&genotype), Place::outside(seeds, &folder))?;
+    for _ in 0..SEED_STEPS {
+        ours.advance(u32::MAX)?;
+    }
+    let mut theirs = Peer::start(options, hidden, batch)?;
+    println!(
+        "hidden {hidden}, batch {batch}; {steps} steps of the agent in a turn, an update at every second one"
+    );
+    let (mut our_seconds, mut their_seconds) = (0.0, 0.0);
+    for turn in 1..=options.turns {
+        let began = Instant::now();
+        for _ in 0..steps {
+            ours.advance(u32::MAX)?;
+        }
+        // Waits for what the device still works on.
+        ours.news();
+        let mine = began.elapsed().as_secs_f64();
+        let other = theirs.advance(steps)?;
+        println!("turn {turn}: pbtnas {:.1}, PyTorch {:.1} frames/s", rate(steps, mine), rate(steps, other));
+        our_seconds += mine;
+        their_seconds += other;
+    }
+    let total = steps * options.turns as u64;
+    println!(
+        "pbtnas {:.1} frames/s, PyTorch {:.1} frames/s, ratio {:.2}",
+        rate(total, our_seconds),
+        rate(total, their_seconds),
+        their_seconds / our_seconds
+    );
+    drop(ours);
+    let _ = std::fs::remove_dir_all(&folder);
+    Ok(())
+}
+
+fn rate(steps: u64, seconds: f64) -> f64 {
+    2.0 * steps as f64 / seconds
+}
+
+fn task(options: &Options, hidden: usize, batch: usize) -> Result<RlTask> {
+    let environment: EnvironmentKind = serde_json::from_value(options.environment.clone().into())
+        .with_context(|| format!("{} is no environment", options.environment))?;
+    let device = match options.device.as_str() {
+        "cpu" => DeviceChoice::Cpu,
+        "cuda" => DeviceChoice::Cuda,
+        other => bail!("--device is {other:?}, not cpu or cuda"),
+    };
+    Ok(RlTask::new(RlConfig {
+        environment,
+        models: Path::new(env!("CARGO_MANIFEST_DIR")).join(".deps/data/dm-control"),
+        hidden,
+        batch,
+        n_step: 1,
+        threads: options.threads,
+        replay_threads: options.workers,
+        device,
+        ..RlConfig::default()
+    }))
+}
+
+/// DrQ-v2's own networks, as nearly as the space has them: four convolutions 3x3, three linear layers, ReLU.
+fn drqv2(task: &RlTask) -> Genotype {
+    let mut genotype = initial_population(task.space(), 1, Initial::Uniform, 1).remove(0);
+    for variable in &task.space().variables {
+        let name = variable.name.as_str();
+        let option = match name.rsplit('/').next().unwrap_or_default() {
+            "representation" => "50",
+            "trunk_activation" => "tanh",
+            "spectral_norm" => "no",
+            part if part.starts_with("activation") => "relu",
+            _ if name.starts_with("encoder/layer") => "conv_3x3",
+            "layer1" => "linear",
+            _ => "identity",
+        };
+        genotype.set(name, option);
+    }
+    genotype
+}
+
+/// The loop in PyTorch, in a process of its own.
+struct Peer {
+    process: Child,
+    input: Option<ChildStdin>,
+    output: Lines<BufReader<ChildStdout>>,
+}
+
+impl Peer {
+    fn start(options: &Options, hidden: usize, batch: usize) -> Result<Self> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let python = root.join(&options.python);
+        let mut process = Command::new(&python)
+            .arg("-W")
+            .arg("ignore")
+            .arg(root.join("benches/drqv2.py"))
+            .args(["--environment", &options.environment, "--device", &options.device])
+            .args(["--hidden", &hidden.to_string(), "--batch", &batch.to_string()])
+            .args(["--threads", &options.threads.to_string(), "--workers", &options.workers.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("failed to start {}: call scripts/setup oracle", python.display()))?;
+        let input = process.stdin.take();
+        let output = BufReader::new(process.stdout.take().context("no output")?).lines();
+        let mut peer = Self { process, input, output };
+        let said = peer.line()?;
+        if said != "ready" {
+            bail!("benches/drqv2.py said {said:?}");
+        }
+        Ok(peer)
+    }
+
+    fn line(&mut self) -> Result<String> {
+        Ok(self.output.next().context("benches/drqv2.py has ended")??)
+    }
+
+    /// Seconds that it took for so many steps.
+    fn advance(&mut self, steps: u64) -> Result<f64> {
+        writeln!(self.input.as_mut().context("no input")?, "{steps}")?;
+        self.line()?.parse().context("benches/drqv2.py told no number")
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        // The end of its input is its end.
+        drop(self.input.take());
+        let _ = self.process.wait();
+    }
+}
