@@ -386,6 +386,45 @@ kind = "synthetic"
     }
 
     #[test]
+    fn the_paper_s_experiments_on_control_have_its_numbers() {
+        use crate::tasks::rl::environment::EnvironmentKind::{HumanoidRun, QuadrupedRun, WalkerRun};
+        use crate::tasks::rl::replay::Share;
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/paper");
+        let load = |name: &str| Config::load(&folder.join(name)).unwrap();
+        for (name, environment, epochs, steps, rate, batch, n_step, noise, capacity, share) in [
+            ("quadruped", QuadrupedRun, 300, 23, 1e-4, 256, 3, 500_000, 100_000, Share::None),
+            ("walker", WalkerRun, 300, 23, 1e-4, 512, 1, 500_000, 1_000_000, Share::Node),
+            ("humanoid", HumanoidRun, 1500, 15, 8e-5, 256, 3, 2_000_000, 1_000_000, Share::Node),
+        ] {
+            for (experiment, algorithm) in [
+                ("pbt-nas", Algorithm::PbtNas),
+                ("mutation", Algorithm::Mutation),
+                ("random-search", Algorithm::RandomSearch),
+            ] {
+                let config = load(&format!("{name}/{experiment}.toml"));
+                assert_eq!(config.task.kind, TaskKind::Rl);
+                assert_eq!(config.search.algorithm, algorithm);
+                assert_eq!((config.search.population, config.search.epochs), (12, epochs));
+                let schedule = config.search.schedule().unwrap();
+                let ends = std::iter::successors(schedule.next_boundary(0), |&at| schedule.next_boundary(at));
+                assert_eq!(ends.count(), steps, "{name}");
+                let rl = &config.rl;
+                assert_eq!(rl.environment, environment);
+                assert_eq!(rl.learning_rate, crate::tasks::Hyperparameter::Fixed(rate));
+                assert_eq!((rl.batch, rl.n_step, rl.hidden), (batch, n_step, 1024));
+                assert_eq!((rl.exploration_steps, rl.replay_capacity, rl.share), (noise, capacity, share));
+                assert_eq!((rl.seed_frames, rl.random_frames, rl.frames_per_epoch), (4000, 4000, 10_000));
+            }
+        }
+        // Two parents and two offspring out of six; four out of eighteen.
+        for (file, population, replaced) in [("population-6", 6, 2), ("population-18", 18, 4)] {
+            let search = load(&format!("quadruped/{file}.toml")).search;
+            assert_eq!(search.population, population);
+            assert_eq!(truncation_count(population, search.tau), replaced);
+        }
+    }
+
+    #[test]
     fn an_unknown_key_is_refused_with_the_nearest_one() {
         let message = error(&GOOD.replace("population", "populaton"));
         assert!(message.starts_with("run.toml:5: unknown key `populaton`"), "{message}");

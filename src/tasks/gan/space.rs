@@ -4,10 +4,11 @@
 //! those are depends on the value of that variable alone: so any layer can take the place of any other, and
 //! a layer that another variable switches off keeps its weights.
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use crate::search::{Genotype, Space, Variable};
+use crate::tasks::nn::{names, value};
 
 /// Which of the paper's spaces is searched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,10 +124,6 @@ const FLAGS: [(&str, bool); 2] = [("no", false), ("yes", true)];
 const BILINEAR: [(&str, bool); 2] = [("nearest", false), ("bilinear", true)];
 const DROPOUTS: [(&str, f64); 3] = [("0.0", 0.0), ("0.1", 0.1), ("0.2", 0.2)];
 
-fn names<T>(options: &[(&str, T)]) -> Vec<String> {
-    options.iter().map(|(name, _)| (*name).to_owned()).collect()
-}
-
 /// A variable that owns the layer of its name.
 fn layer(name: String, options: Vec<String>) -> Variable {
     let owns = vec![format!("{name}/")];
@@ -175,15 +172,6 @@ pub fn space(kind: SpaceKind) -> Space {
         }
     }
     Space::new(variables)
-}
-
-fn value<T: Copy>(genotype: &Genotype, variable: &str, options: &[(&str, T)]) -> Result<T> {
-    let value =
-        genotype.get(variable).with_context(|| format!("the genotype has no value for {variable}"))?;
-    match options.iter().find(|(name, _)| *name == value) {
-        Some((_, option)) => Ok(*option),
-        None => bail!("{variable} has no option {value:?}"),
-    }
 }
 
 /// The upsampling edge of a variable such as `generator/cell1/up0`.

@@ -2,11 +2,13 @@
 //! checkpoints and devices.
 
 mod optimizer;
+mod options;
 mod scope;
 mod transfer;
 mod weights;
 
 pub use optimizer::{AdamW, Moments};
+pub use options::{names, value};
 pub use scope::{Role, Scope, Values};
 pub use transfer::{bytes_of, compute_kind, to_device, uniform};
 pub use weights::Weights;

@@ -4,9 +4,10 @@
 //! Layer 0 of each network is fixed but for its activation; in actor and critic its input is as wide as the
 //! representation, which owns it therefore.
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 
 use crate::search::{Genotype, Space, Variable};
+use crate::tasks::nn::{names, value};
 
 /// Searched layers of each network, numbered from 1.
 pub const LAYERS: usize = 3;
@@ -106,17 +107,7 @@ fn stack<T>(variables: &mut Vec<Variable>, network: &str, layers: &[(&str, T)]) 
 }
 
 fn owner<T>(name: &str, options: &[(&str, T)], owns: &[&str]) -> Variable {
-    let options = options.iter().map(|(name, _)| (*name).to_owned()).collect();
-    Variable::choice(name, options, owns.iter().map(|prefix| (*prefix).to_owned()).collect())
-}
-
-fn value<T: Copy>(genotype: &Genotype, variable: &str, options: &[(&str, T)]) -> Result<T> {
-    let value =
-        genotype.get(variable).with_context(|| format!("the genotype has no value for {variable}"))?;
-    match options.iter().find(|(name, _)| *name == value) {
-        Some((_, option)) => Ok(*option),
-        None => bail!("{variable} has no option {value:?}"),
-    }
+    Variable::choice(name, names(options), owns.iter().map(|prefix| (*prefix).to_owned()).collect())
 }
 
 /// The layer of a variable such as `encoder/layer1`.

@@ -70,12 +70,7 @@ impl EpisodeError {
 pub struct Episode {
     path: PathBuf,
     map: Mmap,
-    frames: Range<usize>,
-    offsets: Range<usize>,
-    actions: Range<usize>,
-    rewards: Range<usize>,
-    action_size: usize,
-    transitions: usize,
+    parts: Parts,
 }
 
 impl Episode {
@@ -119,17 +114,17 @@ impl Episode {
             return Err(damaged("its digest is not the one in its name".into()));
         }
         let parts = Parts::of(&map).map_err(damaged)?;
-        Ok(parts.episode(path, map))
+        Ok(Self { path: path.to_owned(), map, parts })
     }
 
     /// Its transitions, T.
     pub fn transitions(&self) -> usize {
-        self.transitions
+        self.parts.transitions
     }
 
     /// Numbers of an action, A.
     pub fn action_size(&self) -> usize {
-        self.action_size
+        self.parts.action_size
     }
 
     /// Its file.
@@ -139,8 +134,8 @@ impl Episode {
 
     /// Writes action `index`, of A numbers.
     pub fn action(&self, index: usize, action: &mut [f32]) -> Result<(), EpisodeError> {
-        let size = 4 * self.action_size;
-        let bytes = self.part(&self.actions, index, size)?;
+        let size = 4 * self.parts.action_size;
+        let bytes = self.part(&self.parts.actions, index, size)?;
         for (number, bytes) in action.iter_mut().zip(bytes.chunks_exact(4)) {
             *number = f32::from_le_bytes(fixed(bytes));
         }
@@ -149,14 +144,15 @@ impl Episode {
 
     /// Reward `index`.
     pub fn reward(&self, index: usize) -> Result<f32, EpisodeError> {
-        Ok(f32::from_le_bytes(fixed(self.part(&self.rewards, index, 4)?)))
+        Ok(f32::from_le_bytes(fixed(self.part(&self.parts.rewards, index, 4)?)))
     }
 
     /// Unpacks frame `index`, of 0 to T, `(3, 84, 84)`.
     pub fn frame(&self, index: usize, unpacker: &mut Unpacker, frame: &mut [u8]) -> Result<(), EpisodeError> {
-        let offset = |index| Ok(u64::from_le_bytes(fixed(self.part(&self.offsets, index, 8)?)) as usize);
+        let offset =
+            |index| Ok(u64::from_le_bytes(fixed(self.part(&self.parts.offsets, index, 8)?)) as usize);
         let (start, end) = (offset(index)?, offset(index + 1)?);
-        let packed = self.map.get(self.frames.clone()).and_then(|frames| frames.get(start..end));
+        let packed = self.map.get(self.parts.frames.clone()).and_then(|frames| frames.get(start..end));
         let packed = packed.ok_or_else(|| self.damaged(format!("it has no frame {index}")))?;
         unpacker.unpack(packed, frame).map_err(|why| self.damaged(format!("frame {index}: {why}")))
     }
@@ -167,7 +163,9 @@ impl Episode {
             let end = start.checked_add(size)?;
             self.map.get(all.clone())?.get(start..end)
         });
-        found.ok_or_else(|| self.damaged(format!("it has {} transitions, none {index}", self.transitions)))
+        found.ok_or_else(|| {
+            self.damaged(format!("it has {} transitions, none {index}", self.parts.transitions))
+        })
     }
 
     fn damaged(&self, reason: String) -> EpisodeError {
@@ -191,6 +189,7 @@ pub(super) fn digits(path: &Path) -> Option<&str> {
 }
 
 /// Where the parts of a file lie.
+#[derive(Debug)]
 struct Parts {
     frames: Range<usize>,
     offsets: Range<usize>,
@@ -201,11 +200,6 @@ struct Parts {
 }
 
 impl Parts {
-    fn episode(self, path: &Path, map: Mmap) -> Episode {
-        let Self { frames, offsets, actions, rewards, action_size, transitions } = self;
-        Episode { path: path.to_owned(), map, frames, offsets, actions, rewards, action_size, transitions }
-    }
-
     /// Finds them; else what is wrong.
     fn of(bytes: &[u8]) -> Result<Self, String> {
         let (length, rest) = bytes.split_at_checked(8).ok_or("it ends within its header")?;
