@@ -125,12 +125,21 @@ pub fn stage_child(
         Surgery::Mix { donor, .. } => Some(donor.meta()),
         _ => None,
     };
-    let files = task.inherit(base.meta(), donor);
+    let files = files(task, &child.origin, base.meta(), donor);
     let meta = Meta { genotype: child.genotype.clone(), files, ..base.meta().clone() };
     stage(dir, |out| {
         offspring(out, &run.space, &new, base, &surgery, &noise, &meta).map_err(ChildError::from)
     })
     .map_err(|error| error.0)
+}
+
+/// The collected files that a child begins with.
+fn files(task: &dyn Task, origin: &Origin, base: &Meta, donor: Option<&Meta>) -> Vec<String> {
+    match origin {
+        // It is the member that it was.
+        Origin::Perturbed => base.files.clone(),
+        _ => task.inherit(base, donor),
+    }
 }
 
 /// Either way in which writing a child can fail.
@@ -145,5 +154,36 @@ impl From<StateError> for ChildError {
 impl From<CheckpointError> for ChildError {
     fn from(error: CheckpointError) -> Self {
         Self(error.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::search::Genotype;
+    use crate::tasks::rl::replay::Inherit;
+    use crate::tasks::rl::{RlConfig, RlTask};
+
+    #[test]
+    fn a_perturbed_survivor_keeps_its_experience_and_a_mutation_has_one_parent() {
+        let meta = |files: &[&str]| Meta {
+            genotype: Genotype::new([]),
+            epoch: 1,
+            step: 0,
+            files: files.iter().map(|name| (*name).to_owned()).collect(),
+        };
+        let (base, donor) = (meta(&["a", "b"]), meta(&["c"]));
+        let mutation = Origin::Mutation { parent: MemberId(0), change: Change::Nothing };
+        let none: &[&str] = &[];
+        for (inherit, of_mix, of_mutation) in [
+            (Inherit::Base, &["a", "b"][..], &["a", "b"][..]),
+            (Inherit::Donor, &["c"], &["a", "b"]),
+            (Inherit::None, none, none),
+        ] {
+            let task = RlTask::new(RlConfig { inherit, ..RlConfig::default() });
+            assert_eq!(files(&task, &Origin::Perturbed, &base, None), ["a", "b"]);
+            assert_eq!(files(&task, &mutation, &base, None), of_mutation);
+            assert_eq!(task.inherit(&base, Some(&donor)), of_mix);
+        }
     }
 }

@@ -75,8 +75,8 @@ impl Task for RlTask {
     }
 
     fn inherit(&self, base: &Meta, donor: Option<&Meta>) -> Vec<String> {
-        let donor = donor.map_or(&[][..], |donor| &donor.files);
-        replay::inherit(self.config.inherit, &base.files, donor)
+        // The parent of a mutation is its only one.
+        replay::inherit(self.config.inherit, &base.files, &donor.unwrap_or(base).files)
     }
 
     fn parts(&self) -> Vec<Part> {

@@ -1,7 +1,7 @@
 //! Files that appear whole or not at all, under names that tell their contents.
 //!
 //! As `state::publish` does it for a run's records (temporary name, write, fsync, hard link, fsync of the directory),
-//! with less to decide: the digest is in the name, so whoever finds the name taken is done.
+//! with less to decide: the digest is in the name, so whoever finds the name taken by a sound file is done.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -28,9 +28,15 @@ pub fn publish(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     let mut file = File::options().write(true).create_new(true).open(&temporary.0)?;
     reach("write").and_then(|()| file.write_all(bytes))?;
     reach("fsync").and_then(|()| file.sync_all())?;
-    match reach("link").and_then(|()| fs::hard_link(&temporary.0, dir.join(name))) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
+    let path = dir.join(name);
+    match reach("link").and_then(|()| fs::hard_link(&temporary.0, &path)) {
+        // What has been damaged since then is made sound again; who has it open keeps what there was.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            if fs::read(&path).is_ok_and(|there| there != bytes) {
+                reach("rename").and_then(|()| fs::rename(&temporary.0, &path))?;
+            }
+        }
+        linked => linked?,
     }
     sync_dir(dir)
 }

@@ -288,6 +288,23 @@ mod tests {
     }
 
     #[test]
+    fn a_damaged_file_that_is_published_again_is_sound_again() {
+        let root = tempfile::tempdir().unwrap();
+        for share in [Share::None, Share::Run] {
+            let own = store(root.path(), share, 0);
+            let name = own.publish(0, &bytes(1, 4)).unwrap();
+            let file = root.path().join(&name);
+            for damaged in [vec![], bytes(1, 4)[1..].to_vec(), [&bytes(1, 4)[..], b"x"].concat()] {
+                fs::write(&file, damaged).unwrap();
+                assert!(own.open(&name).is_err());
+                assert_eq!(own.publish(0, &bytes(1, 4)).unwrap(), name);
+                assert!(own.open(&name).is_ok());
+            }
+            assert_eq!(files(file.parent().unwrap()).len(), 1, "and no temporary files");
+        }
+    }
+
+    #[test]
     fn a_filesystem_that_refuses_is_no_loss() {
         let root = tempfile::tempdir().unwrap();
         let file = root.path().join("file");
