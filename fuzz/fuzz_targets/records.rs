@@ -104,7 +104,8 @@ fn plan(input: &[u8], record: &PlanRecord) {
     write(&RUN.layout.plan(generation), input);
     let faults = verify(&RUN).expect("it can be looked at");
     let Ok(plan) = RUN.plan(generation) else {
-        assert!(!faults.is_empty());
+        // A number that no generation of the run can have is not looked at.
+        assert!(!faults.is_empty() || generation >= RUN.config.search.epochs);
         return;
     };
     assert_eq!(&plan, record);
