@@ -18,8 +18,8 @@ use crate::trainer::{Ended, Identity};
 
 /// Make a soup: the mean of members that share the best architecture, taken in greedily as long as it helps.
 ///
-/// With --part only a part of the networks is averaged (generator or discriminator of a GAN); the rest is the best
-/// member's. Soups of different parts do not get in each other's way.
+/// With --part only a part of the networks is averaged (generator or discriminator of a GAN, encoder or actor of an
+/// agent); the rest is the best member's. Soups of different parts do not get in each other's way.
 ///
 /// Candidates are evaluated on this machine, or with --submit as array jobs on SLURM, one array for each round
 /// of the greedy search. Interrupt it whenever you like: the same command goes on.

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use crate::checkpoint::{Entry, Fresh, Meta, Reader, TensorSpec};
 use crate::search::{Address, Genotype, MemberId, Space};
@@ -93,6 +93,24 @@ pub enum Start<'a> {
     Fresh(&'a Genotype),
     /// A checkpoint, whose metadata tells architecture and position.
     Checkpoint(&'a Reader),
+}
+
+impl Start<'_> {
+    /// The architecture, and the position in training: epochs complete, and steps done in the next one, which has
+    /// `steps_per_epoch`. Fails if a checkpoint's position is beyond the end of an epoch.
+    fn origin(&self, steps_per_epoch: u64) -> Result<(Genotype, u32, u64)> {
+        match self {
+            Self::Fresh(genotype) => Ok(((*genotype).clone(), 0, 0)),
+            Self::Checkpoint(reader) => {
+                let Meta { genotype, epoch, step, .. } = reader.meta().clone();
+                ensure!(
+                    step < steps_per_epoch,
+                    "the checkpoint is {step} steps into an epoch of {steps_per_epoch}"
+                );
+                Ok((genotype, epoch, step))
+            }
+        }
+    }
 }
 
 /// Where a member lives, and as whom.

@@ -180,10 +180,7 @@ impl Task for SyntheticTask {
 
     fn session<'a>(&'a self, start: Start<'a>, place: Place) -> Result<Box<dyn Session + 'a>> {
         let seeds = place.seeds;
-        let genotype = match start {
-            Start::Fresh(genotype) => genotype.clone(),
-            Start::Checkpoint(reader) => reader.meta().genotype.clone(),
-        };
+        let (genotype, epoch, step) = start.origin(self.config.steps_per_epoch)?;
         let mut tensors = Vec::new();
         for spec in self.tensors(&genotype)? {
             let values = match start {
@@ -191,13 +188,6 @@ impl Task for SyntheticTask {
                 Start::Fresh(_) => Values::fresh(&spec, seeds),
             };
             tensors.push((spec, values));
-        }
-        let (epoch, step) = match start {
-            Start::Fresh(_) => (0, 0),
-            Start::Checkpoint(reader) => (reader.meta().epoch, reader.meta().step),
-        };
-        if step >= self.config.steps_per_epoch {
-            bail!("the checkpoint is {step} steps into an epoch of {}", self.config.steps_per_epoch);
         }
         // The only random number without an address: an attempt that crashed must not crash again.
         let crash_in = (rand::random::<f64>() < self.config.crash_rate)

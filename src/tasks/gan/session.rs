@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
-use rand_distr::{Distribution, StandardNormal};
 use tch::{Device, Kind, Tensor, no_grad};
 
 use super::data::{Images, quantise};
@@ -20,7 +19,7 @@ use super::{GanConfig, GanTask};
 use crate::checkpoint::{Entry, Meta};
 use crate::gpu::device;
 use crate::search::{Genotype, rng};
-use crate::tasks::nn::{AdamW, Weights, compute_kind, to_device, uniform};
+use crate::tasks::nn::{AdamW, Weights, compute_kind, normal, uniform};
 use crate::tasks::nn::{Scope, Values};
 use crate::tasks::{Evaluation, Measure, Seeds, Session, Start};
 
@@ -52,24 +51,14 @@ impl<'a> GanSession<'a> {
     /// From fresh weights or a checkpoint.
     pub fn new(task: &'a GanTask, start: Start, seeds: Seeds, shared: PathBuf) -> Result<Self> {
         let device = device(task.config.device)?;
-        let (genotype, epoch, step) = match start {
-            Start::Fresh(genotype) => (genotype.clone(), 0, 0),
-            Start::Checkpoint(reader) => {
-                let meta = reader.meta();
-                (meta.genotype.clone(), meta.epoch, meta.step)
-            }
-        };
+        let images = Images::open(&task.config)?;
+        let (genotype, epoch, step) = start.origin(steps_of(&images, &task.config))?;
         let learning_rates = task.config.learning_rates(&genotype)?;
         let mut scope = Scope::declare();
         task.networks(&genotype, &mut scope)?;
         let weights = Weights::new(scope.into_specs(), start, &seeds, device)?;
         let mut scope = Scope::load(&weights.values).computing_in(compute_kind(task.config.precision));
         let (generator, discriminator) = task.networks(&genotype, &mut scope)?;
-        let images = Images::open(&task.config)?;
-        let steps = steps_of(&images, &task.config);
-        if step >= steps {
-            bail!("the checkpoint is {step} steps into an epoch of {steps}");
-        }
         Ok(Self {
             task,
             genotype,
@@ -93,9 +82,7 @@ impl<'a> GanSession<'a> {
 
     /// Latents `(count, latent)` from an addressed generator: libtorch's own is one for the whole process.
     pub fn latents(&self, rng: &mut ChaCha8Rng, count: usize) -> Tensor {
-        let size = self.config().latent;
-        let numbers: Vec<f32> = StandardNormal.sample_iter(rng).take(count * size).collect();
-        to_device(Tensor::from_slice(&numbers).reshape([count as i64, size as i64]), self.device)
+        normal(rng, &[count as i64, self.config().latent as i64], self.device)
     }
 
     /// Images of the generator in training.

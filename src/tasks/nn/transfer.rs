@@ -2,6 +2,7 @@
 
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
+use rand_distr::{Distribution, StandardNormal};
 use tch::{Device, Kind, Tensor};
 
 use crate::gpu::Precision;
@@ -24,8 +25,18 @@ pub fn to_device(tensor: Tensor, device: Device) -> Tensor {
 
 /// Numbers in [0, 1) from an addressed generator: libtorch's own is one for the whole process.
 pub fn uniform(rng: &mut ChaCha8Rng, shape: &[i64], device: Device) -> Tensor {
+    tensor(rng.random_iter(), shape, device)
+}
+
+/// Standard normal numbers from an addressed generator.
+pub fn normal(rng: &mut ChaCha8Rng, shape: &[i64], device: Device) -> Tensor {
+    tensor(StandardNormal.sample_iter(rng), shape, device)
+}
+
+/// As many numbers as the shape has room for.
+fn tensor(numbers: impl Iterator<Item = f32>, shape: &[i64], device: Device) -> Tensor {
     let count = shape.iter().product::<i64>().unsigned_abs() as usize;
-    let numbers: Vec<f32> = rng.random_iter().take(count).collect();
+    let numbers: Vec<f32> = numbers.take(count).collect();
     to_device(Tensor::from_slice(&numbers).reshape(shape), device)
 }
 

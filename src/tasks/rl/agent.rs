@@ -3,7 +3,6 @@
 
 use anyhow::Result;
 use rand_chacha::ChaCha8Rng;
-use rand_distr::{Distribution, StandardNormal};
 use tch::{Device, Kind, Reduction, Tensor, no_grad};
 
 use super::networks::{Actor, Critic, Encoder};
@@ -11,7 +10,7 @@ use super::replay::Batch;
 use super::{OBSERVATION, RlTask};
 use crate::checkpoint::TensorSpec;
 use crate::search::Genotype;
-use crate::tasks::nn::{AdamW, Scope, Weights, compute_kind, to_device};
+use crate::tasks::nn::{AdamW, Scope, Weights, compute_kind, normal, to_device};
 use crate::tasks::{Seeds, Start};
 
 /// Actions stay so far inside of [-1, 1].
@@ -199,11 +198,7 @@ impl Agent {
 
     /// Standard normal numbers for an update of a batch of `count`.
     pub fn noise(&self, rng: &mut ChaCha8Rng, count: usize, actions: i64) -> Noise {
-        let mut draw = || {
-            let numbers: Vec<f32> =
-                StandardNormal.sample_iter(&mut *rng).take(count * actions as usize).collect();
-            to_device(Tensor::from_slice(&numbers).reshape([count as i64, actions]), self.device)
-        };
+        let mut draw = || normal(rng, &[count as i64, actions], self.device);
         Noise { next: draw(), own: draw() }
     }
 }

@@ -117,6 +117,11 @@ impl Default for RlConfig {
     }
 }
 
+/// Steps of the agent in so many frames.
+pub(super) fn steps(frames: u64) -> u64 {
+    frames / u64::from(ACTION_REPEAT)
+}
+
 const LEARNING_RATE: &str = "learning_rate";
 
 impl RlConfig {
@@ -134,12 +139,12 @@ impl RlConfig {
 
     /// Steps of the agent in an episode.
     pub(super) fn episode_steps(&self) -> u64 {
-        u64::from(self.episode_frames / ACTION_REPEAT)
+        steps(self.episode_frames.into())
     }
 
     /// Steps of the agent in an epoch.
     pub(super) fn epoch_steps(&self) -> u64 {
-        self.frames_per_epoch / u64::from(ACTION_REPEAT)
+        steps(self.frames_per_epoch)
     }
 
     /// Standard deviation of the noise on actions after so many steps of the agent.

@@ -32,7 +32,8 @@ use crate::search::{Genotype, Space};
 use environment::Environment;
 
 /// Channels, height and width of an observation: three frames of three colours.
-pub const OBSERVATION: [i64; 3] = [networks::OBSERVATION_CHANNELS, 84, 84];
+pub const OBSERVATION: [i64; 3] =
+    [(replay::STACK * replay::COLOURS) as i64, replay::SIDE as i64, replay::SIDE as i64];
 
 /// See the module.
 pub struct RlTask {

@@ -3,13 +3,12 @@
 use anyhow::Result;
 use tch::Tensor;
 
+use super::OBSERVATION;
 use super::layers::{Build, Conv, ConvLayer, DenseLayer, Linear, Norm, Plain, Roles};
 use super::space::{Activation, LAYERS, activation, convolution, dense, representation, spectral_norm};
 use crate::search::Genotype;
 use crate::tasks::nn::Scope;
 
-/// Channels of an observation: three stacked frames of three colours.
-pub const OBSERVATION_CHANNELS: i64 = 9;
 /// Channels of the encoder's layers.
 const CHANNELS: i64 = 32;
 /// Numbers that the encoder makes of an observation of 84x84.
@@ -26,7 +25,7 @@ impl Encoder {
     /// Declares or builds the encoder of an architecture, under `encoder/`.
     pub fn new(genotype: &Genotype, scope: &mut Scope) -> Result<Self> {
         let build = Build { roles: Roles::ALONE, spectral_norm: spectral_norm(genotype, "encoder")? };
-        let first = Conv::first(scope, "encoder/layer0", build, OBSERVATION_CHANNELS, CHANNELS);
+        let first = Conv::first(scope, "encoder/layer0", build, OBSERVATION[0], CHANNELS);
         let mut layers = Vec::new();
         for layer in 1..=LAYERS {
             let path = format!("encoder/layer{layer}");

@@ -15,6 +15,8 @@ use rand_distr::{Distribution, StandardNormal};
 use safetensors::Dtype;
 
 use super::agent::{Agent, Losses, MARGIN, Transitions};
+use super::config::steps;
+use super::environment::ACTION_REPEAT;
 use super::replay::{
     Batch, COLOURS, Episode as Finished, Pool, Recording, SIDE, Sampler, Sampling, Share, Store,
 };
@@ -72,16 +74,7 @@ impl<'a> RlSession<'a> {
     /// From fresh weights or a checkpoint.
     pub fn new(task: &'a RlTask, start: Start, place: Place) -> Result<Self> {
         let config = &task.config;
-        let (genotype, epoch, step) = match start {
-            Start::Fresh(genotype) => (genotype.clone(), 0, 0),
-            Start::Checkpoint(reader) => {
-                let meta = reader.meta();
-                (meta.genotype.clone(), meta.epoch, meta.step)
-            }
-        };
-        if step >= config.epoch_steps() {
-            anyhow::bail!("the checkpoint is {step} steps into an epoch of {}", config.epoch_steps());
-        }
+        let (genotype, epoch, step) = start.origin(config.epoch_steps())?;
         let agent = Agent::new(task, &genotype, start, &place.seeds, device(config.device)?)?;
         let seeds = place.seeds;
         let store = Store::new(&place.collected, config.share, seeds.generation, seeds.member);
@@ -131,8 +124,13 @@ impl<'a> RlSession<'a> {
         Ok(Some(Episode { recording, state }))
     }
 
-    /// The environment, in the state in which the episode is; a new episode if none is under way.
-    fn ready(&mut self) -> Result<&Stage> {
+    /// The environment, once it is [ready](Self::get_ready).
+    fn stage(&self) -> Result<&Stage> {
+        self.stage.as_ref().context("no environment is open")
+    }
+
+    /// Opens the environment in the state in which the episode is, and begins an episode if none is under way.
+    fn get_ready(&mut self) -> Result<()> {
         let stage = match self.stage.take() {
             Some(stage) => stage,
             None => {
@@ -152,7 +150,8 @@ impl<'a> RlSession<'a> {
             let recording = Recording::new(&scene.pixels, self.config().environment.action_size())?;
             self.episode = Some(Episode { recording, state: scene.state });
         }
-        Ok(self.stage.insert(stage))
+        self.stage = Some(stage);
+        Ok(())
     }
 
     /// Takes up what other members have lived through.
@@ -169,7 +168,7 @@ impl<'a> RlSession<'a> {
         let episode = self.episode.as_ref().context("no episode is under way")?;
         let mut rng = rng(&self.place.seeds.at(&format!("action {step}")));
         let count = config.environment.action_size();
-        if step < config.random_frames / 2 {
+        if step < steps(config.random_frames) {
             return Ok((0..count).map(|_| rng.random_range(-1.0..1.0)).collect());
         }
         let deviation = config.exploration(step) as f32;
@@ -187,7 +186,7 @@ impl<'a> RlSession<'a> {
     /// Whether the agent learns at a step.
     fn learns_at(&self, step: u64) -> bool {
         let config = self.config();
-        step >= config.seed_frames / 2
+        step >= steps(config.seed_frames)
             && step.is_multiple_of(config.update_every)
             && self.pool.windows(config.n_step) > 0
     }
@@ -286,9 +285,10 @@ impl Session for RlSession<'_> {
                 news.push((name.to_owned(), value.double_value(&[])));
             }
         }
+        let frames = self.news.steps * u64::from(ACTION_REPEAT);
         let seconds = self.news.since.elapsed().as_secs_f64();
         if self.news.steps > 0 && seconds > 0.0 {
-            news.push(("frames_per_second".to_owned(), 2.0 * self.news.steps as f64 / seconds));
+            news.push(("frames_per_second".to_owned(), frames as f64 / seconds));
         }
         news
     }
@@ -298,12 +298,12 @@ impl Session for RlSession<'_> {
         if self.is_over() {
             return self.finish_episode();
         }
-        self.ready()?;
+        self.get_ready()?;
         let step = self.total();
         let action = self.action(step)?;
-        self.ready()?.step(action.clone());
+        self.stage()?.step(action.clone());
         let learned = if self.learns_at(step) { self.learn(step) } else { Ok(()) };
-        let scene = self.ready()?.look();
+        let scene = self.stage()?.look();
         learned?;
         let scene = scene?;
         let episode = self.episode.as_mut().context("no episode is under way")?;

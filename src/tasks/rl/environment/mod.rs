@@ -33,8 +33,10 @@ pub use simulated::Environment;
 
 /// Width and height of a picture that an agent sees.
 pub const SIDE: usize = 84;
-/// Bytes of such a picture: red, green, blue.
-pub const PICTURE: usize = 3 * SIDE * SIDE;
+/// Colours of a pixel, each in a plane of its own: red, green, blue.
+pub const COLOURS: usize = 3;
+/// Bytes of such a picture.
+pub const PICTURE: usize = COLOURS * SIDE * SIDE;
 /// Environment steps that an agent's action lasts.
 pub const ACTION_REPEAT: u32 = 2;
 /// Environment steps of an episode in the suite.

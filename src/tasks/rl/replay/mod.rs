@@ -30,12 +30,10 @@ pub use recording::Recording;
 pub use sampler::Sampler;
 pub use store::{Share, Store};
 
-/// Height and width of a frame, in pixels.
-pub const SIDE: usize = 84;
-/// Colours of a pixel, each in a plane of its own.
-pub const COLOURS: usize = 3;
-/// Bytes of a frame, `(3, 84, 84)`.
-pub const FRAME: usize = COLOURS * SIDE * SIDE;
+/// A frame is a picture: its bytes, `(3, 84, 84)`.
+pub use super::environment::PICTURE as FRAME;
+pub use super::environment::{COLOURS, SIDE};
+
 /// Frames that an agent sees at a time.
 pub const STACK: usize = 3;
 /// Bytes of an observation, `(9, 84, 84)`: the oldest frame first.

@@ -64,7 +64,8 @@ impl Sampler {
     }
 
     /// Batches that were asked for and not yet taken.
-    pub fn waiting(&self) -> usize {
+    #[cfg(test)]
+    fn waiting(&self) -> usize {
         self.waiting
     }
 
