@@ -173,7 +173,7 @@ impl<'a> Soup<'a> {
             .get(candidate.0 as usize)
             .with_context(|| format!("round {round} has no candidate {candidate}"))?;
         let attempts = layout.attempts(round, candidate);
-        let (attempt, _) = begin_attempt(&attempts, identity.job.clone(), identity.host.clone())?;
+        let (attempt, _) = begin_attempt(&attempts, identity.job.clone(), identity.host.clone(), None)?;
         let evaluated = (|| {
             let all: Vec<&Ingredient> = plan.ingredients.iter().chain([added]).collect();
             let path = layout.candidate_checkpoint(round, candidate);

@@ -124,6 +124,8 @@ fn plan(input: &[u8], record: &PlanRecord) {
         outcome: Outcome::Trained {
             fitness,
             metrics: Default::default(),
+            curve: Vec::new(),
+            preview: None,
             epoch: plan.to_epoch,
             checkpoint: RUN.record.config.clone(),
             attempt: 1,

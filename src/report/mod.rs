@@ -2,6 +2,7 @@
 
 mod best;
 pub mod compare;
+pub mod history;
 mod numbers;
 mod space;
 pub mod statistics;

@@ -8,8 +8,8 @@ use chrono::Utc;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AttemptEnd, AttemptStart, Ending, FORMAT, Published, StateError, ensure_dir, find_json, publish_json,
-    read_json, refresh,
+    AttemptEnd, AttemptStart, Ending, FORMAT, Left, Published, StateError, ensure_dir, find_json,
+    publish_json, read_json, refresh,
 };
 
 /// What is known of an attempt.
@@ -62,14 +62,16 @@ pub fn failures(attempts: &[Attempt]) -> Vec<&Attempt> {
     attempts.iter().enumerate().filter(counts).map(|(_, attempt)| attempt).collect()
 }
 
-/// Claims the next attempt; returns its number.
+/// Claims the next attempt; returns its number. `left` is what the one before it left.
 pub fn begin_attempt(
     dir: &Path,
     job: Option<String>,
     host: String,
+    left: Option<Left>,
 ) -> Result<(u32, AttemptStart), StateError> {
     ensure_dir(dir)?;
-    let start = AttemptStart { format: FORMAT, job, host, pid: std::process::id(), started: Utc::now() };
+    let (pid, started) = (std::process::id(), Utc::now());
+    let start = AttemptStart { format: FORMAT, job, host, pid, started, left };
     let mut number = numbers(dir)?.last().copied().unwrap_or(0);
     loop {
         let full = || StateError::damaged(dir, "it has no number left for another attempt");
@@ -147,8 +149,8 @@ mod tests {
     fn attempts_are_numbered_and_only_failures_count() {
         let dir = tempfile::tempdir().unwrap();
         let dir = dir.path().join("attempts");
-        let begin = || begin_attempt(&dir, None, "host".into()).unwrap().0;
-        let begin_in = |job: &str| begin_attempt(&dir, Some(job.into()), "host".into()).unwrap().0;
+        let begin = || begin_attempt(&dir, None, "host".into(), None).unwrap().0;
+        let begin_in = |job: &str| begin_attempt(&dir, Some(job.into()), "host".into(), None).unwrap().0;
         let end = |number, ending| end_attempt(&dir, number, ending).unwrap();
         assert!(read_attempts(&dir).unwrap().is_empty());
         ensure_dir(&dir).unwrap();
@@ -167,6 +169,6 @@ mod tests {
         let failed: Vec<u32> = failures(&attempts).iter().map(|attempt| attempt.number).collect();
         assert_eq!(failed, [2, 3, 6]);
         fs::write(dir.join(start_name(u32::MAX)), "").unwrap();
-        assert!(begin_attempt(&dir, None, "host".into()).is_err());
+        assert!(begin_attempt(&dir, None, "host".into(), None).is_err());
     }
 }

@@ -141,6 +141,16 @@ impl Layout {
         self.member(generation, member).join("result.json")
     }
 
+    /// What can be looked at of the trained member.
+    pub fn preview(&self, generation: u32, member: MemberId) -> PathBuf {
+        self.member(generation, member).join("preview.png")
+    }
+
+    /// The preview of a generation's best member, which stays when the members' files are dropped.
+    pub fn best_preview(&self, generation: u32) -> PathBuf {
+        self.generation(generation).join("preview.png")
+    }
+
     /// Records of attempts.
     pub fn attempts(&self, generation: u32, member: MemberId) -> PathBuf {
         self.member(generation, member).join("attempts")

@@ -32,9 +32,9 @@ pub use publish::{
 };
 pub use read::{find_json, find_sound_json, is_there, parse_json, read_json, refresh};
 pub use records::{
-    ArchiveRecord, AttemptEnd, AttemptStart, BestRecord, Ending, EvaluationRecord, FORMAT, FileRef,
-    Heartbeat, Ingredient, IntentRecord, MemberPlan, Outcome, PlanRecord, ResultRecord, RunRecord, SoupPlan,
-    SoupRecord, SoupResult, StartRecord, SubmissionRecord,
+    ArchiveRecord, AttemptEnd, AttemptStart, BestRecord, CurvePoint, Ending, EvaluationRecord, FORMAT,
+    FileRef, Heartbeat, Ingredient, IntentRecord, Left, MemberPlan, Outcome, PlanRecord, ResultRecord,
+    RunRecord, SoupPlan, SoupRecord, SoupResult, StartRecord, SubmissionRecord,
 };
 pub use retention::{collect, drop_folder, drop_temporaries, kept_generations, left_folders};
 pub use run::Run;

@@ -102,6 +102,16 @@ pub struct ResultRecord {
     pub outcome: Outcome,
 }
 
+impl ResultRecord {
+    /// Its fitness; none if it failed or diverged.
+    pub fn fitness(&self) -> Option<f64> {
+        match self.outcome {
+            Outcome::Trained { fitness, .. } => fitness,
+            Outcome::Failed { .. } => None,
+        }
+    }
+}
+
 /// What came out of a member's step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
@@ -112,6 +122,12 @@ pub enum Outcome {
         fitness: Option<f64>,
         /// Numbers behind the fitness; those that are not finite are left out.
         metrics: BTreeMap<String, f64>,
+        /// What training told on its way.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        curve: Vec<CurvePoint>,
+        /// `preview.png`, if the task has something to look at.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        preview: Option<FileRef>,
         /// Epochs of training behind the network.
         epoch: u32,
         /// `final.safetensors`.
@@ -134,6 +150,16 @@ pub enum Outcome {
     },
 }
 
+/// What training told at a moment (losses, say), or the mean of what it told around it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CurvePoint {
+    /// Epochs of training behind the network, with the part of the one under way.
+    pub epoch: f64,
+    /// Numbers by name, all finite.
+    pub metrics: BTreeMap<String, f64>,
+}
+
 /// `attempts/0001.start.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -148,6 +174,21 @@ pub struct AttemptStart {
     pub pid: u32,
     /// When it began.
     pub started: DateTime<Utc>,
+    /// What the attempt before it left, if it left a heartbeat.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left: Option<Left>,
+}
+
+/// What an attempt left, for whoever counts the cost of its end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Left {
+    /// The attempt.
+    pub attempt: u32,
+    /// When it was last seen alive.
+    pub seen: DateTime<Utc>,
+    /// When it kept its last snapshot, if it kept one.
+    pub saved: Option<DateTime<Utc>>,
 }
 
 /// `attempts/0001.end.json`; absent if the attempt was killed or its machine lost.
@@ -197,6 +238,9 @@ pub struct ArchiveRecord {
     pub generation: u32,
     /// Their results, in order of their ids.
     pub results: Vec<ResultRecord>,
+    /// The preview of the best of them, which stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preview: Option<FileRef>,
     /// The attempts at each of them.
     pub attempts: Vec<Vec<Attempt>>,
 }
@@ -354,6 +398,19 @@ pub struct Heartbeat {
     pub metrics: BTreeMap<String, f64>,
     /// The attempt.
     pub attempt: u32,
+    /// When it kept its last snapshot, if it kept one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub saved: Option<DateTime<Utc>>,
+    /// What training told in this step so far.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub curve: Vec<CurvePoint>,
     /// When this was written, by the clock of the machine that trains.
     pub at: DateTime<Utc>,
+}
+
+impl Heartbeat {
+    /// What the attempt leaves if it ends now.
+    pub fn left(&self) -> Left {
+        Left { attempt: self.attempt, seen: self.at, saved: self.saved }
+    }
 }

@@ -4,8 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::collected::drop_collected;
-use super::publish::{TEMPORARY, is_left_behind, remove};
-use super::{ArchiveRecord, BestRecord, FORMAT, Run, StateError, is_there, publish_json, read_attempts};
+use super::publish::{TEMPORARY, is_left_behind, link, remove};
+use super::{
+    ArchiveRecord, BestRecord, FORMAT, FileRef, Outcome, ResultRecord, Run, StateError, is_there,
+    publish_json, read_attempts,
+};
 use crate::config::Keep;
 use crate::search::MemberId;
 
@@ -135,16 +138,35 @@ fn archive(run: &Run, generation: u32) -> Result<(), StateError> {
     if is_there(&path)? {
         return Ok(());
     }
-    let mut record = ArchiveRecord { format: FORMAT, generation, results: Vec::new(), attempts: Vec::new() };
+    let (mut results, mut attempts) = (Vec::new(), Vec::new());
     for member in (0..run.config.search.population as u32).map(MemberId) {
         let result = run.result(generation, member)?.ok_or_else(|| {
             StateError::damaged(&run.layout.result(generation, member), "the result has been lost")
         })?;
-        record.results.push(result);
-        record.attempts.push(read_attempts(&run.layout.attempts(generation, member))?);
+        results.push(result);
+        attempts.push(read_attempts(&run.layout.attempts(generation, member))?);
     }
-    publish_json(&path, &record)?;
+    let preview = keep_preview(run, generation, &results)?;
+    publish_json(&path, &ArchiveRecord { format: FORMAT, generation, results, preview, attempts })?;
     Ok(())
+}
+
+/// Keeps the preview of the best of a generation's members, if there is one: its reference under the name that stays.
+fn keep_preview(run: &Run, generation: u32, results: &[ResultRecord]) -> Result<Option<FileRef>, StateError> {
+    let fitness = |result: &ResultRecord| result.fitness().unwrap_or(f64::NEG_INFINITY);
+    let best = results.iter().max_by(|a, b| fitness(a).total_cmp(&fitness(b)));
+    let Some(Outcome::Trained { preview: Some(preview), .. }) = best.map(|best| &best.outcome) else {
+        return Ok(None);
+    };
+    let (from, path) = (run.path_of(preview)?, run.layout.best_preview(generation));
+    // Somebody may have removed a picture to save space.
+    if !is_there(&from)? && !is_there(&path)? {
+        return Ok(None);
+    }
+    if !is_there(&path)? {
+        link(&from, &path)?;
+    }
+    Ok(Some(FileRef { path: run.layout.relative(&path), ..preview.clone() }))
 }
 
 /// Removes the files in a directory, not those below it, whose names are not wanted any more.

@@ -184,6 +184,9 @@ impl Run {
             return Err(StateError::damaged(&path, "generation or members do not fit the run"));
         }
         archive.results.iter().try_for_each(|result| self.check_result(&path, result))?;
+        if let Some(preview) = &archive.preview {
+            self.check_place(&path, preview, &self.layout.best_preview(generation))?;
+        }
         Ok(Some(archive))
     }
 
@@ -202,12 +205,15 @@ impl Run {
         Ok(plan)
     }
 
-    /// A result may name the member's own checkpoint only.
+    /// A result may name the member's own files only.
     fn check_result(&self, path: &Path, result: &ResultRecord) -> Result<(), StateError> {
+        let (generation, member) = (result.generation, result.member);
         match &result.outcome {
-            Outcome::Trained { checkpoint, .. } => {
-                let place = self.layout.final_checkpoint(result.generation, result.member);
-                self.check_place(path, checkpoint, &place)
+            Outcome::Trained { checkpoint, preview, .. } => {
+                if let Some(preview) = preview {
+                    self.check_place(path, preview, &self.layout.preview(generation, member))?;
+                }
+                self.check_place(path, checkpoint, &self.layout.final_checkpoint(generation, member))
             }
             Outcome::Failed { .. } => Ok(()),
         }
@@ -366,6 +372,8 @@ mod tests {
             outcome: Outcome::Trained {
                 fitness: Some(1.0),
                 metrics: Default::default(),
+                curve: Vec::new(),
+                preview: None,
                 epoch: 2,
                 checkpoint: own.clone(),
                 attempt: 1,
@@ -430,6 +438,8 @@ mod tests {
             results[3].outcome = Outcome::Trained {
                 fitness: None,
                 metrics: Default::default(),
+                curve: Vec::new(),
+                preview: None,
                 epoch: 2,
                 checkpoint,
                 attempt: 1,
@@ -438,7 +448,8 @@ mod tests {
                 finished: Default::default(),
             };
         }
-        let archive = ArchiveRecord { format: FORMAT, generation: 0, results, attempts: vec![vec![]; 8] };
+        let attempts = vec![vec![]; 8];
+        let archive = ArchiveRecord { format: FORMAT, generation: 0, results, preview: None, attempts };
         rewrite(&run.layout.archive(0), &archive, "/format", json!(FORMAT));
         assert!(reason(run.results(0)).contains("it names the file \"run.json\""));
     }

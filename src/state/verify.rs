@@ -90,6 +90,9 @@ impl Check<'_> {
             self.decisions(&plan, before.as_ref());
             let archive = run.archive(generation);
             let archive = self.good(run.layout.archive(generation), archive).flatten();
+            if let Some(preview) = archive.as_ref().and_then(|archive| archive.preview.as_ref()) {
+                self.file(preview);
+            }
             let archived = |member: usize| archive.as_ref().and_then(|archive| archive.results.get(member));
             let results: Vec<_> = plan
                 .members
@@ -99,7 +102,7 @@ impl Check<'_> {
                 .collect();
             if stored.as_ref().is_some_and(|stored| generation <= stored.as_of) {
                 for result in results.iter().flatten() {
-                    if fitness(result) > best.as_ref().and_then(|(_, best)| fitness(best)) {
+                    if result.fitness() > best.as_ref().and_then(|(_, best)| best.fitness()) {
                         best = Some((generation, result.clone()));
                     }
                 }
@@ -244,13 +247,16 @@ impl Check<'_> {
                 self.good(path.clone(), result).flatten()?
             }
         };
-        if let Outcome::Trained { epoch, checkpoint, .. } = &result.outcome {
+        if let Outcome::Trained { epoch, checkpoint, preview, .. } = &result.outcome {
             self.names(plan, checkpoint, run.layout.final_checkpoint(plan.generation, member.id));
             if *epoch < plan.to_epoch - plan.from_epoch || *epoch > plan.to_epoch {
                 self.fault(path, format!("its network has seen {epoch} epochs"));
             }
             if kept {
                 self.checkpoint(checkpoint);
+            }
+            if let Some(preview) = preview.as_ref().filter(|_| archived.is_none()) {
+                self.file(preview);
             }
         }
         Some(result)
@@ -261,12 +267,5 @@ impl Check<'_> {
             let what = format!("a record names {:?} instead of {}", file.path, expected.display());
             self.fault(self.run.layout.plan(plan.generation), what);
         }
-    }
-}
-
-fn fitness(result: &ResultRecord) -> Option<f64> {
-    match result.outcome {
-        Outcome::Trained { fitness, .. } => fitness,
-        Outcome::Failed { .. } => None,
     }
 }

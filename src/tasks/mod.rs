@@ -15,6 +15,7 @@ mod hyperparameter;
 mod nn;
 #[cfg(test)]
 mod oracle;
+mod png;
 pub mod rl;
 pub mod synthetic;
 
@@ -245,6 +246,12 @@ pub trait Session {
 
     /// Measures fitness.
     fn evaluate(&mut self, measure: Measure) -> Result<Evaluation>;
+
+    /// A small picture of what the network can do, for reports: a PNG file's bytes, the same kind of picture for
+    /// every member so that they can be compared. Asked for after [`Session::evaluate`].
+    fn preview(&mut self) -> Result<Option<Vec<u8>>> {
+        Ok(None)
+    }
 
     /// Writes what a person would look at (images) into `dir`; the names of the files.
     fn export(&mut self, dir: &Path) -> Result<Vec<String>>;

@@ -7,17 +7,15 @@ use anyhow::{Context, Result};
 use chrono::{DateTime, Utc};
 
 use super::Trainer;
+use super::heartbeat::{HEARTBEAT, Told};
 use crate::checkpoint::{Reader, digest_file};
 use crate::error::message;
 use crate::place::place;
 use crate::state::{
     FORMAT, FileRef, Heartbeat, MemberPlan, Outcome, PlanRecord, Published, ResultRecord, StartRecord,
-    StateError, is_there, link, publish_json, remove, replace_json,
+    StateError, link, publish_bytes, publish_json, remove,
 };
 use crate::tasks::{Evaluation, Measure, Session, Start};
-
-/// Time between two heartbeats.
-const HEARTBEAT: Duration = Duration::from_secs(2);
 
 /// Time before a snapshot that the filesystem refused is tried again.
 const REFUSED: Duration = Duration::from_secs(10);
@@ -44,10 +42,12 @@ pub struct Life<'a> {
     pub plan: &'a PlanRecord,
     pub planned: &'a MemberPlan,
     pub attempt: u32,
+    pub told: Told,
 }
 
 impl Life<'_> {
-    pub fn live(&self, started: DateTime<Utc>) -> Result<LifeEnd> {
+    /// `before` is the last heartbeat of the attempt before this one.
+    pub fn live(&self, started: DateTime<Utc>, before: Option<Heartbeat>) -> Result<LifeEnd> {
         let (run, generation, member) = (self.trainer.run, self.plan.generation, self.planned.id);
         let restored = match self.restore()? {
             Restored::From(reader) => reader,
@@ -55,6 +55,7 @@ impl Life<'_> {
         };
         let published;
         let mut session = self.session(restored.as_ref())?;
+        self.told.go_on_from(before, session.progress());
         if let Some(end) = self.train_until_target(session.as_mut(), true)? {
             return Ok(end);
         }
@@ -70,6 +71,7 @@ impl Life<'_> {
         if !fitness.is_finite() {
             eprintln!("pbtnas: the fitness is {fitness}: the member counts as diverged and ranks last");
         }
+        let preview = self.preview(session.as_mut());
         let result = ResultRecord {
             format: FORMAT,
             generation,
@@ -77,6 +79,8 @@ impl Life<'_> {
             outcome: Outcome::Trained {
                 fitness: fitness.is_finite().then_some(fitness),
                 metrics: metrics.into_iter().filter(|(_, value)| value.is_finite()).collect(),
+                curve: self.told.curve(),
+                preview,
                 epoch: self.target(),
                 checkpoint: checkpoint.file,
                 attempt: self.attempt,
@@ -132,6 +136,23 @@ impl Life<'_> {
         let theirs = published == Published::Existed && there != mine;
         let file = FileRef { path: run.layout.relative(&path), size: there.size, digest: there.digest };
         Ok(Trained { file, theirs })
+    }
+
+    /// Publishes what there is to look at. What fails here costs a reader a picture, and the member nothing.
+    fn preview(&self, session: &mut dyn Session) -> Option<FileRef> {
+        let layout = &self.trainer.run.layout;
+        let path = layout.preview(self.plan.generation, self.planned.id);
+        let made = session.preview().and_then(|picture| {
+            let Some(picture) = picture else { return Ok(None) };
+            publish_bytes(&path, &picture)?;
+            // Another attempt may have been first.
+            let there = digest_file(&path).map_err(StateError::from)?;
+            Ok(Some(FileRef { path: layout.relative(&path), size: there.size, digest: there.digest }))
+        });
+        made.unwrap_or_else(|error| {
+            eprintln!("pbtnas: there is no {}: {}", path.display(), message(&error));
+            None
+        })
     }
 
     /// The furthest checkpoint of an earlier attempt that is sound, or the one to start from.
@@ -233,28 +254,6 @@ impl Life<'_> {
                 }
             }
             self.trainer.patiently("go on", || session.advance(target))?;
-        }
-    }
-
-    /// Tells how far the member is. What fails here costs a reader some news, and the member nothing.
-    fn beat(&self, session: &dyn Session, phase: &str) {
-        let (from, target) = (f64::from(self.begins_at()), f64::from(self.target()));
-        let progress = session.progress();
-        let beat = Heartbeat {
-            format: FORMAT,
-            epoch: progress as u32,
-            fraction: ((progress - from) / (target - from).max(1.0)).clamp(0.0, 1.0),
-            phase: phase.into(),
-            metrics: session.news().into_iter().filter(|(_, value)| value.is_finite()).collect(),
-            attempt: self.attempt,
-            at: Utc::now(),
-        };
-        let path = self.trainer.run.layout.heartbeat(self.plan.generation, self.planned.id);
-        let gone = matches!(is_there(path.parent().unwrap_or(Path::new("."))), Ok(false));
-        if let Err(error) = replace_json(&path, &beat)
-            && !gone
-        {
-            eprintln!("pbtnas: {error}");
         }
     }
 }

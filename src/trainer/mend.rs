@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Error, Result, anyhow};
 
 use super::Trainer;
+use super::heartbeat::Told;
 use super::life::{Life, LifeEnd, Restored};
 use super::snapshots::snapshot_name;
 use crate::checkpoint::{CheckpointError, Reader};
@@ -86,7 +87,8 @@ impl Life<'_> {
         let run = self.trainer.run;
         let plan = run.plan(generation)?;
         let planned = plan.members.get(member.0 as usize).context("the plan lacks a member")?;
-        let life = Life { trainer: self.trainer, plan: &plan, planned, attempt: self.attempt };
+        let (trainer, attempt) = (self.trainer, self.attempt);
+        let life = Life { trainer, plan: &plan, planned, attempt, told: Told::default() };
         let restored = match life.restore()? {
             Restored::From(reader) => reader,
             Restored::Ended(end) => return Ok(Some(end)),

@@ -1,5 +1,6 @@
 //! One member's life in one generation: claim, restore, train, snapshot, evaluate, publish.
 
+mod heartbeat;
 mod life;
 mod mend;
 mod snapshots;
@@ -16,10 +17,11 @@ use crate::error::{IO, STATE, exit_code, is_hindrance, message};
 use crate::search::MemberId;
 use crate::signal::{Signal, StopSignal};
 use crate::state::{
-    Ending, Lock, PlanRecord, Run, begin_attempt, drop_folder, end_attempt, ensure_dir, is_overtaken,
-    left_folders, refresh,
+    Ending, Heartbeat, Lock, PlanRecord, Run, begin_attempt, drop_folder, end_attempt, ensure_dir,
+    is_overtaken, left_folders, read_json, refresh,
 };
 use crate::tasks::{Interrupted, Task};
+use heartbeat::Told;
 use life::{Life, LifeEnd};
 
 /// How the training of a member ended.
@@ -134,13 +136,16 @@ impl Trainer<'_> {
             drop_folder(&folder);
         }
         let dir = run.layout.attempts(generation, member);
+        let before = read_json::<Heartbeat>(&run.layout.heartbeat(generation, member)).ok();
+        let left = before.as_ref().map(Heartbeat::left);
         let (attempt, start) = self.patiently("begin", || {
-            Ok(begin_attempt(&dir, self.identity.job.clone(), self.identity.host.clone())?)
+            let identity = self.identity.clone();
+            Ok(begin_attempt(&dir, identity.job, identity.host, left.clone())?)
         })?;
         self.claim.set(Some((dir.clone(), attempt)));
-        let life = Life { trainer: self, plan, planned, attempt };
+        let life = Life { trainer: self, plan, planned, attempt, told: Told::default() };
         // libtorch reports a lack of memory, say, by a panic: that is this attempt's failure, with its message.
-        let ended = catch_unwind(AssertUnwindSafe(|| life.live(start.started)))
+        let ended = catch_unwind(AssertUnwindSafe(|| life.live(start.started, before)))
             .unwrap_or_else(|panic| Err(anyhow!("it panicked: {}", panic_message(panic.as_ref()))));
         let (ending, outcome) = match ended {
             Ok(LifeEnd::Done) => (Ending::Done, Ok(Ended::Done)),

@@ -27,6 +27,8 @@ impl Life<'_> {
         let kept = self.snapshot(session).and_then(|_| self.drop_snapshots(KEPT));
         if let Err(error) = &kept {
             eprintln!("pbtnas: no snapshot was kept: {}", message(error));
+        } else {
+            self.told.saved();
         }
         kept.is_ok()
     }

@@ -70,10 +70,10 @@ fn a_damaged_snapshot_is_not_used() {
     let search = Search::init(&synthetic(100, ""));
     search.call(&["step"]);
     let mut train = search.start(&["train", "--member", "0"]);
-    std::thread::sleep(std::time::Duration::from_millis(600));
+    let dir = search.path("generations/0000/members/00/progress");
+    wait_for("the member to train", 60, || dir.join("heartbeat.json").exists().then_some(()));
     signal(train.id(), "TERM");
     train.wait().unwrap();
-    let dir = search.path("generations/0000/members/00/progress");
     let snapshot = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path());
     let snapshot = snapshot.into_iter().find(|p| p.extension().is_some_and(|e| e == "safetensors")).unwrap();
     let mut bytes = std::fs::read(&snapshot).unwrap();

@@ -1,16 +1,13 @@
 //! A grid of images as a PNG file.
 
-use std::fs::File;
-use std::io::BufWriter;
-use std::path::Path;
-
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use tch::Tensor;
 
 use crate::tasks::nn::bytes_of;
+use crate::tasks::png::encode;
 
-/// Writes 8-bit images `(n, 1 or 3, h, w)` in rows of `columns`, enlarged `zoom` times.
-pub fn write_grid(path: &Path, pixels: &Tensor, columns: i64, zoom: i64) -> Result<()> {
+/// The file with 8-bit images `(n, 1 or 3, h, w)` in rows of `columns`, enlarged `zoom` times.
+pub fn grid(pixels: &Tensor, columns: i64, zoom: i64) -> Result<Vec<u8>> {
     let [count, channels, height, width] = pixels.size()[..] else { bail!("images have four dimensions") };
     let color = match channels {
         1 => png::ColorType::Grayscale,
@@ -25,14 +22,8 @@ pub fn write_grid(path: &Path, pixels: &Tensor, columns: i64, zoom: i64) -> Resu
         .reshape([rows * height, columns * width, channels])
         .repeat_interleave_self_int(zoom, 0, None)
         .repeat_interleave_self_int(zoom, 1, None);
-    let file = File::create(path).with_context(|| format!("failed to write {}", path.display()))?;
     let (wide, high) = (columns * width * zoom, rows * height * zoom);
-    let mut encoder = png::Encoder::new(BufWriter::new(file), u32::try_from(wide)?, u32::try_from(high)?);
-    encoder.set_color(color);
-    encoder.set_depth(png::BitDepth::Eight);
-    let mut writer = encoder.write_header()?;
-    writer.write_image_data(&bytes_of(&grid))?;
-    writer.finish().with_context(|| format!("failed to write {}", path.display()))
+    encode((usize::try_from(wide)?, usize::try_from(high)?), color, &bytes_of(&grid))
 }
 
 #[cfg(test)]
@@ -42,14 +33,11 @@ mod tests {
 
     #[test]
     fn images_lie_in_rows() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("grid.png");
         // Four images of 2x3, each of one brightness.
         let values = Tensor::from_slice(&[10u8, 20, 30, 40]).view([4, 1, 1, 1]);
         let pixels = values.expand([4, 1, 2, 3], false) + Tensor::zeros([1], (Kind::Uint8, Device::Cpu));
-        write_grid(&path, &pixels, 2, 1).unwrap();
-        let mut reader =
-            png::Decoder::new(std::io::BufReader::new(File::open(&path).unwrap())).read_info().unwrap();
+        let file = grid(&pixels, 2, 1).unwrap();
+        let mut reader = png::Decoder::new(std::io::Cursor::new(file)).read_info().unwrap();
         let mut bytes = vec![0; reader.output_buffer_size().unwrap()];
         let info = reader.next_frame(&mut bytes).unwrap();
         assert_eq!((info.width, info.height), (6, 4));

@@ -12,13 +12,13 @@ use super::discriminator::Discriminator;
 use super::features::Features;
 use super::frechet::{Statistics, frechet_distance};
 use super::generator::Generator;
-use super::grid::write_grid;
+use super::grid::grid;
 use super::inception_score::InceptionScore;
 use super::projection::Mode;
 use super::{GanConfig, GanTask};
 use crate::checkpoint::{Entry, Meta};
 use crate::gpu::device;
-use crate::search::{Genotype, rng};
+use crate::search::{Address, Genotype, rng};
 use crate::tasks::nn::{AdamW, Weights, compute_kind, normal, uniform};
 use crate::tasks::nn::{Scope, Values};
 use crate::tasks::{Evaluation, Measure, Seeds, Session, Start};
@@ -45,6 +45,8 @@ pub struct GanSession<'a> {
     device: Device,
     /// Of generator and discriminator.
     learning_rates: (f64, f64),
+    /// The last loss of the discriminator and of the generator.
+    losses: (Option<Tensor>, Option<Tensor>),
 }
 
 impl<'a> GanSession<'a> {
@@ -73,6 +75,7 @@ impl<'a> GanSession<'a> {
             step,
             device,
             learning_rates,
+            losses: (None, None),
         })
     }
 
@@ -113,12 +116,14 @@ impl<'a> GanSession<'a> {
         let loss: Tensor =
             (-on_real + 1.0).relu().mean(Kind::Float) + (on_fake + 1.0).relu().mean(Kind::Float);
         self.update("discriminator", &loss);
+        self.losses.0 = Some(loss.detach());
     }
 
     fn generator_step(&mut self, rng: &mut ChaCha8Rng) {
         let images = self.generate(rng, self.config().generator_batch);
         let loss = -self.discriminator.forward(&images, true).mean(Kind::Float);
         self.update("generator", &loss);
+        self.losses.1 = Some(loss.detach());
         let weight = 1.0 - self.config().average_decay;
         no_grad(|| {
             for (name, average) in &mut self.weights.averages {
@@ -175,6 +180,14 @@ impl Session for GanSession<'_> {
         Ok(())
     }
 
+    fn news(&self) -> Vec<(String, f64)> {
+        let losses = [("discriminator_loss", &self.losses.0), ("generator_loss", &self.losses.1)];
+        losses
+            .iter()
+            .filter_map(|(name, loss)| Some((name.to_string(), loss.as_ref()?.double_value(&[]))))
+            .collect()
+    }
+
     fn describe(&self) -> Result<(Meta, Vec<Entry>)> {
         let (genotype, files) = (self.genotype.clone(), Vec::new());
         Ok((Meta { genotype, epoch: self.epoch, step: self.step, files }, self.weights.entries()))
@@ -229,8 +242,17 @@ impl Session for GanSession<'_> {
         let mut rng = rng(&self.seeds.at("export"));
         let images = self.sample(&self.averaged_generator()?, &mut rng, 64);
         let zoom = (64 / self.config().image_size as i64).max(1);
-        write_grid(&dir.join("grid.png"), &images, 8, zoom)?;
+        let path = dir.join("grid.png");
+        let written = std::fs::write(&path, grid(&images, 8, zoom)?);
+        written.with_context(|| format!("failed to write {}", path.display()))?;
         Ok(vec!["grid.png".into()])
+    }
+
+    /// Images of the same latents for all members of all generations.
+    fn preview(&mut self) -> Result<Option<Vec<u8>>> {
+        let of_all = Address { run: self.seeds.run, generation: 0, member: None, purpose: "preview" };
+        let images = self.sample(&self.averaged_generator()?, &mut rng(&of_all), 16);
+        grid(&images, 4, 1).map(Some)
     }
 }
 

@@ -7,10 +7,11 @@ use anyhow::Result;
 use super::RlConfig;
 use super::agent::Agent;
 use super::environment::ACTION_REPEAT;
-use super::replay::{FRAME, OBSERVATION};
+use super::replay::{FRAME, OBSERVATION, SIDE};
 use super::stage::Stage;
 use super::video::Video;
 use crate::search::rng;
+use crate::tasks::png::encode;
 use crate::tasks::{Interrupted, Place};
 
 /// The last frames of an episode, as the networks see them.
@@ -22,22 +23,42 @@ impl Sight {
         Self(frame.repeat(OBSERVATION / FRAME))
     }
 
+    fn last(&self) -> &[u8] {
+        &self.0[OBSERVATION - FRAME..]
+    }
+
     fn push(&mut self, frame: &[u8]) {
         self.0.drain(..FRAME.min(self.0.len()));
         self.0.extend_from_slice(frame);
     }
 }
 
-/// The returns of some episodes, whose first states are drawn at addresses of `purpose`.
+/// Episodes with mean actions.
+pub struct Episodes {
+    /// Their returns.
+    pub returns: Vec<f64>,
+    /// Frames `(3, 84, 84)` of the first, at moments that cut it into equal parts.
+    pub moments: Vec<Vec<u8>>,
+}
+
+/// Frames that an evaluation keeps to be looked at.
+const MOMENTS: u64 = 8;
+
+/// The first of `MOMENTS` moments of an episode of so many steps is its beginning.
+fn is_moment(step: u64, steps: u64) -> bool {
+    step == 0 || step * MOMENTS / steps > (step - 1) * MOMENTS / steps
+}
+
+/// Some episodes, whose first states are drawn at addresses of `purpose`.
 ///
 /// All episodes take each step together: the networks see one batch, whose size does not depend on the machine.
-pub fn returns(
+pub fn episodes(
     agent: &Agent,
     config: &RlConfig,
     place: &Place,
     purpose: &str,
     count: usize,
-) -> Result<Vec<f64>> {
+) -> Result<Episodes> {
     let stages = (0..count).map(|_| Stage::open(config)).collect::<Result<Vec<_>>>()?;
     for (episode, stage) in stages.iter().enumerate() {
         stage.reset(rng(&place.seeds.at(&format!("{purpose} {episode}"))));
@@ -46,8 +67,11 @@ pub fn returns(
     for stage in &stages {
         sights.push(Sight::new(&stage.look()?.pixels));
     }
-    let mut returns = vec![0.0; count];
-    for _ in 0..config.episode_steps() {
+    let (mut returns, mut moments) = (vec![0.0; count], Vec::new());
+    for step in 0..config.episode_steps() {
+        if let Some(sight) = sights.first().filter(|_| is_moment(step, config.episode_steps())) {
+            moments.push(sight.last().to_vec());
+        }
         if place.stop.get().is_some() {
             return Err(Interrupted.into());
         }
@@ -62,7 +86,20 @@ pub fn returns(
             *sum += scene.reward;
         }
     }
-    Ok(returns)
+    Ok(Episodes { returns, moments })
+}
+
+/// Frames `(3, 84, 84)` beside each other, as a PNG file.
+pub fn strip(frames: &[Vec<u8>]) -> Result<Vec<u8>> {
+    let mut pixels = Vec::with_capacity(frames.len() * FRAME);
+    for y in 0..SIDE {
+        for frame in frames {
+            for x in 0..SIDE {
+                pixels.extend(frame.chunks_exact(SIDE * SIDE).map(|plane| plane[y * SIDE + x]));
+            }
+        }
+    }
+    encode((frames.len() * SIDE, SIDE), png::ColorType::Rgb, &pixels)
 }
 
 /// Width and height of a film.
@@ -84,4 +121,27 @@ pub fn film(agent: &Agent, config: &RlConfig, place: &Place, dir: &Path) -> Resu
     }
     video.finish()?;
     Ok(vec!["episode.png".into()])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_cut_an_episode_into_equal_parts() {
+        let moments = |steps| (0..steps).filter(|&step| is_moment(step, steps)).collect::<Vec<u64>>();
+        assert_eq!(moments(500), [0, 63, 125, 188, 250, 313, 375, 438]);
+        assert_eq!(moments(3), [0, 1, 2]);
+    }
+
+    #[test]
+    fn frames_lie_beside_each_other() {
+        let planes = |red, green, blue| [[red; 84 * 84], [green; 84 * 84], [blue; 84 * 84]].concat();
+        let file = strip(&[planes(1, 2, 3), planes(4, 5, 6)]).unwrap();
+        let mut reader = png::Decoder::new(std::io::Cursor::new(file)).read_info().unwrap();
+        let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
+        let info = reader.next_frame(&mut pixels).unwrap();
+        assert_eq!((info.width, info.height), (168, 84));
+        assert_eq!((&pixels[..3], &pixels[84 * 3..][..3]), (&[1, 2, 3][..], &[4, 5, 6][..]));
+    }
 }

@@ -17,11 +17,12 @@ use safetensors::Dtype;
 use super::agent::{Agent, Losses, MARGIN, Transitions};
 use super::config::steps;
 use super::environment::ACTION_REPEAT;
+use super::evaluation::{self, Episodes, strip};
 use super::replay::{
     Batch, COLOURS, Episode as Finished, Pool, Recording, SIDE, Sampler, Sampling, Share, Store,
 };
 use super::stage::Stage;
-use super::{RlConfig, RlTask, evaluation};
+use super::{RlConfig, RlTask};
 use crate::checkpoint::{Entry, Meta, Reader};
 use crate::gpu::device;
 use crate::search::{Genotype, rng};
@@ -52,6 +53,8 @@ pub struct RlSession<'a> {
     /// Opened when it is needed: an evaluation does not need it.
     stage: Option<Stage>,
     episode: Option<Episode>,
+    /// Of an episode of the last evaluation.
+    moments: Vec<Vec<u8>>,
     news: News,
 }
 
@@ -90,6 +93,7 @@ impl<'a> RlSession<'a> {
             awaited: None,
             stage: None,
             episode: None,
+            moments: Vec::new(),
             news: News { losses: None, last_return: None, since: Instant::now(), steps: 0 },
             place,
         };
@@ -358,7 +362,9 @@ impl Session for RlSession<'_> {
         if !self.agent.weights.are_finite() {
             return Ok(Evaluation { fitness: f64::NAN, metrics: Vec::new() });
         }
-        let returns = evaluation::returns(&self.agent, self.config(), &self.place, purpose, count)?;
+        let Episodes { returns, moments } =
+            evaluation::episodes(&self.agent, self.config(), &self.place, purpose, count)?;
+        self.moments = moments;
         let mean = returns.iter().sum::<f64>() / count as f64;
         let variance = returns.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / count as f64;
         let least = returns.iter().copied().fold(f64::INFINITY, f64::min);
@@ -369,6 +375,10 @@ impl Session for RlSession<'_> {
             fitness: mean,
             metrics: metrics.map(|(name, value)| (name.to_owned(), value)).into(),
         })
+    }
+
+    fn preview(&mut self) -> Result<Option<Vec<u8>>> {
+        if self.moments.is_empty() { Ok(None) } else { strip(&self.moments).map(Some) }
     }
 
     fn export(&mut self, dir: &Path) -> Result<Vec<String>> {

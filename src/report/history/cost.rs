@@ -1,0 +1,196 @@
+//! What a search has cost: the time that attempts took, what of it came to nothing, and the time between generations.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::Serialize;
+
+use super::{Generation, History, Member};
+use crate::state::{Attempt, Ending};
+
+/// The time of an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Span {
+    /// When it began.
+    pub begin: DateTime<Utc>,
+    /// When it ended, or was last seen alive.
+    pub end: DateTime<Utc>,
+    /// From when on what it did is lost; none if nothing is.
+    pub lost_from: Option<DateTime<Utc>>,
+}
+
+impl Span {
+    /// Seconds from begin to end.
+    pub fn seconds(&self) -> f64 {
+        seconds(self.end - self.begin)
+    }
+
+    /// Seconds of it that came to nothing.
+    pub fn lost(&self) -> f64 {
+        self.lost_from.map_or(0.0, |from| seconds(self.end - from))
+    }
+}
+
+/// Sums over a generation or a run. A member's time counts as often as members train beside each other.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Cost {
+    /// Attempts.
+    pub attempts: usize,
+    /// Those that were told to leave by a signal, or ended without a word.
+    pub interruptions: usize,
+    /// Those that ended with an error.
+    pub failures: usize,
+    /// Seconds that members trained and were evaluated.
+    pub seconds: f64,
+    /// Seconds of these whose work was lost: what came after the last snapshot before a sudden end.
+    pub lost_seconds: f64,
+    /// Seconds in which no member trained: from the end of the generation before to this one's first attempt.
+    pub idle_seconds: f64,
+}
+
+impl std::ops::Add for Cost {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            attempts: self.attempts + other.attempts,
+            interruptions: self.interruptions + other.interruptions,
+            failures: self.failures + other.failures,
+            seconds: self.seconds + other.seconds,
+            lost_seconds: self.lost_seconds + other.lost_seconds,
+            idle_seconds: self.idle_seconds + other.idle_seconds,
+        }
+    }
+}
+
+/// The cost of each generation.
+pub fn cost(history: &History) -> Vec<Cost> {
+    let mut costs = Vec::new();
+    let mut before: Option<DateTime<Utc>> = None;
+    for generation in &history.generations {
+        let mut sum = generation.members.iter().map(cost_of).fold(Cost::default(), |a, b| a + b);
+        let (begin, end) = bounds(generation);
+        if let (Some(before), Some(begin)) = (before, begin) {
+            sum.idle_seconds = seconds(begin - before);
+        }
+        before = end.or(before);
+        costs.push(sum);
+    }
+    costs
+}
+
+/// When a generation's first attempt began, and when its last one ended or was seen.
+fn bounds(generation: &Generation) -> (Option<DateTime<Utc>>, Option<DateTime<Utc>>) {
+    let spans: Vec<Span> = generation.members.iter().flat_map(spans).collect();
+    (spans.iter().map(|span| span.begin).min(), spans.iter().map(|span| span.end).max())
+}
+
+fn cost_of(member: &Member) -> Cost {
+    let spans = spans(member);
+    let ended =
+        |attempt: &Attempt| attempt.end.is_some() || !is_last(member, attempt) || member.result.is_some();
+    let over = || member.attempts.iter().filter(|attempt| ended(attempt));
+    Cost {
+        attempts: member.attempts.len(),
+        interruptions: over()
+            .filter(|attempt| matches!(attempt.ending(), None | Some(Ending::Stopped { .. })))
+            .count(),
+        failures: over()
+            .filter(|attempt| {
+                matches!(attempt.ending(), Some(Ending::Failed { .. } | Ending::Hindered { .. }))
+            })
+            .count(),
+        seconds: spans.iter().map(Span::seconds).sum(),
+        lost_seconds: spans.iter().map(Span::lost).sum(),
+        idle_seconds: 0.0,
+    }
+}
+
+fn is_last(member: &Member, attempt: &Attempt) -> bool {
+    member.attempts.last().is_some_and(|last| last.number == attempt.number)
+}
+
+/// The times of a member's attempts, in their order. One that ended without a word ended when it was last seen.
+pub fn spans(member: &Member) -> Vec<Span> {
+    let span = |(at, attempt): (usize, &Attempt)| {
+        let later = member.attempts[at + 1..].iter().filter_map(|later| later.start.left.clone());
+        let beat = member.heartbeat.iter().map(|beat| beat.left());
+        let left = later.chain(beat).find(|left| left.attempt == attempt.number);
+        let begin = attempt.start.started;
+        let seen = left.as_ref().map(|left| left.seen);
+        let end = attempt.end.as_ref().map(|end| end.ended).or(seen).unwrap_or(begin).max(begin);
+        let saved = left.and_then(|left| left.saved).unwrap_or(begin).clamp(begin, end);
+        let running = attempt.end.is_none() && is_last(member, attempt) && member.result.is_none();
+        let lost_from = match attempt.ending() {
+            Some(Ending::Done | Ending::Stopped { .. }) => None,
+            Some(Ending::Superseded) => Some(begin),
+            None if running => None,
+            Some(Ending::Failed { .. } | Ending::Hindered { .. }) | None => Some(saved),
+        };
+        Span { begin, end, lost_from }
+    };
+    member.attempts.iter().enumerate().map(span).collect()
+}
+
+fn seconds(time: TimeDelta) -> f64 {
+    (time.num_milliseconds() as f64 / 1000.0).max(0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{attempt, ended, generation, member, second};
+    use super::*;
+    use crate::state::{Heartbeat, Left};
+
+    #[test]
+    fn what_came_after_the_last_snapshot_before_a_sudden_end_is_lost() {
+        let mut killed = member(0, None);
+        killed.attempts = vec![attempt(1, 0), attempt(2, 100), attempt(3, 200), attempt(4, 300)];
+        // Seen until 50, saved at 30; then stopped, which saves; then an error 20 seconds after the last snapshot.
+        killed.attempts[1].start.left = Some(Left { attempt: 1, seen: second(50), saved: Some(second(30)) });
+        killed.attempts[1].end = Some(ended(160, Ending::Stopped { signal: "SIGTERM".into() }));
+        killed.attempts[2].end = Some(ended(240, Ending::Failed { message: "no".into() }));
+        killed.attempts[3].start.left =
+            Some(Left { attempt: 3, seen: second(239), saved: Some(second(220)) });
+        killed.heartbeat = Some(Heartbeat { at: second(330), ..beat(4) });
+        let cost = cost_of(&killed);
+        assert_eq!((cost.attempts, cost.interruptions, cost.failures), (4, 2, 1));
+        assert_eq!((cost.seconds, cost.lost_seconds), (50.0 + 60.0 + 40.0 + 30.0, 20.0 + 20.0));
+    }
+
+    #[test]
+    fn nothing_is_known_of_an_attempt_that_died_at_once() {
+        let mut member = member(0, Some(1.0));
+        member.attempts = vec![attempt(1, 0), attempt(2, 10)];
+        member.attempts[1].end = Some(ended(20, Ending::Done));
+        let cost = cost_of(&member);
+        assert_eq!((cost.seconds, cost.lost_seconds, cost.interruptions), (10.0, 0.0, 1));
+    }
+
+    #[test]
+    fn between_generations_nobody_trains() {
+        let with = |number, begin, end| {
+            let mut member = member(0, Some(1.0));
+            member.attempts = vec![attempt(1, begin)];
+            member.attempts[0].end = Some(ended(end, Ending::Done));
+            generation(number, vec![member])
+        };
+        let history = History { generations: vec![with(0, 0, 50), with(1, 57, 100)] };
+        let costs = cost(&history);
+        assert_eq!((costs[0].idle_seconds, costs[1].idle_seconds), (0.0, 7.0));
+        let sum = costs.into_iter().fold(Cost::default(), |a, b| a + b);
+        assert_eq!((sum.seconds, sum.idle_seconds, sum.attempts), (93.0, 7.0, 2));
+    }
+
+    fn beat(attempt: u32) -> Heartbeat {
+        Heartbeat {
+            format: 1,
+            epoch: 0,
+            fraction: 0.0,
+            phase: "training".into(),
+            metrics: Default::default(),
+            attempt,
+            saved: None,
+            curve: Vec::new(),
+            at: second(0),
+        }
+    }
+}

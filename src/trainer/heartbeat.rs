@@ -1,0 +1,165 @@
+//! What an attempt tells while it trains: a small file that is replaced every few seconds.
+
+use std::cell::{Cell, RefCell};
+use std::path::Path;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use super::life::Life;
+use crate::state::{CurvePoint, FORMAT, Heartbeat, is_there, replace_json};
+use crate::tasks::Session;
+
+/// Time between two heartbeats.
+pub const HEARTBEAT: Duration = Duration::from_secs(2);
+
+/// Points of a step's curve: with the five numbers that a task may tell, results stay below 10 KB.
+const POINTS: usize = 32;
+
+/// What is told of a step beside the moment: it outlives the attempt, in the heartbeat that it leaves.
+#[derive(Default)]
+pub struct Told {
+    curve: RefCell<Vec<CurvePoint>>,
+    saved: Cell<Option<DateTime<Utc>>>,
+}
+
+impl Told {
+    /// Takes up the curve that the attempt before this one has told, as far as what it did was kept.
+    pub fn go_on_from(&self, before: Option<Heartbeat>, epoch: f64) {
+        let curve = before.map(|beat| beat.curve).unwrap_or_default();
+        *self.curve.borrow_mut() = curve.into_iter().filter(|point| point.epoch <= epoch).collect();
+    }
+
+    /// The curve so far.
+    pub fn curve(&self) -> Vec<CurvePoint> {
+        self.curve.borrow().clone()
+    }
+
+    /// A snapshot was kept.
+    pub fn saved(&self) {
+        self.saved.set(Some(Utc::now()));
+    }
+
+    /// Adds a point, unless nothing has happened since the last one.
+    fn add(&self, point: CurvePoint) {
+        let mut curve = self.curve.borrow_mut();
+        if !point.metrics.is_empty() && curve.last().is_none_or(|last| last.epoch < point.epoch) {
+            curve.push(point);
+            if curve.len() > POINTS {
+                *curve = halved(&curve);
+            }
+        }
+    }
+}
+
+/// Every two points as one, at the place of the later: the means of their numbers.
+fn halved(curve: &[CurvePoint]) -> Vec<CurvePoint> {
+    let merge = |pair: &[CurvePoint]| match pair {
+        [first, second] => {
+            let mut merged = second.clone();
+            for (name, value) in &first.metrics {
+                let entry = merged.metrics.entry(name.clone()).or_insert(*value);
+                *entry = entry.midpoint(*value);
+            }
+            Some(merged)
+        }
+        rest => rest.first().cloned(),
+    };
+    curve.chunks(2).filter_map(merge).collect()
+}
+
+impl Life<'_> {
+    /// Tells how far the member is. What fails here costs a reader some news, and the member nothing.
+    pub fn beat(&self, session: &dyn Session, phase: &str) {
+        let (from, target) = (f64::from(self.begins_at()), f64::from(self.target()));
+        let epoch = session.progress();
+        let news = session.news().into_iter().filter(|(_, value)| value.is_finite());
+        let point = CurvePoint { epoch, metrics: news.collect() };
+        let beat = Heartbeat {
+            format: FORMAT,
+            epoch: epoch as u32,
+            fraction: ((epoch - from) / (target - from).max(1.0)).clamp(0.0, 1.0),
+            phase: phase.into(),
+            metrics: point.metrics.clone(),
+            attempt: self.attempt,
+            saved: self.told.saved.get(),
+            curve: {
+                self.told.add(point);
+                self.told.curve()
+            },
+            at: Utc::now(),
+        };
+        let path = self.trainer.run.layout.heartbeat(self.plan.generation, self.planned.id);
+        let gone = matches!(is_there(path.parent().unwrap_or(Path::new("."))), Ok(false));
+        if let Err(error) = replace_json(&path, &beat)
+            && !gone
+        {
+            eprintln!("pbtnas: {error}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn point(epoch: f64, loss: f64) -> CurvePoint {
+        CurvePoint { epoch, metrics: [("loss".to_owned(), loss)].into() }
+    }
+
+    #[test]
+    fn a_curve_of_any_length_has_few_points_and_its_mean() {
+        let told = Told::default();
+        for step in 0..1000 {
+            told.add(point(f64::from(step), f64::from(step)));
+        }
+        let curve = told.curve();
+        assert!(curve.len() > POINTS / 4 && curve.len() <= POINTS, "{}", curve.len());
+        assert!(curve.is_sorted_by(|a, b| a.epoch < b.epoch));
+        assert_eq!(curve.last().map(|point| point.epoch), Some(999.0));
+        // A point stands for what came since the one before it.
+        for pair in curve.windows(2) {
+            let loss = pair[1].metrics["loss"];
+            assert!(pair[0].epoch < loss && loss <= pair[1].epoch, "{pair:?}");
+        }
+    }
+
+    #[test]
+    fn numbers_that_are_told_now_and_then_are_kept() {
+        let mut both = point(1.0, 4.0);
+        both.metrics.insert("return".into(), 7.0);
+        let merged = halved(&[both, point(2.0, 6.0), point(3.0, 1.0)]);
+        assert_eq!(merged.len(), 2);
+        assert_eq!(
+            (merged[0].epoch, merged[0].metrics["loss"], merged[0].metrics["return"]),
+            (2.0, 5.0, 7.0)
+        );
+        assert_eq!(merged[1], point(3.0, 1.0));
+    }
+
+    #[test]
+    fn a_restored_member_goes_on_with_what_was_kept() {
+        let told = Told::default();
+        told.add(point(1.0, 1.0));
+        told.add(point(1.0, 9.0));
+        told.add(CurvePoint { epoch: 1.5, metrics: Default::default() });
+        told.add(point(2.0, 2.0));
+        told.add(point(3.0, 3.0));
+        let before = Heartbeat {
+            format: FORMAT,
+            epoch: 3,
+            fraction: 0.5,
+            phase: "training".into(),
+            metrics: Default::default(),
+            attempt: 1,
+            saved: None,
+            curve: told.curve(),
+            at: Utc::now(),
+        };
+        let next = Told::default();
+        next.go_on_from(Some(before), 2.5);
+        assert_eq!(next.curve(), [point(1.0, 1.0), point(2.0, 2.0)]);
+        next.go_on_from(None, 2.5);
+        assert_eq!(next.curve(), []);
+    }
+}
