@@ -1,9 +1,10 @@
-//! Signals that ask to leave: SIGTERM (preemption, scancel), SIGUSR1 (time limit near), SIGINT (Ctrl-C).
+//! Signals that ask to leave: SIGTERM (preemption, scancel), SIGUSR1 (time limit near), SIGINT (Ctrl-C), and for those
+//! who want to hear of it SIGHUP (the terminal is gone).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 
 /// Tells whether a signal has come.
 #[derive(Debug, Clone, Default)]
@@ -18,6 +19,8 @@ pub enum Signal {
     Warning,
     /// SIGINT.
     Interrupt,
+    /// SIGHUP: the terminal is gone.
+    Hangup,
 }
 
 impl Signal {
@@ -27,6 +30,7 @@ impl Signal {
             Self::Terminate => "SIGTERM",
             Self::Warning => "SIGUSR1",
             Self::Interrupt => "SIGINT",
+            Self::Hangup => "SIGHUP",
         }
     }
 }
@@ -34,8 +38,21 @@ impl Signal {
 impl StopSignal {
     /// Listens from now on; `on_signal` runs in a thread of its own, at the first signal.
     pub fn listen(on_signal: impl FnOnce(Signal) + Send + 'static) -> std::io::Result<Self> {
+        Self::listen_to(&[SIGTERM, SIGUSR1, SIGINT], on_signal)
+    }
+
+    /// The same, also when the terminal goes away; but not under nohup, which says that it may.
+    pub fn listen_at_terminal(on_signal: impl FnOnce(Signal) + Send + 'static) -> std::io::Result<Self> {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        match is_ignored(&status, SIGHUP) {
+            true => Self::listen(on_signal),
+            false => Self::listen_to(&[SIGTERM, SIGUSR1, SIGINT, SIGHUP], on_signal),
+        }
+    }
+
+    fn listen_to(numbers: &[i32], on_signal: impl FnOnce(Signal) + Send + 'static) -> std::io::Result<Self> {
         let stop = Self::default();
-        let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGUSR1, SIGINT])?;
+        let mut signals = signal_hook::iterator::Signals::new(numbers)?;
         let shared = stop.clone();
         std::thread::spawn(move || {
             let mut on_signal = Some(on_signal);
@@ -61,7 +78,37 @@ impl StopSignal {
             SIGTERM => Some(Signal::Terminate),
             SIGUSR1 => Some(Signal::Warning),
             SIGINT => Some(Signal::Interrupt),
+            SIGHUP => Some(Signal::Hangup),
             _ => None,
         }
+    }
+}
+
+/// Whether a process ignores a signal, by /proc/PID/status.
+fn is_ignored(status: &str, number: i32) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    mask >> (number - 1) & 1 == 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nohup_ignores_stays_ignored() {
+        let status = "Name:\tx\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000001001\n";
+        assert!(is_ignored(status, SIGHUP));
+        assert!(!is_ignored(status, SIGINT) && !is_ignored("", SIGHUP) && !is_ignored("SigIgn:\tx", SIGHUP));
+    }
+
+    #[test]
+    fn every_signal_has_its_name() {
+        let names = [SIGTERM, SIGUSR1, SIGINT, SIGHUP].map(|number| {
+            let stop = StopSignal::default();
+            stop.0.store(number, Ordering::SeqCst);
+            stop.get().map(Signal::name)
+        });
+        assert_eq!(names, [Some("SIGTERM"), Some("SIGUSR1"), Some("SIGINT"), Some("SIGHUP")]);
     }
 }

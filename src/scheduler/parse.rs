@@ -35,29 +35,37 @@ pub struct Job {
     pub state: JobState,
     /// Why it waits, in SLURM's words.
     pub reason: String,
+    /// Where it runs; empty before.
+    pub node: String,
+    /// What it waits for, in SLURM's words (`afterany:12_*(unfulfilled)`); empty if nothing.
+    pub dependency: String,
 }
 
 /// The format that [`queue`] reads: `squeue --noheader --array --format`.
-pub const QUEUE_FORMAT: &str = "%i|%T|%r|%j";
+pub const QUEUE_FORMAT: &str = "%i|%T|%r|%N|%E|%j";
 
 /// Reads the lines of `squeue` in [`QUEUE_FORMAT`]; others are skipped.
 pub fn queue(output: &str) -> Vec<Job> {
     output
         .lines()
         .filter_map(|line| {
-            let mut fields = line.trim().splitn(4, '|');
-            let (id, state, reason, name) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
+            let mut fields = line.trim().splitn(6, '|');
+            let mut next = || fields.next();
+            let (id, state, reason, node, dependency, name) =
+                (next()?, next()?, next()?, next()?, next()?, next()?);
             Some(Job {
                 id: id.into(),
                 name: name.into(),
                 state: job_state(state, reason),
                 reason: reason.into(),
+                node: node.into(),
+                dependency: if dependency == "(null)" { String::new() } else { dependency.into() },
             })
         })
         .collect()
 }
 
-fn job_state(state: &str, reason: &str) -> JobState {
+pub(super) fn job_state(state: &str, reason: &str) -> JobState {
     match state {
         // JobHeldUser, JobHeldAdmin, and "launch failed requeued held".
         "PENDING" | "REQUEUE_HOLD" | "SPECIAL_EXIT" if reason.to_ascii_lowercase().contains("held") => {
@@ -114,6 +122,16 @@ pub fn max_array_size(output: &str) -> Option<u32> {
     line.split('=').nth(1)?.trim().parse().ok()
 }
 
+/// GPUs that a task asks for: `gpu`, `gpu:2`, `gpu:a100:2`, beside other things perhaps.
+pub fn gpus(gres: &str) -> u32 {
+    let count = |part: &str| {
+        let mut words = part.trim().split(':');
+        (words.next() == Some("gpu"))
+            .then(|| words.next_back().and_then(|last| last.parse().ok()).unwrap_or(1))
+    };
+    gres.split(',').filter_map(count).sum()
+}
+
 /// Numbers as SLURM writes the indices of an array: `0,3-5,9`. They must be sorted.
 pub fn array_spec(indices: &[u32]) -> String {
     let mut ranges: Vec<(u32, u32)> = Vec::new();
@@ -136,15 +154,17 @@ mod tests {
 
     #[test]
     fn the_queue_of_a_real_cluster() {
-        let output = "12_0|RUNNING|None|pbtnas-a\n12_1|PENDING|JobHeldUser|pbtnas-a\n\
-                      13|PENDING|Dependency|pbtnas-a-step\n14|SIDEWAYS|None|x|y\nnonsense\n\
-                      12_2|PENDING|launch failed requeued held|a\n17|PENDING|DependencyNeverSatisfied|b\n\
-                      15|PENDING|BeginTime|z\n16|COMPLETING|None|z\n";
+        let output = "12_0|RUNNING|None|n1|(null)|pbtnas-a\n12_1|PENDING|JobHeldUser|||pbtnas-a\n\
+                      13|PENDING|Dependency||afterany:12_*(unfulfilled)|pbtnas-a-step\n\
+                      14|SIDEWAYS|None|||x|y\nnonsense\n12_2|PENDING|launch failed requeued held|||a\n\
+                      17|PENDING|DependencyNeverSatisfied|||b\n15|PENDING|BeginTime|||z\n\
+                      16|COMPLETING|None|n2||z\n";
         let jobs = queue(output);
         let states: Vec<JobState> = jobs.iter().map(|job| job.state).collect();
         use JobState::{Ended, Held, Hopeless, Pending, Running, Unknown};
         assert_eq!(states, [Running, Held, Pending, Unknown, Held, Hopeless, Pending, Ended]);
-        assert_eq!(jobs[0].id, "12_0");
+        assert_eq!((&*jobs[0].id, &*jobs[0].node, &*jobs[0].dependency), ("12_0", "n1", ""));
+        assert_eq!(jobs[2].dependency, "afterany:12_*(unfulfilled)");
         assert_eq!(jobs[3].name, "x|y");
         assert!(Unknown.alive() && !Ended.alive());
     }
@@ -177,6 +197,8 @@ mod tests {
         assert_eq!(max_array_size(config), Some(1001));
         assert_eq!(array_spec(&[0, 3, 4, 5, 9]), "0,3-5,9");
         assert_eq!(array_spec(&[]), "");
+        let gpus_of = ["gpu", "gpu:2", "gpu:a100:4", "shard:3,gpu:1", "gpu:a100", "license:5", ""].map(gpus);
+        assert_eq!(gpus_of, [1, 2, 4, 1, 1, 0, 0]);
         assert_eq!(array_spec(&[u32::MAX, u32::MAX]), "4294967295,4294967295");
     }
 

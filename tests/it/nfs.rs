@@ -191,3 +191,42 @@ fn a_step_waits_for_a_result_that_its_nfs_client_believes_not_to_be_there() {
     drop(input);
     assert!(train.wait().unwrap().success());
 }
+
+#[test]
+fn a_doctor_tells_how_late_two_nfs_clients_see_each_other() {
+    let Some(nfs) = Sandbox::get("doctor") else { return };
+    // There is no SLURM in these machines: its stand-in says that a job runs, and this test starts it, on A.
+    const SLURM: &str = "#!/bin/sh
+case \"$*\" in
+    *--version*) echo slurm-wlm 22.05.8 ;;
+    *ping*) echo 'Slurmctld(primary) at server is UP' ;;
+    *'show job'*) echo JobId=1 JobState=$([ -e /nfs/doctor/.tmp-*/node/end.json ] && echo COMPLETED || echo RUNNING) ;;
+    *--parsable*) cat >/dev/null; echo 1 ;;
+esac
+";
+    let mut write = nfs.start("B", "mkdir doctor; cat >/bin/sbatch; chmod +x /bin/sbatch; for name in squeue scontrol scancel; do cp /bin/sbatch /bin/$name; done");
+    write.stdin.take().unwrap().write_all(SLURM.as_bytes()).unwrap();
+    assert!(write.wait().unwrap().success());
+
+    let doctor = nfs.start("B", &nfs.pbtnas("doctor --json"));
+    let folder = wait_for("the folder of the job", 240, || {
+        let listed = nfs.ok("server", "ls -d doctor/.tmp-*/node/logs 2>/dev/null || true");
+        listed.trim().strip_suffix("/logs").map(str::to_owned)
+    });
+    let job = nfs.start("A", &format!("pbtnas answer --state {folder}"));
+    let (doctor, job) = (finish(doctor), finish(job));
+    assert!(doctor.status.success() && job.status.success(), "{} {}", text(&doctor), text(&job));
+    let report: serde_json::Value = serde_json::from_slice(&doctor.stdout).unwrap();
+    let findings = report["findings"].as_array().unwrap();
+    let find = |area: &str, title: &str| {
+        let found = findings.iter().find(|finding| finding["area"] == area && finding["title"] == title);
+        found.unwrap_or_else(|| panic!("{area} {title}: {report:#}"))
+    };
+    assert!(find("filesystem", "kind")["found"].as_str().unwrap().starts_with("NFS, mounted at /nfs"));
+    let by_job = ["a job", "program", "locks", "visibility", "first writer wins"];
+    for finding in by_job.map(|title| find("nodes", title)) {
+        assert_eq!(finding["verdict"], "ok", "{finding:#}");
+        println!("{}", finding["found"]);
+    }
+    assert_eq!(nfs.ok("server", "ls -A doctor"), "", "nothing stays");
+}

@@ -1,0 +1,170 @@
+//! How much room a run will take, as far as that can be known before it is made.
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use anyhow::Result;
+use walkdir::WalkDir;
+
+use crate::config::{Config, Keep};
+use crate::search::{Initial, MemberId, initial_population};
+use crate::tasks::{Maker, Place, Seeds, Task};
+
+/// Architectures that are looked at for the size of a checkpoint.
+const LOOKED_AT: usize = 24;
+/// Snapshots of a member beside its other checkpoints: two that are kept, one that is being written.
+const SNAPSHOTS: u64 = 3;
+/// Files and folders of a member in a generation, beside its checkpoints.
+const FILES: u64 = 14;
+
+/// What a run takes at its largest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Need {
+    /// Bytes of a checkpoint, in the mean over architectures.
+    pub checkpoint: u64,
+    /// Bytes of what members collect.
+    pub collected: u64,
+    /// Bytes in all.
+    pub bytes: u64,
+    /// Files and folders.
+    pub files: u64,
+}
+
+/// What a run has already.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Bytes on the disk.
+    pub bytes: u64,
+    /// Files and folders.
+    pub files: u64,
+}
+
+/// What lies below the directory of a run; a file with several names counts once.
+pub fn held(root: &Path) -> Held {
+    let (mut seen, mut held) = (BTreeSet::new(), Held::default());
+    // What goes away meanwhile, or may not be looked at, counts for nothing.
+    for entry in WalkDir::new(root).min_depth(1).into_iter().flatten() {
+        let Ok(metadata) = entry.metadata() else { continue };
+        if metadata.nlink() < 2 || metadata.is_dir() || seen.insert((metadata.dev(), metadata.ino())) {
+            held.bytes = held.bytes.saturating_add(metadata.blocks().saturating_mul(512));
+            held.files += 1;
+        }
+    }
+    held
+}
+
+/// The largest that a run of this configuration gets. None where only the user's own program knows how large a
+/// checkpoint is.
+pub fn need(config: &Config, task: &dyn Task) -> Result<Option<Need>> {
+    let checkpoint = match task.maker() {
+        Maker::Member => return Ok(None),
+        Maker::Step => checkpoint(config, task)?,
+    };
+    let members = config.search.population as u64;
+    let collected = task.collects(members, config.search.epochs);
+    Ok(Some(Need { collected, ..total(config, checkpoint, collected) }))
+}
+
+/// Weights, averages, and two moments of an optimizer: in the mean over some architectures.
+fn checkpoint(config: &Config, task: &dyn Task) -> Result<u64> {
+    let count = config.search.population.min(LOOKED_AT);
+    let genotypes = initial_population(task.space(), count, Initial::Uniform, config.seed);
+    let seeds = Seeds { run: config.seed, generation: 0, member: MemberId(0) };
+    let mut sum = 0;
+    for genotype in &genotypes {
+        let fresh = task.fresh(genotype, &Place::outside(seeds, Path::new(".")))?;
+        let sizes = fresh.tensors().iter().map(|spec| {
+            let copies = 1 + u64::from(spec.averaged) + 2 * u64::from(spec.trained);
+            (spec.len() * spec.dtype.bitsize() / 8) as u64 * copies
+        });
+        sum += sizes.sum::<u64>();
+    }
+    Ok(sum / genotypes.len().max(1) as u64)
+}
+
+fn total(config: &Config, checkpoint: u64, collected: u64) -> Need {
+    let members = config.search.population as u64;
+    let generations = generations(config);
+    let trained = match config.storage.keep {
+        Keep::All => generations.saturating_sub(1),
+        Keep::Best => 1,
+        Keep::Generations(count) => u64::from(count.max(1)),
+    }
+    .min(generations.saturating_sub(1));
+    // A child has a first checkpoint beside its last one.
+    let children = (members as f64 * config.search.tau).ceil() as u64;
+    let each_generation = members.saturating_add(children);
+    let checkpoints = each_generation.saturating_mul(trained + 1) + members * SNAPSHOTS + 1;
+    Need {
+        checkpoint,
+        collected: 0,
+        bytes: checkpoints.saturating_mul(checkpoint).saturating_add(collected),
+        files: checkpoints + members * FILES * (trained + 1) + generations * 3,
+    }
+}
+
+/// Generations of the whole search.
+fn generations(config: &Config) -> u64 {
+    let Ok(schedule) = config.search.schedule() else { return 1 };
+    let (mut epoch, mut count) = (0, 0);
+    while let Some(next) = schedule.next_boundary(epoch) {
+        (epoch, count) = (next, count + 1);
+    }
+    count
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tasks::Start;
+
+    fn config(more: &str) -> Config {
+        let text = format!(
+            "seed = 1\n[search]\npopulation = 8\nepochs = 10\nepochs_per_step = 2\n[task]\nkind = \"synthetic\"\n{more}"
+        );
+        Config::parse(std::path::Path::new("c.toml"), &text).unwrap()
+    }
+
+    #[test]
+    fn what_is_kept_counts() {
+        let total = |more: &str| total(&config(more), 1000, 5).bytes;
+        // Two trained generations and one in training, 8 members and 2 children each, snapshots, the best.
+        assert_eq!(total(""), (10 * 3 + 8 * 3 + 1) * 1000 + 5);
+        assert_eq!(total("[storage]\nkeep = \"all\"\n"), (10 * 5 + 8 * 3 + 1) * 1000 + 5);
+        assert_eq!(total("[storage]\nkeep = \"best\"\n"), (10 * 2 + 8 * 3 + 1) * 1000 + 5);
+        assert_eq!(total("[storage]\nkeep = 100\n"), total("[storage]\nkeep = \"all\"\n"));
+    }
+
+    #[test]
+    fn what_a_run_holds_is_counted_once() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(held(dir.path()), Held::default());
+        let (folder, file) = (dir.path().join("a"), dir.path().join("a/b"));
+        std::fs::create_dir(&folder).unwrap();
+        let without = held(dir.path());
+        assert_eq!(without.files, 1);
+        std::fs::write(&file, vec![7; 100_000]).unwrap();
+        std::fs::File::open(&file).unwrap().sync_all().unwrap();
+        std::fs::hard_link(&file, folder.join("c")).unwrap();
+        let with = held(dir.path());
+        assert_eq!(with.files, 2);
+        assert!((100_000..200_000).contains(&(with.bytes - without.bytes)), "{with:?} {without:?}");
+        assert_eq!(held(&dir.path().join("gone")), Held::default());
+    }
+
+    #[test]
+    fn no_run_gets_larger_than_was_said() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = config("[synthetic]\nsteps_per_epoch = 1\nstep_milliseconds = 0\n");
+        let task = config.task().unwrap();
+        let need = need(&config, task.as_ref()).unwrap().unwrap();
+        let genotype = initial_population(task.space(), 1, Initial::Uniform, 1).remove(0);
+        let place = Place::outside(Seeds { run: 1, generation: 0, member: MemberId(0) }, dir.path());
+        let fresh = task.session(Start::Fresh(&genotype), place).unwrap();
+        let (_, entries) = fresh.describe().unwrap();
+        let real: usize = entries.iter().map(|entry| entry.shape.iter().product::<usize>() * 4).sum();
+        assert!((real as u64) < need.checkpoint * 2 && need.checkpoint < real as u64 * 4, "{real} {need:?}");
+        assert!(need.files > 8 * 14 && need.bytes > need.checkpoint * 8);
+    }
+}
