@@ -5,15 +5,15 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use serde::Serialize;
 
+use super::history::{Generation, Member};
 use super::numbers::{short, spread};
 use super::table::table;
-use crate::search::{Algorithm, Change, MemberId, Origin};
-use crate::state::{
-    Attempt, BestRecord, Ending, Heartbeat, MemberPlan, Outcome, Run, read_attempts, read_json,
-};
+use super::words::origin;
+use crate::search::{Algorithm, MemberId, Origin};
+use crate::state::{BestRecord, Outcome, Run};
 
 /// What `pbtnas status --json` prints.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 pub struct Status {
     /// Directory.
     pub state: String,
@@ -39,7 +39,7 @@ pub struct Status {
 }
 
 /// A member that failed.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 pub struct Failure {
     /// Generation.
     pub generation: u32,
@@ -50,13 +50,13 @@ pub struct Failure {
 }
 
 /// A member of the latest generation.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 pub struct MemberStatus {
     /// Its place.
     pub id: MemberId,
     /// Where it comes from.
     pub origin: Origin,
-    /// `done`, `diverged`, `failed`, `training`, `stopped`, `retrying` or `waiting`.
+    /// `done`, `diverged`, `failed`, `training`, `evaluating`, `stopped`, `retrying` or `waiting`.
     pub state: &'static str,
     /// Its hyperparameters, by name, if any are searched.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -80,7 +80,7 @@ pub fn status(run: &Run) -> Result<Status> {
     let generation = run.latest_generation()?;
     let mut members = Vec::new();
     let mut failures = Vec::new();
-    let mut to_epoch = 0;
+    let (mut to_epoch, mut done) = (0, false);
     if let Some(before) = generation.and_then(|generation| generation.checked_sub(1)) {
         // If they cannot be read, that is for `verify` to tell.
         for result in run.results(before).unwrap_or_default().into_iter().flatten() {
@@ -89,17 +89,16 @@ pub fn status(run: &Run) -> Result<Status> {
             }
         }
     }
-    if let Some(generation) = generation {
-        let plan = run.plan(generation)?;
-        to_epoch = plan.to_epoch;
-        for member in &plan.members {
-            let (status, reason) = member_status(run, generation, member)?;
-            failures.extend(reason.map(|reason| Failure { generation, member: member.id, reason }));
-            members.push(status);
+    if let Some(number) = generation {
+        let generation = Generation::read(run, number, number)?;
+        (to_epoch, done) = (generation.to_epoch, generation.is_finished());
+        for member in &generation.members {
+            let failure = |reason| Failure { generation: number, member: member.plan.id, reason };
+            failures.extend(member.failure().map(failure));
+            members.push(member_status(run, member));
         }
     }
     let epochs = run.config.search.epochs;
-    let done = members.iter().all(|member| matches!(member.state, "done" | "diverged" | "failed"));
     Ok(Status {
         state: run.layout.root().display().to_string(),
         run_id: run.record.run_id.clone(),
@@ -107,55 +106,32 @@ pub fn status(run: &Run) -> Result<Status> {
         generation,
         to_epoch,
         epochs,
-        finished: generation.is_some() && to_epoch == epochs && done,
+        finished: done && to_epoch == epochs,
         best: run.best()?,
         members,
         failures,
     })
 }
 
-/// How far a member is, and why its last attempt failed, if it did.
-fn member_status(run: &Run, generation: u32, member: &MemberPlan) -> Result<(MemberStatus, Option<String>)> {
-    let attempts = read_attempts(&run.layout.attempts(generation, member.id))?;
-    let last = attempts.last();
-    let mut status = MemberStatus {
-        id: member.id,
-        origin: member.origin.clone(),
-        state: match last.map(|attempt| attempt.end.as_ref().map(|end| &end.ending)) {
-            None => "waiting",
-            Some(None) => "training",
-            Some(Some(Ending::Stopped { .. })) => "stopped",
-            Some(Some(_)) => "retrying",
-        },
+/// How far a member is.
+fn member_status(run: &Run, member: &Member) -> MemberStatus {
+    let (plan, last) = (&member.plan, member.attempts.last());
+    MemberStatus {
+        id: plan.id,
+        origin: plan.origin.clone(),
+        state: member.state().word(),
         hyperparameters: run
             .space
             .ranges()
-            .filter_map(|(name, _)| Some((name.to_owned(), member.genotype.number(name)?)))
+            .filter_map(|(name, _)| Some((name.to_owned(), plan.genotype.number(name)?)))
             .collect(),
-        progress: 0.0,
-        fitness: None,
-        metrics: BTreeMap::new(),
-        attempts: attempts.len(),
+        progress: member.progress(),
+        fitness: member.fitness(),
+        metrics: member.metrics().cloned().unwrap_or_default(),
+        attempts: member.attempts.len(),
         host: last.map(|attempt| attempt.start.host.clone()),
         job: last.and_then(|attempt| attempt.start.job.clone()),
-    };
-    match run.result(generation, member.id)?.map(|result| result.outcome) {
-        Some(Outcome::Trained { fitness, metrics, .. }) => {
-            status.state = if fitness.is_some() { "done" } else { "diverged" };
-            (status.fitness, status.metrics, status.progress) = (fitness, metrics, 1.0);
-        }
-        Some(Outcome::Failed { reason, .. }) => {
-            status.state = "failed";
-            return Ok((status, Some(reason)));
-        }
-        None => {
-            if let Ok(beat) = read_json::<Heartbeat>(&run.layout.heartbeat(generation, member.id)) {
-                (status.progress, status.metrics) = (beat.fraction, beat.metrics);
-            }
-        }
     }
-    let reason = last.filter(|_| status.state == "retrying").map(Attempt::reason);
-    Ok((status, reason))
 }
 
 /// A status as people read it.
@@ -164,7 +140,16 @@ pub fn status_table(status: &Status) -> String {
     match status.generation {
         None => text += "no generation yet: call `pbtnas step` or `pbtnas run`\n",
         Some(generation) => {
-            let state = if status.finished { "finished" } else { "training" };
+            let is = |member: &MemberStatus, states: &[&str]| states.contains(&member.state);
+            let over = status.members.iter().all(|member| is(member, &["done", "diverged", "failed"]));
+            let state = match over {
+                true if !status.members.iter().any(|member| is(member, &["done"])) => {
+                    "at its end, no member has a fitness"
+                }
+                _ if status.finished => "finished",
+                true => "trained, the next generation is to come",
+                false => "training",
+            };
             text += &format!(
                 "generation {generation}, up to epoch {} of {}: {state}\n",
                 status.to_epoch, status.epochs
@@ -216,26 +201,6 @@ pub fn status_table(status: &Status) -> String {
         );
     }
     text
-}
-
-fn origin(origin: &Origin) -> String {
-    match origin {
-        Origin::Random => "random".into(),
-        Origin::Survivor => "survivor".into(),
-        Origin::Perturbed => "survivor, shrink-perturbed".into(),
-        Origin::Mutation { parent, change: Change::Nothing } => format!("copy of {parent}"),
-        Origin::Mutation { parent, change: Change::Weights } => format!("{parent}, weights mutated"),
-        Origin::Mutation { parent, change: Change::Variable { name } } => {
-            format!("{parent} with a new {name}")
-        }
-        Origin::Mix { base, donor, replaced, explored } => {
-            let mixed = format!("{base} + {} variable(s) of {donor}", replaced.len());
-            match explored.len() {
-                0 => mixed,
-                count => format!("{mixed}, {count} explored"),
-            }
-        }
-    }
 }
 
 /// Best, mean and number of usable members of a trained generation.

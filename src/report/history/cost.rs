@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 
 use super::{Generation, History, Member};
-use crate::state::{Attempt, Ending};
+use crate::state::{Attempt, Ending, Outcome};
 
 /// The time of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -66,7 +66,7 @@ pub fn cost(history: &History) -> Vec<Cost> {
     let mut costs = Vec::new();
     let mut before: Option<DateTime<Utc>> = None;
     for generation in &history.generations {
-        let mut sum = generation.members.iter().map(cost_of).fold(Cost::default(), |a, b| a + b);
+        let mut sum = cost_of_generation(generation);
         let (begin, end) = bounds(generation);
         if let (Some(before), Some(begin)) = (before, begin) {
             sum.idle_seconds = seconds(begin - before);
@@ -77,8 +77,13 @@ pub fn cost(history: &History) -> Vec<Cost> {
     costs
 }
 
+/// The cost of one generation, without the time before it.
+pub fn cost_of_generation(generation: &Generation) -> Cost {
+    generation.members.iter().map(cost_of).fold(Cost::default(), |a, b| a + b)
+}
+
 /// When a generation's first attempt began, and when its last one ended or was seen.
-fn bounds(generation: &Generation) -> (Option<DateTime<Utc>>, Option<DateTime<Utc>>) {
+pub fn bounds(generation: &Generation) -> (Option<DateTime<Utc>>, Option<DateTime<Utc>>) {
     let spans: Vec<Span> = generation.members.iter().flat_map(spans).collect();
     (spans.iter().map(|span| span.begin).min(), spans.iter().map(|span| span.end).max())
 }
@@ -113,21 +118,38 @@ pub fn spans(member: &Member) -> Vec<Span> {
     let span = |(at, attempt): (usize, &Attempt)| {
         let later = member.attempts[at + 1..].iter().filter_map(|later| later.start.left.clone());
         let beat = member.heartbeat.iter().map(|beat| beat.left());
-        let left = later.chain(beat).find(|left| left.attempt == attempt.number);
+        let at_last = member.result.iter().filter_map(|result| match &result.outcome {
+            Outcome::Failed { left, .. } => left.clone(),
+            Outcome::Trained { .. } => None,
+        });
+        let left = later.chain(beat).chain(at_last).find(|left| left.attempt == attempt.number);
         let begin = attempt.start.started;
         let seen = left.as_ref().map(|left| left.seen);
         let end = attempt.end.as_ref().map(|end| end.ended).or(seen).unwrap_or(begin).max(begin);
+        let known = left.is_some();
         let saved = left.and_then(|left| left.saved).unwrap_or(begin).clamp(begin, end);
         let running = attempt.end.is_none() && is_last(member, attempt) && member.result.is_none();
         let lost_from = match attempt.ending() {
-            Some(Ending::Done | Ending::Stopped { .. }) => None,
+            Some(Ending::Done) => None,
             Some(Ending::Superseded) => Some(begin),
             None if running => None,
+            // Usually saved just before; there was not always time.
+            Some(Ending::Stopped { .. }) => known.then_some(saved),
             Some(Ending::Failed { .. } | Ending::Hindered { .. }) | None => Some(saved),
         };
         Span { begin, end, lost_from }
     };
     member.attempts.iter().enumerate().map(span).collect()
+}
+
+/// Seconds that members were at work as jobs.
+pub fn job_seconds(history: &History) -> f64 {
+    let members = history.generations.iter().flat_map(|generation| &generation.members);
+    let of = |member: &Member| -> f64 {
+        let attempts = spans(member).into_iter().zip(&member.attempts);
+        attempts.filter(|(_, attempt)| attempt.start.job.is_some()).map(|(span, _)| span.seconds()).sum()
+    };
+    members.map(of).sum()
 }
 
 fn seconds(time: TimeDelta) -> f64 {
@@ -136,7 +158,7 @@ fn seconds(time: TimeDelta) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{attempt, ended, generation, member, second};
+    use super::super::testing::{attempt, beat, ended, generation, member, second};
     use super::*;
     use crate::state::{Heartbeat, Left};
 
@@ -154,6 +176,10 @@ mod tests {
         let cost = cost_of(&killed);
         assert_eq!((cost.attempts, cost.interruptions, cost.failures), (4, 2, 1));
         assert_eq!((cost.seconds, cost.lost_seconds), (50.0 + 60.0 + 40.0 + 30.0, 20.0 + 20.0));
+        // There was no time for a snapshot.
+        killed.attempts[2].start.left =
+            Some(Left { attempt: 2, seen: second(159), saved: Some(second(110)) });
+        assert_eq!(cost_of(&killed).lost_seconds, 20.0 + 50.0 + 20.0);
     }
 
     #[test]
@@ -178,19 +204,5 @@ mod tests {
         assert_eq!((costs[0].idle_seconds, costs[1].idle_seconds), (0.0, 7.0));
         let sum = costs.into_iter().fold(Cost::default(), |a, b| a + b);
         assert_eq!((sum.seconds, sum.idle_seconds, sum.attempts), (93.0, 7.0, 2));
-    }
-
-    fn beat(attempt: u32) -> Heartbeat {
-        Heartbeat {
-            format: 1,
-            epoch: 0,
-            fraction: 0.0,
-            phase: "training".into(),
-            metrics: Default::default(),
-            attempt,
-            saved: None,
-            curve: Vec::new(),
-            at: second(0),
-        }
     }
 }

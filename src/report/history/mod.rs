@@ -2,17 +2,22 @@
 
 mod cost;
 mod population;
+mod state;
 #[cfg(test)]
 pub mod testing;
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 
-pub use cost::{Cost, Span, cost, spans};
+pub use cost::{Cost, Span, bounds, cost, cost_of_generation, job_seconds, spans};
 pub use population::{Frequencies, diversity, frequencies};
+pub use state::MemberState;
 
-use crate::search::{Ancestor, MemberId};
+use crate::search::Ancestor;
 use crate::state::{
-    Attempt, FileRef, Heartbeat, MemberPlan, Outcome, ResultRecord, Run, read_attempts, read_json,
+    Attempt, AttemptEnd, CurvePoint, Ending, FORMAT, FileRef, Heartbeat, MemberPlan, Outcome, ResultRecord,
+    Run, find_json, names_in, refresh_attempts,
 };
 
 /// A run so far. Numbers and member ids are places in the lists.
@@ -63,12 +68,19 @@ impl History {
     pub fn refresh(&mut self, run: &Run) -> Result<()> {
         let Some(latest) = run.latest_generation()? else { return Ok(()) };
         for generation in self.generations.iter_mut().filter(|generation| !generation.is_finished()) {
-            generation.refresh(run)?;
+            generation.refresh(run, latest)?;
         }
         for number in self.generations.len() as u32..=latest {
-            self.generations.push(Generation::read(run, number)?);
+            self.generations.push(Generation::read(run, number, latest)?);
         }
         Ok(())
+    }
+
+    /// The first generation that has a member without a result, the number of generations if there is none: what is
+    /// before it is not read again.
+    pub fn first_open(&self) -> usize {
+        let finished = |generation: &Generation| generation.is_finished();
+        self.generations.iter().position(|generation| !finished(generation)).unwrap_or(self.generations.len())
     }
 
     /// A member.
@@ -89,30 +101,46 @@ impl History {
 }
 
 impl Generation {
-    fn read(run: &Run, number: u32) -> Result<Self> {
+    /// Reads all that is there of a generation; `latest` is the number of the last one.
+    pub fn read(run: &Run, number: u32, latest: u32) -> Result<Self> {
         let plan = run.plan(number)?;
         let (from_epoch, to_epoch) = (plan.from_epoch, plan.to_epoch);
         let fresh = |plan| Member { plan, result: None, attempts: Vec::new(), heartbeat: None };
         let members = plan.members.into_iter().map(fresh).collect();
         let mut generation = Self { number, from_epoch, to_epoch, members, preview: None };
-        generation.refresh(run)?;
+        generation.refresh(run, latest)?;
         Ok(generation)
     }
 
-    fn refresh(&mut self, run: &Run) -> Result<()> {
-        if let Some(archive) = run.archive(self.number)? {
-            let ends = archive.results.into_iter().zip(archive.attempts);
-            for (member, (result, attempts)) in self.members.iter_mut().zip(ends) {
-                (member.result, member.attempts, member.heartbeat) = (Some(result), attempts, None);
-            }
-            self.preview = archive.preview;
+    fn refresh(&mut self, run: &Run, latest: u32) -> Result<()> {
+        if self.take_archive(run)? {
             return Ok(());
         }
+        // Of those that have not begun there is nothing to read.
+        let begun = names_in(&run.layout.members(self.number))?;
         for member in self.members.iter_mut().filter(|member| member.result.is_none()) {
-            let fresh = Member::read(run, self.number, member.plan.clone())?;
-            *member = fresh;
+            let dir = run.layout.member(self.number, member.plan.id);
+            if dir.file_name().is_some_and(|name| begun.contains(name)) {
+                member.refresh(run, self.number)?;
+            }
+        }
+        // Files may have been dropped while they were read; then they are in the archive by now.
+        if self.number < latest {
+            self.take_archive(run)?;
         }
         Ok(())
+    }
+
+    /// Takes everything from the archive, if the generation has one.
+    fn take_archive(&mut self, run: &Run) -> Result<bool> {
+        let Some(archive) = run.archive(self.number)? else { return Ok(false) };
+        let ends = archive.results.into_iter().zip(archive.attempts);
+        for (member, (result, attempts)) in self.members.iter_mut().zip(ends) {
+            (member.result, member.attempts, member.heartbeat) = (Some(result), attempts, None);
+            member.settle();
+        }
+        self.preview = archive.preview;
+        Ok(true)
     }
 
     /// Whether every member has a result.
@@ -132,14 +160,6 @@ impl Generation {
         self.members.iter().filter_map(Member::fitness)
     }
 
-    /// Epochs that a network has seen when its step ends, which are fewer for one that was drawn in the middle.
-    pub fn epochs_of(&self, member: MemberId) -> u32 {
-        match self.members.get(member.0 as usize).and_then(|member| member.result.as_ref()) {
-            Some(ResultRecord { outcome: Outcome::Trained { epoch, .. }, .. }) => *epoch,
-            _ => self.to_epoch,
-        }
-    }
-
     /// The picture of its best member, if there is one.
     pub fn preview(&self) -> Option<&FileRef> {
         self.preview.as_ref().or_else(|| self.best()?.1.preview())
@@ -147,22 +167,59 @@ impl Generation {
 }
 
 impl Member {
-    /// Reads what is there of a member whose generation is not archived.
-    pub fn read(run: &Run, generation: u32, plan: MemberPlan) -> Result<Self> {
-        let id = plan.id;
-        let result = run.result(generation, id)?;
-        let attempts = read_attempts(&run.layout.attempts(generation, id))?;
-        let heartbeat = match &result {
-            Some(_) => None,
+    /// Reads what came since, if its generation is not archived. Names are listed before files are opened: to look for
+    /// a file that is not there costs a file server more.
+    fn refresh(&mut self, run: &Run, generation: u32) -> Result<()> {
+        let (layout, id) = (&run.layout, self.plan.id);
+        let names = names_in(&layout.member(generation, id))?;
+        let has = |path: PathBuf| path.file_name().is_some_and(|name| names.contains(name));
+        if has(layout.result(generation, id)) {
+            self.result = run.result_file(generation, id)?;
+        }
+        let attempts = layout.attempts(generation, id);
+        if has(attempts.clone()) {
+            refresh_attempts(&attempts, &mut self.attempts)?;
+        }
+        self.heartbeat = match (&self.result, self.attempts.is_empty()) {
             // It is replaced every few seconds; what cannot be read now can be read later.
-            None => read_json::<Heartbeat>(&run.layout.heartbeat(generation, id)).ok(),
+            (None, false) => {
+                let found = find_json::<Heartbeat>(&layout.heartbeat(generation, id));
+                found.unwrap_or_else(|_| self.heartbeat.take())
+            }
+            _ => None,
         };
-        Ok(Self { plan, result, attempts, heartbeat })
+        self.settle();
+        Ok(())
+    }
+
+    /// The attempt that published the result was done then, whether or not it came to write that down: its end is
+    /// recorded after the result.
+    fn settle(&mut self) {
+        let Some(ResultRecord { outcome: Outcome::Trained { attempt, finished, .. }, .. }) = &self.result
+        else {
+            return;
+        };
+        let unended = self.attempts.iter_mut().find(|one| one.number == *attempt && one.end.is_none());
+        if let Some(unended) = unended {
+            unended.end = Some(AttemptEnd { format: FORMAT, ended: *finished, ending: Ending::Done });
+        }
     }
 
     /// Its fitness; none before it is trained, and if it failed or diverged.
     pub fn fitness(&self) -> Option<f64> {
         self.result.as_ref().and_then(ResultRecord::fitness)
+    }
+
+    /// What training told on its way, so far if it still trains.
+    pub fn curve(&self) -> &[CurvePoint] {
+        match (&self.result, &self.heartbeat) {
+            (Some(result), _) => match &result.outcome {
+                Outcome::Trained { curve, .. } => curve,
+                Outcome::Failed { .. } => &[],
+            },
+            (None, Some(beat)) => &beat.curve,
+            (None, None) => &[],
+        }
     }
 
     /// A picture of what it can do.

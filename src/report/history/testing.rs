@@ -6,7 +6,7 @@ use super::{Generation, Member};
 use crate::checkpoint::Digest;
 use crate::search::{Genotype, MemberId, Origin};
 use crate::state::{
-    Attempt, AttemptEnd, AttemptStart, Ending, FORMAT, FileRef, MemberPlan, Outcome, ResultRecord,
+    Attempt, AttemptEnd, AttemptStart, Ending, FORMAT, FileRef, Heartbeat, MemberPlan, Outcome, ResultRecord,
     StartRecord,
 };
 
@@ -52,4 +52,19 @@ pub fn attempt(number: u32, at: i64) -> Attempt {
 /// The end of an attempt at a second.
 pub fn ended(at: i64, ending: Ending) -> AttemptEnd {
     AttemptEnd { format: FORMAT, ended: second(at), ending }
+}
+
+/// What an attempt tells at its beginning.
+pub fn beat(attempt: u32) -> Heartbeat {
+    Heartbeat {
+        format: FORMAT,
+        epoch: 0,
+        fraction: 0.0,
+        phase: "training".into(),
+        metrics: Default::default(),
+        attempt,
+        saved: None,
+        curve: Vec::new(),
+        at: second(0),
+    }
 }
