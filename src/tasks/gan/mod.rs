@@ -6,6 +6,7 @@ mod config;
 mod data;
 mod discriminator;
 mod discriminator_cell;
+mod drawing;
 mod features;
 mod frechet;
 mod generator;
@@ -16,6 +17,7 @@ mod layers;
 mod projection;
 mod session;
 mod space;
+mod words;
 
 #[cfg(test)]
 mod networks_tests;
@@ -27,13 +29,13 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 
 pub use config::GanConfig;
-pub use data::{DataSet, Images};
+pub use data::{DataSet, Images, map};
 pub use features::Features;
 pub use frechet::{Statistics, frechet_distance};
 pub use inception::{InceptionReport, check_inception};
 pub use space::{SpaceKind, space};
 
-use super::{Part, Place, Session, Start, Task};
+use super::{Diagram, Part, Place, Session, Start, Task, Words};
 use crate::checkpoint::{Fresh, Reader, TensorSpec};
 use crate::search::{Genotype, Space};
 use crate::tasks::nn::Scope;
@@ -48,17 +50,9 @@ pub struct GanTask {
 }
 
 impl GanTask {
-    /// The task. Fails if the data is not there; nothing of it is loaded yet.
-    pub fn new(config: GanConfig) -> Result<Self> {
-        config.dataset.check(&config.data)?;
-        if let Some(inception) = config.inception.as_ref().filter(|path| !path.is_file()) {
-            bail!(
-                "[gan] inception names {}, which is no file: get inception-2015-12-05.pt, the TensorFlow network \
-                 of 2015 as a TorchScript file, or leave the key out to use a small classifier instead",
-                inception.display()
-            );
-        }
-        Ok(Self { space: config.search_space(), channels: config.dataset.channels(), config })
+    /// The task; no data is looked for yet.
+    pub fn new(config: GanConfig) -> Self {
+        Self { space: config.search_space(), channels: config.dataset.channels(), config }
     }
 
     /// Both networks: declared, or built from the values in the scope.
@@ -89,6 +83,18 @@ impl Task for GanTask {
         self.tensors(&checkpoint.meta().genotype)
     }
 
+    fn check(&self) -> Result<()> {
+        self.config.dataset.check(&self.config.data)?;
+        if let Some(inception) = self.config.inception.as_ref().filter(|path| !path.is_file()) {
+            bail!(
+                "[gan] inception names {}, which is no file: get inception-2015-12-05.pt, the TensorFlow network \
+                 of 2015 as a TorchScript file, or leave the key out to use a small classifier instead",
+                inception.display()
+            );
+        }
+        Ok(())
+    }
+
     fn parts(&self) -> Vec<Part> {
         [("generator", "generator/"), ("discriminator", "discriminator/")]
             .map(|(name, prefix)| Part { name, prefixes: vec![prefix.into()] })
@@ -103,6 +109,18 @@ impl Task for GanTask {
         tch::set_num_threads(self.config.threads);
         let images = Images::open(&self.config)?;
         features::prepare(&self.config, &images, dir)
+    }
+
+    fn diagram(&self, genotype: &Genotype) -> Result<Diagram> {
+        drawing::diagram(&self.config, self.channels, genotype)
+    }
+
+    fn variable_in_words(&self, variable: &str) -> Words {
+        words::variable(variable)
+    }
+
+    fn value_in_words(&self, variable: &str, value: &str) -> String {
+        words::value(variable, value)
     }
 
     fn session<'a>(&'a self, start: Start<'a>, place: Place) -> Result<Box<dyn Session + 'a>> {

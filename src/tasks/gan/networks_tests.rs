@@ -30,7 +30,6 @@ pub fn task(folder: &Path, space: SpaceKind) -> GanTask {
         batch: 4,
         ..GanConfig::default()
     })
-    .unwrap()
 }
 
 /// Fresh weights of an architecture.

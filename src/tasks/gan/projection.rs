@@ -22,16 +22,20 @@ pub enum Mode<'a> {
 /// From latents `(n, latent)` to a part of a cell's input, `(n, width, side, side)`.
 pub struct Projection {
     linear: Linear,
-    /// First column of the latent, and how many.
-    columns: (i64, i64),
-    channels: i64,
+    /// First column of the latent that is read, counted from 0, and how many.
+    pub columns: (i64, i64),
+    /// Channels that the linear layer makes.
+    pub channels: i64,
     /// Width and height that the linear layer makes.
-    made: i64,
+    pub made: i64,
     /// Those of the cell's input.
-    target: i64,
-    bilinear: bool,
-    dropout: f64,
-    enabled: bool,
+    pub target: i64,
+    /// How the one becomes the other: bilinearly, or by nearest neighbours.
+    pub bilinear: bool,
+    /// The probability of dropping an element in training.
+    pub dropout: f64,
+    /// Whether it is there.
+    pub enabled: bool,
 }
 
 impl Projection {

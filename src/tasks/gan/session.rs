@@ -292,7 +292,6 @@ mod tests {
             feature_epochs: 1,
             ..config
         })
-        .unwrap()
     }
 
     fn saved(session: &dyn Session) -> Vec<u8> {
@@ -415,7 +414,7 @@ mod tests {
             let reader = Reader::open(&path).unwrap();
             let error =
                 task.session(Start::Checkpoint(&reader), Place::outside(SEEDS, dir.path())).err().unwrap();
-            assert!(format!("{error:#}").contains("steps into an epoch of"), "{error:#}");
+            assert!(format!("{error:#}").contains("steps into an epoch, and an epoch has"), "{error:#}");
         }
     }
 

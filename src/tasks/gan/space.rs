@@ -87,10 +87,10 @@ pub const CELLS: usize = 3;
 /// Cells of the discriminator of GanHard.
 pub const DISCRIMINATOR_CELLS: usize = 4;
 
-const UPS: [(&str, Up); 3] =
+pub(super) const UPS: [(&str, Up); 3] =
     [("nearest", Up::Nearest), ("bilinear", Up::Bilinear), ("transposed", Up::Transposed)];
 
-const EDGES: [(&str, Edge); 7] = [
+pub(super) const EDGES: [(&str, Edge); 7] = [
     ("none", Edge::None),
     ("skip", Edge::Skip),
     ("conv_1x1", Edge::Conv(1, 1)),
@@ -100,7 +100,7 @@ const EDGES: [(&str, Edge); 7] = [
     ("dilated_5x5", Edge::Conv(5, 2)),
 ];
 
-const DOWNS: [(&str, Down); 8] = [
+pub(super) const DOWNS: [(&str, Down); 8] = [
     ("average_start", Down::Start(Pool::Average)),
     ("max_start", Down::Start(Pool::Max)),
     ("average_end", Down::End(Pool::Average)),
@@ -111,7 +111,7 @@ const DOWNS: [(&str, Down); 8] = [
     ("dilated_5x5", Down::Conv(5, 2)),
 ];
 
-const PROJECTIONS: [(&str, Projected); 6] = [
+pub(super) const PROJECTIONS: [(&str, Projected); 6] = [
     ("third_bottom", Projected { whole: false, side: Side::Bottom }),
     ("third_previous", Projected { whole: false, side: Side::Previous }),
     ("third_target", Projected { whole: false, side: Side::Target }),
@@ -120,9 +120,9 @@ const PROJECTIONS: [(&str, Projected); 6] = [
     ("whole_target", Projected { whole: true, side: Side::Target }),
 ];
 
-const FLAGS: [(&str, bool); 2] = [("no", false), ("yes", true)];
-const BILINEAR: [(&str, bool); 2] = [("nearest", false), ("bilinear", true)];
-const DROPOUTS: [(&str, f64); 3] = [("0.0", 0.0), ("0.1", 0.1), ("0.2", 0.2)];
+pub(super) const FLAGS: [(&str, bool); 2] = [("no", false), ("yes", true)];
+pub(super) const BILINEAR: [(&str, bool); 2] = [("nearest", false), ("bilinear", true)];
+pub(super) const DROPOUTS: [(&str, f64); 3] = [("0.0", 0.0), ("0.1", 0.1), ("0.2", 0.2)];
 
 /// A variable that owns the layer of its name.
 fn layer(name: String, options: Vec<String>) -> Variable {

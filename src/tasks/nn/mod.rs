@@ -8,7 +8,7 @@ mod transfer;
 mod weights;
 
 pub use optimizer::{AdamW, Moments};
-pub use options::{names, value};
+pub use options::{names, option, value};
 pub use scope::{Role, Scope, Values};
 pub use transfer::{bytes_of, compute_kind, normal, to_device, uniform};
 pub use weights::Weights;

@@ -4,6 +4,7 @@
 
 mod agent;
 mod config;
+mod drawing;
 pub mod environment;
 mod evaluation;
 mod layers;
@@ -18,6 +19,7 @@ mod session_tests;
 mod space;
 mod stage;
 pub mod video;
+mod words;
 
 use std::path::Path;
 
@@ -26,10 +28,10 @@ use anyhow::{Context, Result};
 pub use config::RlConfig;
 pub use space::space;
 
-use super::{Part, Place, Session, Start, Task};
+use super::{Diagram, Part, Place, Session, Start, Task, Words};
 use crate::checkpoint::{Fresh, Meta, Reader, TensorSpec};
 use crate::search::{Genotype, Space};
-use environment::Environment;
+use environment::{ACTION_REPEAT, Environment, PICTURE};
 
 /// Channels, height and width of an observation: three frames of three colours.
 pub const OBSERVATION: [i64; 3] =
@@ -80,6 +82,18 @@ impl Task for RlTask {
         replay::inherit(self.config.inherit, &base.files, &donor.unwrap_or(base).files)
     }
 
+    /// A frame of each transition, compressed to a third.
+    fn collects(&self, members: u64, epochs: u32) -> u64 {
+        let seen = self.config.frames_per_epoch.saturating_mul(u64::from(epochs)) / u64::from(ACTION_REPEAT);
+        let (kept, buffers) = match self.config.share {
+            replay::Share::None => (seen, members),
+            // One on each machine, or one in all.
+            replay::Share::Node | replay::Share::Run => (seen.saturating_mul(members), 1),
+        };
+        let transitions = kept.min(self.config.replay_capacity as u64).saturating_mul(buffers);
+        transitions.saturating_mul(PICTURE as u64 / 3)
+    }
+
     fn parts(&self) -> Vec<Part> {
         ["encoder", "actor"].map(|name| Part { name, prefixes: vec![format!("{name}/")] }).into()
     }
@@ -90,6 +104,18 @@ impl Task for RlTask {
 
     fn prepare(&self, _: &Path) -> Result<Vec<String>> {
         Ok(Vec::new())
+    }
+
+    fn diagram(&self, genotype: &Genotype) -> Result<Diagram> {
+        drawing::diagram(self, genotype)
+    }
+
+    fn variable_in_words(&self, variable: &str) -> Words {
+        words::variable(variable)
+    }
+
+    fn value_in_words(&self, variable: &str, value: &str) -> String {
+        words::value(variable, value)
     }
 
     fn session<'a>(&'a self, start: Start<'a>, place: Place) -> Result<Box<dyn Session + 'a>> {

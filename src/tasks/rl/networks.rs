@@ -10,9 +10,11 @@ use crate::search::Genotype;
 use crate::tasks::nn::Scope;
 
 /// Channels of the encoder's layers.
-const CHANNELS: i64 = 32;
+pub const CHANNELS: i64 = 32;
+/// Width and height of what they make of an observation of 84x84.
+pub const SIDE: i64 = 41;
 /// Numbers that the encoder makes of an observation of 84x84.
-pub const FEATURES: i64 = CHANNELS * 41 * 41;
+pub const FEATURES: i64 = CHANNELS * SIDE * SIDE;
 
 /// From observations to features.
 pub struct Encoder {

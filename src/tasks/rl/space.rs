@@ -49,7 +49,7 @@ pub enum Activation {
     Swish,
 }
 
-const CONVOLUTIONS: [(&str, Convolution); 10] = [
+pub(super) const CONVOLUTIONS: [(&str, Convolution); 10] = [
     ("identity", Convolution::Identity),
     ("conv_3x3", Convolution::Plain(3)),
     ("conv_5x5", Convolution::Plain(5)),
@@ -62,21 +62,21 @@ const CONVOLUTIONS: [(&str, Convolution); 10] = [
     ("separable_7x7", Convolution::Separable(7)),
 ];
 
-const DENSE: [(&str, Dense); 4] = [
+pub(super) const DENSE: [(&str, Dense); 4] = [
     ("identity", Dense::Identity),
     ("linear", Dense::Linear),
     ("residual_0.5", Dense::Residual(0.5)),
     ("residual_2", Dense::Residual(2.0)),
 ];
 
-const ACTIVATIONS: [(&str, Activation); 4] = [
+pub(super) const ACTIVATIONS: [(&str, Activation); 4] = [
     ("identity", Activation::Identity),
     ("tanh", Activation::Tanh),
     ("relu", Activation::Relu),
     ("swish", Activation::Swish),
 ];
 
-const FLAGS: [(&str, bool); 2] = [("no", false), ("yes", true)];
+pub(super) const FLAGS: [(&str, bool); 2] = [("no", false), ("yes", true)];
 const REPRESENTATIONS: [(&str, i64); 4] = [("25", 25), ("50", 50), ("100", 100), ("150", 150)];
 
 /// The variables.

@@ -21,7 +21,12 @@ pub fn open(folder: &Path) -> Result<(Vec<Records>, Layout, Vec<i64>)> {
         bail!("{} announces images of {height}x{width} pixels", path.display());
     }
     if label_shape != [total] {
-        bail!("{} holds {total} images, but there are {label_shape:?} labels", folder.display());
+        bail!(
+            "{} holds {total} images and {} {} labels: get both files anew (`scripts/setup data`)",
+            path.display(),
+            FILES[1],
+            label_shape.first().copied().unwrap_or(0)
+        );
     }
     let labels = labels[label_head..].iter().map(|&label| i64::from(label)).collect();
     let layout = Layout { channels: 1, height: height as i64, width: width as i64, by_column: false };

@@ -17,6 +17,7 @@ use tch::{Device, Kind, Tensor};
 use super::GanConfig;
 use crate::tasks::nn::to_device;
 use mapped::Records;
+pub use mapped::map;
 
 /// The format of the files in the folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,7 +107,16 @@ impl Images {
         let total = records.iter().map(Records::len).sum();
         let count = if config.subset == 0 { total } else { config.subset.min(total) };
         if count < config.batch {
-            bail!("{} holds {count} images, fewer than a batch of {}", folder.display(), config.batch);
+            match count < total {
+                true => {
+                    bail!("[gan] subset = {count} is fewer images than a batch has: batch = {}", config.batch)
+                }
+                false => bail!(
+                    "{} holds {count} images, fewer than a batch has: [gan] batch = {}",
+                    folder.display(),
+                    config.batch
+                ),
+            }
         }
         labels.truncate(count);
         Ok(Self { records, layout, labels, count, side: config.image_size as i64 })

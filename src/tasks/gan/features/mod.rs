@@ -7,7 +7,7 @@ mod saved;
 
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use tch::{Device, Kind, Tensor};
 
 use super::GanConfig;
@@ -93,7 +93,12 @@ pub fn prepare(config: &GanConfig, images: &Images, dir: &Path) -> Result<Vec<St
     };
     let copy = dir.join(INCEPTION);
     std::fs::copy(inception, &copy).with_context(|| format!("failed to copy {}", inception.display()))?;
-    let network = Network::Inception(Box::new(Inception::load(&copy, device)?));
+    let loaded = Inception::load(&copy, device).map_err(|error| {
+        // The copy is gone when somebody reads of it.
+        let (copy, inception) = (copy.display().to_string(), inception.display().to_string());
+        anyhow!(format!("{error:#}").replace(&copy, &inception))
+    });
+    let network = Network::Inception(Box::new(loaded?));
     let cached = cache::place(config, images, &copy)?;
     if let Some(cached) = cached.as_ref().filter(|cached| cache::take(cached, &file)) {
         eprintln!("statistics of the real images: {}", cached.display());

@@ -1,13 +1,16 @@
 //! Whether a file can be used, found by using it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use rand::RngCore;
+use schemars::JsonSchema;
+use serde::Serialize;
 use tch::{Kind, Tensor};
 
 use super::{CLASSES, FEATURES, Inception, InceptionFile};
+use crate::checkpoint::{Digest, digest_file};
 use crate::gpu::{DeviceChoice, device};
 use crate::search::{Address, rng};
 
@@ -16,11 +19,17 @@ const EACH: usize = 3;
 /// How far numbers may be apart that should be the same, as a part of the largest feature.
 const TOLERANCE: f64 = 1e-4;
 
-/// What [`check_inception`] found of a file that can be used.
-#[derive(Debug, Clone)]
+/// What a check found of a file with the Inception network that can be used.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct InceptionReport {
+    /// The file.
+    pub path: PathBuf,
     /// Which kind of file it is.
-    pub file: InceptionFile,
+    pub kind: InceptionFile,
+    /// Its digest, as configurations and checkpoints name it.
+    pub digest: Digest,
+    /// Its size.
+    pub bytes: u64,
     /// Where it ran, `Cpu` or `Cuda(number)`.
     pub device: String,
     /// CPU threads that libtorch may use.
@@ -39,8 +48,13 @@ pub struct InceptionReport {
 pub fn check_inception(path: &Path) -> Result<InceptionReport> {
     let device = device(DeviceChoice::Auto)?;
     let inception = Inception::load(path, device)?;
+    // Not a checkpoint's damage, which has an exit code of its own.
+    let written = digest_file(path).map_err(|error| anyhow!("{error}"))?;
     let mut report = InceptionReport {
-        file: inception.file(),
+        path: path.to_owned(),
+        kind: inception.file(),
+        digest: written.digest,
+        bytes: written.size,
         device: format!("{device:?}"),
         threads: tch::get_num_threads(),
         images: 0,

@@ -14,6 +14,8 @@ use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
+use schemars::JsonSchema;
+use serde::Serialize;
 use tch::{Device, Kind, Tensor, no_grad};
 
 pub use check::{InceptionReport, check_inception};
@@ -42,7 +44,8 @@ enum Network {
 }
 
 /// Which of the two files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum InceptionFile {
     /// `inception-2015-12-05.pt`.
     TorchScript,

@@ -1,0 +1,50 @@
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use clap::Args;
+
+use super::StateArg;
+use crate::report::Reference;
+use crate::report::diagram::{Format, draw};
+use crate::state::Run;
+
+/// Draw an architecture: what a forward pass does, for a person to see.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    pbtnas draw best --state runs/first --output best.svg\n  \
+    pbtnas draw 7/3 --against 6/3 --state runs/first --output child.svg\n  \
+    pbtnas draw best --state runs/first | dot -Tpdf > best.pdf")]
+pub struct Draw {
+    /// The network: `best`, `3` (of the latest generation), `7/3` (of generation 7), or the file of a genotype.
+    #[arg(default_value = "best", value_name = "MEMBER")]
+    member: Reference,
+    #[command(flatten)]
+    state: StateArg,
+    /// The file, which ends in .svg (a picture) or .dot (for Graphviz); without it, or if it is `-`, what Graphviz reads
+    /// is printed.
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Highlight what differs from this network, named in the same way.
+    #[arg(long, value_name = "MEMBER")]
+    against: Option<Reference>,
+}
+
+impl Draw {
+    pub fn run(self) -> Result<u8> {
+        let output = self.output.filter(|path| path != Path::new("-"));
+        let format = output.as_deref().map_or(Ok(Format::Dot), Format::of)?;
+        let run = Run::open(&self.state.state)?;
+        let of = self.member.find(&run)?;
+        let against = self.against.map(|other| other.find(&run)).transpose()?;
+        let text = draw(&run, run.config.task()?.as_ref(), &of, against.as_ref(), format)?;
+        match output {
+            Some(path) => {
+                fs::write(&path, text).with_context(|| format!("failed to write {}", path.display()))?;
+                println!("{}", path.display());
+            }
+            None => print!("{text}"),
+        }
+        Ok(0)
+    }
+}

@@ -1,0 +1,41 @@
+//! How much room text takes, without a font: by the widths of DejaVu Sans, wider than most.
+
+use crate::tasks::{Diagram, Kind, Line};
+
+/// Size of letters.
+pub const FONT: f64 = 12.0;
+/// Height of a line.
+pub const LINE: f64 = 16.0;
+/// Space between text and the sides of its box.
+pub const MARGIN: f64 = 10.0;
+
+/// The width of a text.
+pub fn width(text: &str, bold: bool) -> f64 {
+    let em: f64 = text
+        .chars()
+        .map(|letter| match letter {
+            'i' | 'j' | 'l' | '\'' | '|' => 0.28,
+            ' ' | '.' | ',' | ':' | ';' | 'f' | 't' | 'r' | '(' | ')' | '/' | '!' | '-' => 0.41,
+            'm' | 'w' | 'M' | 'W' | '@' | '%' => 1.0,
+            '_' | 's' | 'c' | 'z' | 'k' | 'v' | 'x' | 'y' => 0.6,
+            'A'..='Z' | '×' | '+' | '=' | '<' | '>' | '→' => 0.84,
+            _ if letter.is_ascii() => 0.64,
+            _ => 1.0,
+        })
+        .sum();
+    em * FONT * if bold { 1.1 } else { 1.0 }
+}
+
+/// Whether a line of a box is its name, in bold letters.
+pub fn is_name(lines: &[Line], index: usize) -> bool {
+    index == 0 && lines.len() > 1
+}
+
+/// Width and height of a box.
+pub fn size(diagram: &Diagram, node: usize) -> (f64, f64) {
+    let node = &diagram.nodes[node];
+    let widths =
+        node.lines.iter().enumerate().map(|(index, line)| width(&line.text, is_name(&node.lines, index)));
+    let least = if node.kind == Kind::Table { 120.0 } else { 40.0 };
+    (widths.fold(least, f64::max) + 2.0 * MARGIN, node.lines.len() as f64 * LINE + MARGIN)
+}

@@ -1,0 +1,249 @@
+//! Where a member comes from: its ancestors, and the members through which each of its variables came.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use super::numbers::short;
+use super::table::table;
+use crate::search::{Ancestor, Change, MemberId, Origin, Space, variable_lineage};
+use crate::state::{MemberPlan, PlanRecord, ResultRecord, Run, StateError};
+
+/// What `pbtnas lineage --json` prints.
+#[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
+pub struct Lineage {
+    /// Id of the run.
+    pub run_id: String,
+    /// The generation of the member.
+    pub generation: u32,
+    /// Its place there.
+    pub member: MemberId,
+    /// Its fitness; none before it is trained, and if it failed or diverged.
+    pub fitness: Option<f64>,
+    /// The member, its base or only parent, that one's, and so on, back to one that was drawn at random.
+    pub ancestry: Vec<Step>,
+    /// In the order of the space.
+    pub variables: Vec<VariablePath>,
+}
+
+/// A member of an ancestry.
+#[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
+pub struct Step {
+    /// Its generation.
+    pub generation: u32,
+    /// Its place there.
+    pub member: MemberId,
+    /// Its fitness; none before it is trained, and if it failed or diverged.
+    pub fitness: Option<f64>,
+    /// How it came.
+    pub origin: Origin,
+}
+
+/// The way of a variable's value, and of its weights.
+#[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
+pub struct VariablePath {
+    /// The variable.
+    pub variable: String,
+    /// Its value.
+    pub value: String,
+    /// The member for which the value was drawn.
+    pub founder: Ancestor,
+    /// The founder, and each member that took it over from another place of the population, up to the one asked for.
+    pub path: Vec<Carrier>,
+}
+
+/// A member through which a variable came.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+pub struct Carrier {
+    /// Its generation.
+    pub generation: u32,
+    /// Its place there.
+    pub member: MemberId,
+    /// The value there; only a hyperparameter has different ones on its way.
+    pub value: String,
+}
+
+/// The plans of a run up to a generation.
+pub struct Plans(pub(super) Vec<PlanRecord>);
+
+impl Plans {
+    /// Reads them.
+    pub fn read(run: &Run, last: u32) -> Result<Self, StateError> {
+        (0..=last).map(|generation| run.plan(generation)).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// What is planned for a member.
+    pub fn member(&self, of: Ancestor) -> Option<&MemberPlan> {
+        self.0.get(of.generation as usize)?.members.get(of.member.0 as usize)
+    }
+
+    /// The parents of a member, the base first; a survivor's is itself, a generation earlier.
+    pub fn parents(&self, of: Ancestor) -> Vec<Ancestor> {
+        let Some((before, plan)) = of.generation.checked_sub(1).zip(self.member(of)) else {
+            return Vec::new();
+        };
+        let ids = match &plan.origin {
+            Origin::Random => vec![],
+            Origin::Survivor | Origin::Perturbed => vec![of.member],
+            Origin::Mutation { parent, .. } => vec![*parent],
+            Origin::Mix { base, donor, .. } => vec![*base, *donor],
+        };
+        ids.into_iter().map(|member| Ancestor { generation: before, member }).collect()
+    }
+
+    /// All members through which a variable of a member came, the first one first.
+    pub fn carriers(&self, variable: &str, of: Ancestor) -> Vec<Carrier> {
+        let lineage = variable_lineage(variable, of, |one| self.member(one).map(|plan| plan.origin.clone()));
+        let value = |plan: &MemberPlan| plan.genotype.get(variable).unwrap_or_default().to_owned();
+        let carrier = |one: Ancestor| Carrier {
+            generation: one.generation,
+            member: one.member,
+            value: self.member(one).map(value).unwrap_or_default(),
+        };
+        lineage.into_iter().map(carrier).collect()
+    }
+
+    /// The same for each variable, in the order of the space.
+    pub fn all_carriers(&self, space: &Space, of: Ancestor) -> Vec<(String, Vec<Carrier>)> {
+        let names = space.variables.iter().map(|variable| variable.name.clone());
+        names.map(|name| (name.clone(), self.carriers(&name, of))).collect()
+    }
+}
+
+/// The lineage of a member.
+pub fn lineage(run: &Run, of: Ancestor) -> Result<Lineage> {
+    let plans = Plans::read(run, of.generation)?;
+    let mut ancestry = Vec::new();
+    let mut next = Some(of);
+    while let Some(one) = next {
+        if let Some(plan) = plans.member(one) {
+            let (fitness, origin) = (fitness(run, one)?, plan.origin.clone());
+            ancestry.push(Step { generation: one.generation, member: one.member, fitness, origin });
+        }
+        next = plans.parents(one).first().copied();
+    }
+    let path = |name: &String| {
+        let mut path = plans.carriers(name, of);
+        path.dedup_by(|later, earlier| later.member == earlier.member);
+        let first = path.first()?;
+        let founder = Ancestor { generation: first.generation, member: first.member };
+        let value = path.last()?.value.clone();
+        Some(VariablePath { variable: name.clone(), value, founder, path })
+    };
+    Ok(Lineage {
+        run_id: run.record.run_id.clone(),
+        generation: of.generation,
+        member: of.member,
+        fitness: fitness(run, of)?,
+        ancestry,
+        variables: run.space.variables.iter().filter_map(|variable| path(&variable.name)).collect(),
+    })
+}
+
+/// The fitness of a member, if it has one.
+pub fn fitness(run: &Run, of: Ancestor) -> Result<Option<f64>, StateError> {
+    Ok(run.result(of.generation, of.member)?.as_ref().and_then(ResultRecord::fitness))
+}
+
+/// A lineage as people read it.
+pub fn lineage_text(lineage: &Lineage, space: &Space) -> String {
+    let number = |fitness: Option<f64>| fitness.map_or_else(|| "-".into(), |fitness| format!("{fitness:.4}"));
+    let mut text = format!(
+        "member {} of generation {}, fitness {} (run {})\n\n",
+        lineage.member,
+        lineage.generation,
+        number(lineage.fitness),
+        lineage.run_id
+    );
+    let row = |step: &Step| {
+        vec![step.generation.to_string(), step.member.to_string(), number(step.fitness), how(&step.origin)]
+    };
+    let rows: Vec<_> = lineage.ancestry.iter().map(row).collect();
+    text += &table(&["generation", "member", "fitness", "how it came"], &rows);
+    text += "\n";
+    let ranges: Vec<&str> = space.ranges().map(|(name, _)| name).collect();
+    let rows: Vec<Vec<String>> = lineage
+        .variables
+        .iter()
+        .map(|one| {
+            let range = ranges.contains(&one.variable.as_str());
+            let value = if range { brief(&one.value) } else { one.value.clone() };
+            vec![one.variable.clone(), value, path(&one.path, range)]
+        })
+        .collect();
+    text += &table(&["variable", "value", "founder and path"], &rows);
+    let mut founders: BTreeMap<Ancestor, usize> = BTreeMap::new();
+    for one in &lineage.variables {
+        *founders.entry(one.founder).or_default() += 1;
+    }
+    let mut founders: Vec<_> = founders.into_iter().collect();
+    founders.sort_by_key(|(founder, count)| (std::cmp::Reverse(*count), *founder));
+    let founders: Vec<String> =
+        founders.iter().map(|(founder, count)| format!("{count} of {founder}")).collect();
+    text + &format!("\nvariables by founder: {}\n", founders.join(", "))
+}
+
+/// `0/03 > 2/05 > 7/02`; with the values on the way, if they change.
+fn path(carriers: &[Carrier], values: bool) -> String {
+    let stations: Vec<String> = carriers
+        .iter()
+        .map(|one| {
+            let place = Ancestor { generation: one.generation, member: one.member };
+            if values { format!("{place} ({})", brief(&one.value)) } else { place.to_string() }
+        })
+        .collect();
+    stations.join(" > ")
+}
+
+/// A number of a genotype in few digits.
+fn brief(value: &str) -> String {
+    value.parse().map_or_else(|_| value.to_owned(), short)
+}
+
+fn how(origin: &Origin) -> String {
+    match origin {
+        Origin::Random => "random".into(),
+        Origin::Survivor => "survivor".into(),
+        Origin::Perturbed => "survivor, shrink-perturbed".into(),
+        Origin::Mutation { parent, change } => match change {
+            Change::Nothing => format!("copy of {parent}"),
+            Change::Weights => format!("mutation of {parent}: weights"),
+            Change::Variable { name } => format!("mutation of {parent}: a new {name}"),
+        },
+        Origin::Mix { base, donor, replaced, explored } => {
+            let mut text = match replaced.len() {
+                0 => format!("{base} with nothing of {donor}"),
+                _ => format!("mix of {base} with {} of {donor}", replaced.join(", ")),
+            };
+            if !explored.is_empty() {
+                text += &format!("; explored {}", explored.join(", "));
+            }
+            text
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn origins_and_paths_are_told() {
+        let mix = |replaced: &[&str], explored: &[&str]| {
+            let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+            let (base, donor) = (MemberId(1), MemberId(2));
+            how(&Origin::Mix { base, donor, replaced: names(replaced), explored: names(explored) })
+        };
+        assert_eq!(mix(&["a", "b"], &[]), "mix of 01 with a, b of 02");
+        assert_eq!(mix(&[], &["r"]), "01 with nothing of 02; explored r");
+        let carrier = |generation, member, value: &str| Carrier {
+            generation,
+            member: MemberId(member),
+            value: value.into(),
+        };
+        let carriers = [carrier(0, 3, "0.5"), carrier(12, 5, "0.60000000001")];
+        assert_eq!(path(&carriers, false), "0/03 > 12/05");
+        assert_eq!(path(&carriers, true), "0/03 (0.5) > 12/05 (0.6)");
+    }
+}
