@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::Args;
 
+use crate::report::chart::png;
 use crate::report::compare::{
     Compared, Entrant, compare, markdown_report, markdown_soups, plot, text_report, text_soups,
 };
@@ -34,8 +35,9 @@ pub struct Compare {
     /// What soups of this part add, as `pbtnas soup --part` made them.
     #[arg(long, value_name = "NAME", requires = "soups")]
     part: Option<String>,
-    /// Draw the best fitness over the epochs: mean and standard deviation of each variant.
-    #[arg(long, value_name = "FILE.svg")]
+    /// Draw the best fitness over the epochs, mean and standard deviation of each variant: a PNG file if its name ends
+    /// in `.png`, otherwise SVG.
+    #[arg(long, value_name = "FILE")]
     plot: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
@@ -53,8 +55,12 @@ impl Compare {
         let comparison = compare(&entrants, self.reference.as_deref())?;
         // Before anything is printed: a table of a command that failed would be taken for its result.
         if let Some(path) = &self.plot {
-            let svg = plot(&comparison, &entrants)?;
-            fs::write(path, svg).with_context(|| format!("failed to write {}", path.display()))?;
+            let chart = plot(&comparison, &entrants)?;
+            let bytes = match path.extension().is_some_and(|ending| ending == "png") {
+                true => png(&chart)?,
+                false => chart.file().into_bytes(),
+            };
+            fs::write(path, bytes).with_context(|| format!("failed to write {}", path.display()))?;
         }
         if self.json {
             println!("{}", serde_json::to_string_pretty(&comparison)?);

@@ -5,19 +5,24 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use serde::Serialize;
 
+use super::lineage::{Carrier, Plans};
 use crate::checkpoint::{CheckpointError, Meta, OPTIMIZER, write};
 use crate::place::place;
-use crate::search::{Ancestor, MemberId, variable_lineage};
+use crate::search::Ancestor;
 use crate::signal::StopSignal;
-use crate::state::{BestRecord, Run};
+use crate::state::{BestRecord, Run, remove};
 use crate::tasks::Start;
+
+/// The file that tells which member the others are of.
+pub const LINEAGE: &str = "lineage.json";
 
 /// Writes `network.safetensors` (the networks and their averages, without the optimizer), `genotype.json`,
 /// `lineage.json` (through which members each variable came, and its value there) and what the task has to show into a directory; the paths of the files.
 pub fn export_best(run: &Run, best: &BestRecord, output: &Path) -> Result<Vec<PathBuf>> {
     fs::create_dir_all(output).with_context(|| format!("failed to make {}", output.display()))?;
+    let lineage = output.join(LINEAGE);
+    remove(&lineage)?;
     let reader = run.checkpoint(&best.checkpoint)?;
 
     let network = output.join("network.safetensors");
@@ -35,46 +40,25 @@ pub fn export_best(run: &Run, best: &BestRecord, output: &Path) -> Result<Vec<Pa
     let json = serde_json::to_string_pretty(&best.genotype)?;
     fs::write(&genotype, json + "\n").with_context(|| format!("failed to write {}", genotype.display()))?;
 
-    let lineage = output.join("lineage.json");
-    let json = serde_json::to_string_pretty(&lineage_of(run, best)?)?;
-    fs::write(&lineage, json + "\n").with_context(|| format!("failed to write {}", lineage.display()))?;
-
     let task = run.config.task()?;
     for file in &run.record.shared {
         run.check_file(file)?;
     }
     let place = place(run, best.generation, best.member, run.layout.root(), &StopSignal::default());
     let mut session = task.session(Start::Checkpoint(&reader), place)?;
+    let pictures = session.export(output)?;
+    // At last: whoever finds it finds pictures of the same member beside it.
+    fs::write(&lineage, lineage_json(run, best)?)
+        .with_context(|| format!("failed to write {}", lineage.display()))?;
     let mut paths = vec![network, genotype, lineage];
-    paths.extend(session.export(output)?.into_iter().map(|name| output.join(name)));
+    paths.extend(pictures.into_iter().map(|name| output.join(name)));
     Ok(paths)
 }
 
-/// A member through which a variable came.
-#[derive(Serialize)]
-struct Carrier {
-    generation: u32,
-    member: MemberId,
-    /// Only a hyperparameter has different ones on its way.
-    value: String,
-}
-
-/// For each variable, the members through which its value and weights came.
-fn lineage_of(run: &Run, best: &BestRecord) -> Result<BTreeMap<String, Vec<Carrier>>> {
-    let plans =
-        (0..=best.generation).map(|generation| run.plan(generation)).collect::<Result<Vec<_>, _>>()?;
-    let planned =
-        |ancestor: Ancestor| plans.get(ancestor.generation as usize)?.members.get(ancestor.member.0 as usize);
+/// What is in [`LINEAGE`]: for each variable, the members through which its value and weights came.
+pub fn lineage_json(run: &Run, best: &BestRecord) -> Result<String> {
     let of = Ancestor { generation: best.generation, member: best.member };
-    let carriers = |name: &str| {
-        let lineage = variable_lineage(name, of, |ancestor| planned(ancestor).map(|m| m.origin.clone()));
-        let carrier = |ancestor: Ancestor| Carrier {
-            generation: ancestor.generation,
-            member: ancestor.member,
-            value: planned(ancestor).and_then(|m| m.genotype.get(name)).unwrap_or_default().to_owned(),
-        };
-        lineage.into_iter().map(carrier).collect()
-    };
-    let names = run.space.variables.iter().map(|variable| variable.name.clone());
-    Ok(names.map(|name| (name.clone(), carriers(&name))).collect())
+    let plans = Plans::read(run, best.generation)?;
+    let lineage: BTreeMap<String, Vec<Carrier>> = plans.all_carriers(&run.space, of).into_iter().collect();
+    Ok(serde_json::to_string_pretty(&lineage)? + "\n")
 }

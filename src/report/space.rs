@@ -3,6 +3,16 @@
 use super::table::table;
 use crate::search::{Domain, Space};
 
+/// What `pbtnas space --json` prints.
+#[derive(Debug, Clone, serde::Serialize, schemars::JsonSchema)]
+pub struct SpaceDocument {
+    /// As in a run's space.json.
+    #[serde(flatten)]
+    pub space: Space,
+    /// How many architectures there are, in digits: it may be more than a number of JSON can hold. Rules are not counted.
+    pub architectures: String,
+}
+
 /// Variables, options or ranges, owned layers, what rules forbid, and the number of architectures.
 pub fn space_table(space: &Space) -> String {
     let rows: Vec<Vec<String>> = space

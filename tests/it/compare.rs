@@ -93,10 +93,14 @@ fn two_experiments_over_three_seeds() {
     let file = runs[0].folder().join("curves.svg");
     ok(&runs, &["--plot", file.to_str().unwrap()]);
     let svg = std::fs::read_to_string(&file).unwrap();
-    for part in ["<svg ", "best fitness so far", "epoch", "pbt-nas", "random-search", "<polyline", "<polygon"]
+    for part in
+        ["<svg ", "best fitness so far", "epoch", "pbt-nas", "random-search", "\"line s0\"", "\"band f1\""]
     {
         assert!(svg.contains(part), "{part}: {svg}");
     }
+    let file = file.with_extension("png");
+    ok(&runs, &["--plot", file.to_str().unwrap()]);
+    assert!(std::fs::read(&file).unwrap().starts_with(b"\x89PNG"));
 
     // Measured once more: as soon as all are, that counts. And what soups add (to networks of their own: nothing).
     assert!(report.contains("as the search measured them"), "{report}");

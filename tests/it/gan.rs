@@ -68,16 +68,15 @@ fn an_interrupted_gan_is_the_uninterrupted_one_bit_for_bit() {
 #[test]
 fn a_search_in_gan_hard_finds_better_generators_than_it_began_with() {
     let gan = "space = \"gan-hard\"\nsubset = 1200\nbatch = 40\ngenerator_batch = 40\nevaluation_images = 500\nfeature_epochs = 2";
-    let search = Search::init(&config(3, gan));
+    let search = Search::init(&config(3, gan).replace("keep = \"all\"", "keep = 1"));
     let table = search.ok(&["run", "--workers", "2"]);
     println!("{table}");
-    let first: Vec<f64> = (0..8)
-        .map(|m| {
-            search.json(&format!("generations/0000/members/{m:02}/result.json"))["outcome"]["metrics"]["fid"]
-                .as_f64()
-                .unwrap()
-        })
-        .collect();
+    search.ok(&["export", "--format", "jsonl", "--output", search.folder().to_str().unwrap()]);
+    let rows = std::fs::read_to_string(search.folder().join("members.jsonl")).unwrap();
+    let rows: Vec<Value> = rows.lines().map(|row| serde_json::from_str(row).unwrap()).collect();
+    let first = rows.iter().filter(|row| row["generation"] == 0);
+    let first: Vec<f64> = first.map(|row| row["metrics"]["fid"].as_f64().unwrap()).collect();
+    assert_eq!((first.len(), rows.len()), (8, 24));
     let mean = first.iter().sum::<f64>() / 8.0;
     let best = search.json("best.json")["metrics"]["fid"].as_f64().unwrap();
     println!("mean FID of the first generation {mean:.1}, best FID {best:.1}");
@@ -85,6 +84,22 @@ fn a_search_in_gan_hard_finds_better_generators_than_it_began_with() {
     assert!(search.ok(&["verify"]).starts_with("sound"));
     let exported = search.ok(&["best"]);
     assert!(exported.contains("grid.png") && search.path("best/grid.png").exists(), "{exported}");
+
+    // Of each generation there is something to look at, of an old one what its best member made.
+    assert!(!search.path("generations/0000/members").exists());
+    let png = |path: &str| std::fs::read(search.path(path)).is_ok_and(|bytes| bytes.starts_with(b"\x89PNG"));
+    assert!(png("generations/0000/preview.png"));
+    assert!((0..8).all(|member| png(&format!("generations/0002/members/{member:02}/preview.png"))));
+    search.ok(&["report"]);
+    let report = std::fs::read_to_string(search.path("report.html")).unwrap();
+    // A generation's best, and the grid of `best`.
+    assert!(report.matches("data:image/png;base64,").count() >= 4, "{}", report.len());
+    let preview = search.path("generations/0000/preview.png");
+    let picture = std::fs::read(&preview).unwrap();
+    std::fs::write(&preview, &picture[..picture.len() / 2]).unwrap();
+    let damaged = search.call(&["verify"]);
+    assert!(damaged.status.code() == Some(4) && text(&damaged).contains("preview.png"), "{}", text(&damaged));
+    std::fs::write(&preview, picture).unwrap();
 
     // Measured thoroughly: other images, and the Inception Score too (the classifier's, of ten classes).
     let printed = search.ok(&["evaluate", "--samples", "600", "--json"]);

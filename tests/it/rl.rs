@@ -96,6 +96,10 @@ fn a_search_interrupted_and_killed_is_the_undisturbed_one_bit_for_bit() {
     let record: serde_json::Value = serde_json::from_str(&calm.ok(&["evaluate", "--json"])).unwrap();
     assert_eq!(record["samples"], 2);
     assert_eq!(record["fitness"], record["metrics"]["return"]);
+    calm.ok(&["report"]);
+    let report = std::fs::read(calm.path("report.html")).unwrap();
+    let film = calm.path("best/episode.png");
+    assert!(report.len() as u64 > film.metadata().unwrap().len(), "the film is in it");
 
     // A lost episode is told.
     let victim = named.iter().next().unwrap();

@@ -91,25 +91,6 @@ pub fn fitness_range(curves: &[Curve]) -> (f64, f64) {
     }
 }
 
-/// The part of a line, or of an area if it is `closed`, that is not below `bottom` (Sutherland and Hodgman).
-/// A line that falls below it and returns would keep its way along the bottom; means of the best so far rise.
-pub fn not_below(bottom: f64, points: &[(f64, f64)], closed: bool) -> Vec<(f64, f64)> {
-    let mut kept = Vec::new();
-    let mut before = if closed { points.last() } else { None };
-    for to in points {
-        if let Some(from) = before
-            && (from.1 < bottom) != (to.1 < bottom)
-        {
-            kept.push((from.0 + (to.0 - from.0) * (bottom - from.1) / (to.1 - from.1), bottom));
-        }
-        if to.1 >= bottom {
-            kept.push(*to);
-        }
-        before = Some(to);
-    }
-    kept
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,20 +127,5 @@ mod tests {
         assert_eq!(fitness_range(&[]), (0.0, 1.0));
         let (bottom, top) = fitness_range(&[curve(&[1.0, 2.0, 3.0])]);
         assert!(bottom < 1.0 && top > 3.0);
-    }
-
-    #[test]
-    fn what_is_below_the_panel_is_cut_off_where_it_enters() {
-        let line = [(0.0, -2.0), (1.0, 0.0), (2.0, 2.0)];
-        assert_eq!(not_below(1.0, &line, false), [(1.5, 1.0), (2.0, 2.0)]);
-        assert_eq!(not_below(-3.0, &line, false), line);
-        assert_eq!(not_below(3.0, &line, false), []);
-        let square = [(0.0, 0.0), (2.0, 0.0), (2.0, 2.0), (0.0, 2.0)];
-        let cut = [(0.0, 1.0), (2.0, 1.0), (2.0, 2.0), (0.0, 2.0)];
-        let mut kept = not_below(1.0, &square, true);
-        kept.sort_by(|a, b| (a.1, a.0).partial_cmp(&(b.1, b.0)).unwrap());
-        let mut cut = cut.to_vec();
-        cut.sort_by(|a, b| (a.1, a.0).partial_cmp(&(b.1, b.0)).unwrap());
-        assert_eq!(kept, cut);
     }
 }

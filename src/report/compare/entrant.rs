@@ -107,7 +107,8 @@ fn metrics(
         (Compared::Soup(part), Measured::Search) => {
             let soup = soup_record(run, part)?.with_context(|| {
                 let option = part.map_or(String::new(), |part| format!(" --part {part}"));
-                format!("{} has no such soup: call `pbtnas soup{option}` for it", path.display())
+                let state = path.display();
+                format!("{state} has no such soup: `pbtnas soup{option} --state {state}` makes it")
             })?;
             BTreeMap::from([(format!("Δ{FITNESS}"), soup.fitness - best.fitness)])
         }

@@ -22,7 +22,7 @@ use super::statistics::{mean, standard_deviation};
 use crate::config::{SearchConfig, TaskKind};
 
 /// What `pbtnas compare --json` prints. Settings and variants are named by their labels, which are unique.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 pub struct Comparison {
     /// What was trained, in the order of the runs.
     pub settings: Vec<Setting>,
@@ -37,29 +37,31 @@ pub struct Comparison {
 }
 
 /// What is trained: the task and its section of the configuration.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Setting {
     /// What it is called.
     pub label: String,
     /// The task.
     pub kind: TaskKind,
     /// Its section, without what is merely technical.
+    #[schemars(with = "std::collections::BTreeMap<String, serde_json::Value>")]
     pub section: toml::Table,
 }
 
 /// How it is searched: `[search]`, and the experiment's name.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Variant {
     /// What it is called.
     pub label: String,
     /// The name in the configuration.
     pub name: Option<String>,
     /// `[search]`.
+    #[schemars(with = "std::collections::BTreeMap<String, serde_json::Value>")]
     pub search: SearchConfig,
 }
 
 /// What a run contributes.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 pub struct RunValues {
     /// Its directory, as given.
     pub state: String,
@@ -82,7 +84,7 @@ pub struct RunValues {
 }
 
 /// A metric of a variant in a setting.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Cell {
     /// Label of the setting.
     pub setting: String,
@@ -105,7 +107,7 @@ pub struct Cell {
 }
 
 /// Which values of a metric are the good ones.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Better {
     /// Large ones.

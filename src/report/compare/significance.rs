@@ -12,7 +12,7 @@ use crate::search::Algorithm;
 const LEVEL: f64 = 0.05;
 
 /// The reference against each other variant.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Tests {
     /// Label of the reference.
     pub reference: String,
@@ -27,7 +27,7 @@ pub struct Tests {
 }
 
 /// The reference against another variant.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Test {
     /// Label of the other variant.
     pub variant: String,

@@ -1,0 +1,276 @@
+//! Rows of the tables.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use crate::report::history::{Generation, History, Member, spans};
+use crate::report::words::origin;
+use crate::search::{Genotype, MemberId, Origin};
+use crate::state::{Ending, Outcome};
+
+/// A member of a generation.
+#[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
+pub struct MemberRow {
+    /// Generation, counted from 0.
+    pub generation: u32,
+    /// Its place there.
+    pub member: MemberId,
+    /// Epochs complete when the step begins.
+    pub from_epoch: u32,
+    /// Epochs complete when it ends.
+    pub to_epoch: u32,
+    /// Epochs of training behind its network, once it is trained.
+    pub epochs: Option<u32>,
+    /// `trained`, `diverged`, `failed`, or `open` if there is no result yet.
+    pub state: &'static str,
+    /// Fitness, higher is better.
+    pub fitness: Option<f64>,
+    /// Where it comes from.
+    pub origin: Origin,
+    /// Its only parent, or the one that most of it comes from.
+    pub base: Option<MemberId>,
+    /// The parent that replaced variables come from.
+    pub donor: Option<MemberId>,
+    /// Seconds that its attempts took.
+    pub seconds: f64,
+    /// Seconds of these that came to nothing.
+    pub lost_seconds: f64,
+    /// Attempts.
+    pub attempts: usize,
+    /// Where the last of them ran.
+    pub host: Option<String>,
+    /// When it was done.
+    pub finished: Option<DateTime<Utc>>,
+    /// Numbers behind the fitness.
+    pub metrics: BTreeMap<String, f64>,
+    /// The value of each variable.
+    pub genotype: Genotype,
+}
+
+impl MemberRow {
+    /// The columns of [`MemberRow::cells`].
+    pub const COLUMNS: [&str; 15] = [
+        "generation",
+        "member",
+        "from_epoch",
+        "to_epoch",
+        "epochs",
+        "state",
+        "fitness",
+        "origin",
+        "base",
+        "donor",
+        "seconds",
+        "lost_seconds",
+        "attempts",
+        "host",
+        "finished",
+    ];
+
+    /// What is in every row of the table, in words.
+    pub fn cells(&self) -> [String; 15] {
+        fn or_empty(value: Option<impl ToString>) -> String {
+            value.map(|value| value.to_string()).unwrap_or_default()
+        }
+        [
+            self.generation.to_string(),
+            self.member.0.to_string(),
+            self.from_epoch.to_string(),
+            self.to_epoch.to_string(),
+            or_empty(self.epochs),
+            self.state.to_owned(),
+            or_empty(self.fitness),
+            origin(&self.origin),
+            or_empty(self.base.map(|id| id.0)),
+            or_empty(self.donor.map(|id| id.0)),
+            self.seconds.to_string(),
+            self.lost_seconds.to_string(),
+            self.attempts.to_string(),
+            or_empty(self.host.as_ref()),
+            or_empty(self.finished.map(|time| time.to_rfc3339())),
+        ]
+    }
+}
+
+/// A number that training told.
+#[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
+pub struct CurveRow {
+    /// Generation.
+    pub generation: u32,
+    /// Member.
+    pub member: u32,
+    /// Epochs of training behind the network, with the part of the one under way.
+    pub epoch: f64,
+    /// What the number is.
+    pub metric: String,
+    /// The number.
+    pub value: f64,
+}
+
+impl CurveRow {
+    /// Its columns, in the order of its fields.
+    pub const COLUMNS: [&str; 5] = ["generation", "member", "epoch", "metric", "value"];
+}
+
+/// An attempt at a member's step.
+#[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
+pub struct AttemptRow {
+    /// Generation.
+    pub generation: u32,
+    /// Member.
+    pub member: u32,
+    /// Counted from 1.
+    pub attempt: u32,
+    /// The scheduler's name for the job.
+    pub job: Option<String>,
+    /// Where it ran.
+    pub host: String,
+    /// When it began.
+    pub started: DateTime<Utc>,
+    /// When it ended, or was last seen.
+    pub ended: DateTime<Utc>,
+    /// `done`, `stopped`, `superseded`, `hindered`, `failed`, or empty: it runs, or ended without a word.
+    pub ending: &'static str,
+    /// Seconds that it took.
+    pub seconds: f64,
+    /// Seconds of these that came to nothing.
+    pub lost_seconds: f64,
+}
+
+impl AttemptRow {
+    /// Its columns, in the order of its fields.
+    pub const COLUMNS: [&str; 10] = [
+        "generation",
+        "member",
+        "attempt",
+        "job",
+        "host",
+        "started",
+        "ended",
+        "ending",
+        "seconds",
+        "lost_seconds",
+    ];
+}
+
+/// All members of all generations.
+pub fn members(history: &History) -> impl Iterator<Item = MemberRow> + '_ {
+    all(history).map(|(generation, member)| {
+        let (base, donor) = match &member.plan.origin {
+            Origin::Random => (None, None),
+            Origin::Survivor | Origin::Perturbed => (Some(member.plan.id), None),
+            Origin::Mutation { parent, .. } => (Some(*parent), None),
+            Origin::Mix { base, donor, .. } => (Some(*base), Some(*donor)),
+        };
+        let outcome = member.result.as_ref().map(|result| &result.outcome);
+        let (state, epochs, metrics, finished) = match outcome {
+            None => ("open", None, BTreeMap::new(), None),
+            Some(Outcome::Failed { .. }) => ("failed", None, BTreeMap::new(), None),
+            Some(Outcome::Trained { fitness, epoch, metrics, finished, .. }) => {
+                let state = if fitness.is_some() { "trained" } else { "diverged" };
+                (state, Some(*epoch), metrics.clone(), Some(*finished))
+            }
+        };
+        let spans = spans(member);
+        MemberRow {
+            generation: generation.number,
+            member: member.plan.id,
+            from_epoch: generation.from_epoch,
+            to_epoch: generation.to_epoch,
+            epochs,
+            state,
+            fitness: member.fitness(),
+            origin: member.plan.origin.clone(),
+            base,
+            donor,
+            seconds: spans.iter().map(|span| span.seconds()).sum(),
+            lost_seconds: spans.iter().map(|span| span.lost()).sum(),
+            attempts: member.attempts.len(),
+            host: member.attempts.last().map(|attempt| attempt.start.host.clone()),
+            finished,
+            metrics,
+            genotype: member.plan.genotype.clone(),
+        }
+    })
+}
+
+/// The names of all metrics.
+pub fn metric_names(rows: &[MemberRow]) -> Vec<String> {
+    let names: BTreeSet<&String> = rows.iter().flat_map(|row| row.metrics.keys()).collect();
+    names.into_iter().cloned().collect()
+}
+
+/// All points of all curves.
+pub fn curves(history: &History) -> impl Iterator<Item = CurveRow> + '_ {
+    let points = all(history).flat_map(|of| of.1.curve().iter().map(move |point| (of, point)));
+    points.flat_map(|((generation, member), point)| {
+        point.metrics.iter().map(move |(metric, value)| CurveRow {
+            generation: generation.number,
+            member: member.plan.id.0,
+            epoch: point.epoch,
+            metric: metric.clone(),
+            value: *value,
+        })
+    })
+}
+
+/// All attempts at all members.
+pub fn attempts(history: &History) -> impl Iterator<Item = AttemptRow> + '_ {
+    let attempts =
+        all(history).flat_map(|of| of.1.attempts.iter().zip(spans(of.1)).map(move |one| (of, one)));
+    attempts.map(|((generation, member), (attempt, span))| AttemptRow {
+        generation: generation.number,
+        member: member.plan.id.0,
+        attempt: attempt.number,
+        job: attempt.start.job.clone(),
+        host: attempt.start.host.clone(),
+        started: span.begin,
+        ended: span.end,
+        ending: match attempt.ending() {
+            None => "",
+            Some(Ending::Done) => "done",
+            Some(Ending::Stopped { .. }) => "stopped",
+            Some(Ending::Superseded) => "superseded",
+            Some(Ending::Hindered { .. }) => "hindered",
+            Some(Ending::Failed { .. }) => "failed",
+        },
+        seconds: span.seconds(),
+        lost_seconds: span.lost(),
+    })
+}
+
+/// The members of all generations.
+fn all(history: &History) -> impl Iterator<Item = (&Generation, &Member)> {
+    history.generations.iter().flat_map(|of| of.members.iter().map(move |member| (of, member)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::history::testing::{attempt, ended, generation, member, second};
+
+    #[test]
+    fn a_row_tells_who_a_member_is_and_what_it_cost() {
+        let mut child = member(1, Some(2.5));
+        child.plan.origin = Origin::Mix {
+            base: MemberId(3),
+            donor: MemberId(4),
+            replaced: vec!["x".into()],
+            explored: Vec::new(),
+        };
+        child.attempts = vec![attempt(1, 0)];
+        child.attempts[0].end = Some(ended(30, Ending::Done));
+        let history = History { generations: vec![generation(0, vec![member(0, None), child])] };
+        let rows: Vec<MemberRow> = members(&history).collect();
+        assert_eq!((rows[0].state, rows[0].fitness, rows[0].base), ("open", None, None));
+        let row = &rows[1];
+        assert_eq!((row.state, row.fitness, row.seconds), ("trained", Some(2.5), 30.0));
+        assert_eq!((row.base, row.donor), (Some(MemberId(3)), Some(MemberId(4))));
+        assert_eq!(row.cells()[8..10], ["3", "4"]);
+        assert_eq!(metric_names(&rows), ["quality"]);
+        let attempts: Vec<AttemptRow> = attempts(&history).collect();
+        assert_eq!((attempts.len(), attempts[0].ending, attempts[0].ended), (1, "done", second(30)));
+    }
+}

@@ -1,0 +1,155 @@
+//! A folder for TensorBoard: a run of its own for each member, and one for the population.
+//!
+//! Steps are epochs; those of what training told are hundredths of an epoch, since steps are whole numbers. A file only
+//! grows as long as nothing before changes, so that a TensorBoard that is open sees what is new.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use chrono::{DateTime, Utc};
+
+use super::events::{Events, Value};
+use crate::report::history::{Generation, History, Member, diversity};
+use crate::report::words::origin;
+use crate::state::{FileRef, Outcome, Run};
+
+const PARTS_OF_AN_EPOCH: &str = "Steps are hundredths of an epoch.";
+const EPOCHS: &str = "Steps are epochs.";
+
+/// Writes the folder; its path.
+pub fn write(run: &Run, history: &History, folder: &Path) -> Result<PathBuf> {
+    let created = run.record.created;
+    let name = format!("events.out.tfevents.{}.{}", created.timestamp(), run.record.run_id);
+    for id in 0..run.config.search.population {
+        let mut events = Events::new(seconds(created));
+        for generation in &history.generations {
+            let Some(member) = generation.members.get(id) else { continue };
+            // What is written must not change later.
+            if member.result.is_none() {
+                break;
+            }
+            add_member(run, &mut events, generation, member);
+        }
+        grow(&folder.join(format!("member-{id:02}")), &name, &events.into_bytes())?;
+    }
+    let mut events = Events::new(seconds(created));
+    for generation in history.generations.iter().take_while(|generation| generation.is_finished()) {
+        add_population(run, &mut events, generation);
+    }
+    grow(&folder.join("population"), &name, &events.into_bytes())?;
+    Ok(folder.to_owned())
+}
+
+fn add_member(run: &Run, events: &mut Events, generation: &Generation, member: &Member) {
+    let Some(Outcome::Trained { fitness, metrics, curve, epoch, started, finished, .. }) =
+        member.result.as_ref().map(|result| &result.outcome)
+    else {
+        return;
+    };
+    let (begin, end) = (seconds(*started), seconds(*finished));
+    let (from, to) = (f64::from(generation.from_epoch), f64::from(generation.to_epoch));
+    let first = i64::from(generation.from_epoch);
+    let text = format!("**{}**\n\n{}", origin(&member.plan.origin), genotype(member));
+    events.add(begin, first, "member", "Where it comes from, and its genotype.", &Value::Text(&text));
+    for (name, _) in run.space.ranges() {
+        if let Some(number) = member.plan.genotype.number(name) {
+            events.add(begin, first, &format!("hyperparameter/{name}"), EPOCHS, &Value::Scalar(number));
+        }
+    }
+    for point in curve {
+        // A network that was drawn late has fewer epochs behind it than its generation, whose epochs are the steps.
+        let at = (point.epoch + to - f64::from(*epoch)).clamp(from, to);
+        let (time, step) = (begin + (at - from) / (to - from) * (end - begin), (100.0 * at).round() as i64);
+        for (name, value) in &point.metrics {
+            events.add(time, step, &format!("training/{name}"), PARTS_OF_AN_EPOCH, &Value::Scalar(*value));
+        }
+    }
+    let last = i64::from(generation.to_epoch);
+    if let Some(fitness) = fitness {
+        events.add(end, last, "fitness", EPOCHS, &Value::Scalar(*fitness));
+    }
+    for (name, value) in metrics {
+        events.add(end, last, &format!("measured/{name}"), EPOCHS, &Value::Scalar(*value));
+    }
+}
+
+/// Best, mean and diversity of a finished generation, and the picture of its best member.
+fn add_population(run: &Run, events: &mut Events, generation: &Generation) {
+    let ends = generation.members.iter().filter_map(|member| match &member.result.as_ref()?.outcome {
+        Outcome::Trained { finished, .. } => Some(*finished),
+        Outcome::Failed { .. } => None,
+    });
+    let Some(end) = ends.max().map(seconds) else { return };
+    let step = i64::from(generation.to_epoch);
+    let mut add = |tag: &str, value: Option<f64>| {
+        if let Some(value) = value {
+            events.add(end, step, tag, EPOCHS, &Value::Scalar(value));
+        }
+    };
+    let values: Vec<f64> = generation.fitness().collect();
+    add("fitness/best", values.iter().copied().reduce(f64::max));
+    add("fitness/mean", crate::report::statistics::mean(&values));
+    let (difference, architectures) = diversity(&run.space, generation);
+    add("diversity/mean difference", Some(difference));
+    add("diversity/architectures", Some(architectures as f64));
+    let sound = |file: &&FileRef| run.check_file(file).is_ok();
+    let picture = generation.preview().filter(sound).and_then(|file| fs::read(run.path_of(file).ok()?).ok());
+    if let Some((file, width, height)) =
+        picture.as_deref().and_then(|file| Some((file, side(file, 16)?, side(file, 20)?)))
+    {
+        events.add(end, step, "best member", EPOCHS, &Value::Picture(file, width, height));
+    }
+}
+
+/// Width or height of a PNG file, by its place there.
+fn side(file: &[u8], at: usize) -> Option<u32> {
+    file.starts_with(b"\x89PNG").then_some(())?;
+    file.get(at..at + 4)?.try_into().ok().map(u32::from_be_bytes)
+}
+
+fn genotype(member: &Member) -> String {
+    let cell = |text: &str| text.replace('|', "\\|");
+    let row = |(name, value): (&str, &str)| format!("| {} | {} |\n", cell(name), cell(value));
+    let rows: String = member.plan.genotype.iter().map(row).collect();
+    format!("| variable | value |\n|---|---|\n{rows}")
+}
+
+fn seconds(time: DateTime<Utc>) -> f64 {
+    time.timestamp_micros() as f64 / 1e6
+}
+
+/// Appends what is new to a file in a folder, which is made; writes it anew if it is not the beginning of `bytes`.
+fn grow(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
+    fs::create_dir_all(folder).with_context(|| format!("failed to make {}", folder.display()))?;
+    let path = folder.join(name);
+    let there = fs::read(&path).unwrap_or_default();
+    if there.is_empty() || !bytes.starts_with(&there) {
+        return super::write(&path, |file| Ok(file.write_all(bytes)?)).map(drop);
+    }
+    // At its place: of two that do this at a time, both write the same there.
+    let from = there.len();
+    let append = || OpenOptions::new().write(true).open(&path)?.write_all_at(&bytes[from..], from as u64);
+    append().with_context(|| format!("failed to write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_grows_or_is_written_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("member-00");
+        let read = || fs::read(folder.join("events")).unwrap();
+        grow(&folder, "events", b"one").unwrap();
+        let inode = |path: &Path| std::os::unix::fs::MetadataExt::ino(&fs::metadata(path).unwrap());
+        let first = inode(&folder.join("events"));
+        grow(&folder, "events", b"one two").unwrap();
+        assert_eq!((read().as_slice(), inode(&folder.join("events"))), (&b"one two"[..], first));
+        grow(&folder, "events", b"other").unwrap();
+        assert_eq!(read(), b"other");
+    }
+}

@@ -1,0 +1,499 @@
+//! The parts of the page, from what everybody asks first to what one looks up.
+
+use chrono::{DateTime, Utc};
+use maud::{Markup, html};
+
+use super::curves::{hyperparameters, measures, told};
+use super::{HALF, Report, Section, WIDE, drawn};
+use crate::report::chart::{
+    Bars, Lines, Series, Svg, ancestry, areas, areas_with_key, bars, genealogy, key, lines,
+};
+use crate::report::history::{Cost, diversity, frequencies, job_seconds};
+use crate::report::numbers::short;
+use crate::report::words::origin;
+use crate::scheduler::gpus_of_a_member;
+use crate::state::{EvaluationRecord, FORMAT, Outcome};
+
+/// All parts that have something to show.
+pub fn all(report: &Report) -> Vec<Section> {
+    let parts = [
+        fitness(report),
+        pictures(report),
+        network(report),
+        options(report),
+        training(report),
+        population(report),
+        soups(report),
+        cost(report),
+        configuration(report),
+    ];
+    parts.into_iter().flatten().collect()
+}
+
+/// The charts, by the names of their files.
+pub fn plots(report: &Report) -> Vec<(String, Svg)> {
+    let mut plots =
+        vec![("fitness".to_owned(), fitness_chart(report)), ("diversity".into(), diversity_chart(report))];
+    if !report.ancestry.is_empty() {
+        plots.push(("ancestry".into(), ancestry_chart(report)));
+    }
+    plots.push(("cost".into(), cost_chart(report)));
+    for (group, charts) in [
+        ("measure", measures(&report.history)),
+        ("training", told(&report.history, report.best_member())),
+        ("hyperparameter", hyperparameters(&report.run.space, &report.history, report.best_member())),
+    ] {
+        for (name, series) in charts {
+            plots.push((file_name(group, &name), curve_chart(&name, &series)));
+        }
+    }
+    for of in frequencies(&report.run.space, &report.history.generations) {
+        plots.push((file_name("option", &of.variable), areas_with_key(&of.variable, &of.options, &of.parts)));
+    }
+    plots
+}
+
+/// A name that every filesystem takes.
+fn file_name(group: &str, name: &str) -> String {
+    let safe =
+        |letter: char| if letter.is_ascii_alphanumeric() || "._-".contains(letter) { letter } else { '-' };
+    format!("{group}-{}", name.chars().map(safe).collect::<String>())
+}
+
+/// What one wants to know at first sight.
+pub fn summary(report: &Report) -> Markup {
+    let (history, config) = (&report.history, &report.run.config);
+    let latest = history.latest();
+    let to_epoch = latest.map_or(0, |generation| generation.to_epoch);
+    let is_finished = latest.is_some_and(|latest| latest.is_finished()) && to_epoch == config.search.epochs;
+    let total = report.costs.iter().copied().fold(Cost::default(), |a, b| a + b);
+    let complete = match latest {
+        Some(latest) if latest.is_finished() => latest.to_epoch,
+        Some(latest) => latest.from_epoch,
+        None => 0,
+    };
+    html! {
+        div.tiles {
+            div.tile {
+                span { "search" }
+                b class=[is_finished.then_some("good")] { (if is_finished { "finished" } else { "going on" }) }
+                span { "epoch " (complete) " of " (config.search.epochs) }
+            }
+            @if let Some(best) = &report.best {
+                div.tile {
+                    span { "best fitness" }
+                    b { (format!("{:.4}", best.fitness)) }
+                    span { "member " (best.member) " of generation " (best.generation) }
+                }
+            }
+            div.tile {
+                span { "population" }
+                b { (config.search.population) }
+                span { "members, " (history.generations.len()) " generations" }
+            }
+            div.tile {
+                span { "searched" }
+                b { (scientific(&report.run.space.size().to_string())) }
+                span { "architectures, " (report.run.space.variables.len()) " variables" }
+            }
+            div.tile {
+                span { "training" }
+                b { (hours(total.seconds)) }
+                span { "of members" @if total.lost_seconds >= 0.5 { ", " (hours(total.lost_seconds)) " lost" } }
+            }
+        }
+        p.soft {
+            "Run " (report.run.record.run_id) ", seed " (report.run.record.seed) ", made "
+            (day(report.run.record.created)) ". This report was written " (day(Utc::now())) "."
+        }
+    }
+}
+
+/// 28 digits are 1.2e28.
+fn scientific(digits: &str) -> String {
+    match digits.parse::<f64>() {
+        Ok(number) if digits.len() > 9 => format!("{number:.1e}"),
+        _ => digits.to_owned(),
+    }
+}
+
+fn day(time: DateTime<Utc>) -> String {
+    time.format("%Y-%m-%d %H:%M UTC").to_string()
+}
+
+fn hours(seconds: f64) -> String {
+    match seconds {
+        _ if seconds < 120.0 => format!("{seconds:.0} s"),
+        _ if seconds < 2.0 * 3600.0 => format!("{:.0} min", seconds / 60.0),
+        _ => format!("{:.1} h", seconds / 3600.0),
+    }
+}
+
+fn fitness_chart(report: &Report) -> Svg {
+    genealogy(&report.history, report.best_member(), (WIDE, 440.0))
+}
+
+fn fitness(report: &Report) -> Option<Section> {
+    report.history.latest()?;
+    let body = html! {
+        div.wide { (drawn(&fitness_chart(report), "Fitness of every member over epochs, with lines from parents to children")) }
+        p.soft.screen { "Point at a member to see all that it came from." }
+    };
+    Some(Section { id: "fitness", title: "Fitness and lineage", body })
+}
+
+fn pictures(report: &Report) -> Option<Section> {
+    let media = &report.media;
+    if media.previews.is_empty() && media.exported.is_empty() {
+        return None;
+    }
+    let caption = |picture: &super::media::Picture| {
+        let fitness = picture.fitness.map(|fitness| format!(", fitness {fitness:.4}")).unwrap_or_default();
+        format!("generation {}, epoch {}{fitness}", picture.generation, picture.epoch)
+    };
+    let is_strip = media.previews.first().is_some_and(|picture| picture.is_strip);
+    let body = html! {
+        @for (name, address) in &media.exported {
+            figure.film-figure {
+                img.film src=(address) alt={ "The best member: " (name) };
+                figcaption { "The best member (" (name) " of pbtnas best)." }
+            }
+        }
+        @if !media.previews.is_empty() {
+            h3 { "The best member of each generation" }
+            div class=(if is_strip { "strips" } else { "pictures" }) {
+                @for picture in &media.previews {
+                    figure {
+                        img src=(picture.address) alt=(caption(picture)) loading="lazy";
+                        figcaption { (caption(picture)) }
+                    }
+                }
+            }
+        }
+        @if media.exported.is_empty() {
+            p.soft {
+                "For larger pictures, or a film, of the best member: "
+                code { "pbtnas best --state " (report.run.layout.root().display()) }
+                ", and then the report again."
+            }
+        }
+    };
+    Some(Section { id: "pictures", title: "Pictures", body })
+}
+
+fn ancestry_chart(report: &Report) -> Svg {
+    ancestry(&report.ancestry, report.history.generations.len() as u32, WIDE)
+}
+
+fn network(report: &Report) -> Option<Section> {
+    let best = report.best.as_ref()?;
+    let layout = &report.run.layout;
+    let evaluations =
+        super::parts::evaluations(&layout.member(best.generation, best.member)).unwrap_or_default();
+    let body = html! {
+        p {
+            "Member " (best.member) " of generation " (best.generation) ", fitness "
+            strong { (format!("{:.4}", best.fitness)) }
+            @for (name, value) in &best.metrics { ", " (name) " " (short(*value)) }
+            "."
+        }
+        (evaluated(&evaluations))
+        h3 { "Where each of its variables came from" }
+        div.wide { (drawn(&ancestry_chart(report), "For each variable, the member that carried it in each generation")) }
+        details {
+            summary { "Its architecture" }
+            div.wide {
+                table {
+                    thead { tr { th { "variable" } th { "value" } th { "drawn for" } th { "came through" } } }
+                    tbody {
+                        @for (name, carriers) in &report.ancestry {
+                            tr {
+                                td { (name) }
+                                td { (best.genotype.get(name).unwrap_or("-")) }
+                                td { @if let Some(first) = carriers.first() { (first.generation) "/" (first.member) } }
+                                td { (way(carriers)) }
+                            }
+                        }
+                    }
+                }
+            }
+            p.soft { "7/03 is member 03 of generation 7; a member is named when the variable comes to it." }
+        }
+    };
+    Some(Section { id: "network", title: "The best network", body })
+}
+
+/// The members to which a variable moved, from the oldest.
+fn way(carriers: &[super::Carrier]) -> String {
+    let mut places: Vec<String> = Vec::new();
+    let mut last = None;
+    for carrier in carriers {
+        if last != Some(carrier.member) {
+            places.push(format!("{}/{}", carrier.generation, carrier.member));
+        }
+        last = Some(carrier.member);
+    }
+    places.join(" → ")
+}
+
+/// Final evaluations in words.
+fn evaluated(evaluations: &[EvaluationRecord]) -> Markup {
+    html! {
+        @for record in evaluations {
+            p {
+                "Measured with " (record.samples) " samples: "
+                (measured(record)) "."
+            }
+        }
+    }
+}
+
+/// Fitness, if it has one, and the numbers behind it.
+fn measured(record: &EvaluationRecord) -> String {
+    let fitness = record.fitness.map(|fitness| format!("fitness {}", short(fitness)));
+    let numbers = record.metrics.iter().map(|(name, value)| format!("{name} {}", short(*value)));
+    fitness.into_iter().chain(numbers).collect::<Vec<_>>().join(", ")
+}
+
+fn diversity_chart(report: &Report) -> Svg {
+    let mut series = Series { label: "mean difference".into(), ..Series::default() };
+    for generation in &report.history.generations {
+        let (mean, _) = diversity(&report.run.space, generation);
+        series.points.push((f64::from(generation.number), 100.0 * mean));
+    }
+    let title = "Difference between two members (% of variables)";
+    lines(&Lines {
+        title,
+        across: "generation",
+        up: "%",
+        size: (HALF, 240.0),
+        range: None,
+        series: &[series],
+    })
+}
+
+fn options(report: &Report) -> Option<Section> {
+    report.history.latest()?;
+    let all = frequencies(&report.run.space, &report.history.generations);
+    if all.is_empty() {
+        return None;
+    }
+    let different = report.history.latest().map(|latest| diversity(&report.run.space, latest).1);
+    let body = html! {
+        p { "How often each option occurs in the population, over the generations (left to right)." }
+        div.half {
+            (drawn(&diversity_chart(report), "Mean difference between two members over generations"))
+            @if let Some(different) = different {
+                p { "The last generation has " (different) " different architectures." }
+            }
+        }
+        div.many {
+            @for of in &all {
+                figure {
+                    figcaption { strong { (of.variable) } }
+                    (drawn(&areas(&of.options, &of.parts, (230.0, 80.0)), &format!("Options of {}", of.variable)))
+                    figcaption {
+                        @for (index, option) in of.options.iter().enumerate() {
+                            @if of.parts.iter().any(|parts| parts.get(index).is_some_and(|part| *part > 0.0)) {
+                                span.entry {
+                                    span class=(key(index)) {}
+                                    (option) " " (percent(of.parts.last().and_then(|parts| parts.get(index))))
+                                }
+                                " "
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    };
+    Some(Section { id: "options", title: "Options and diversity", body })
+}
+
+fn percent(part: Option<&f64>) -> String {
+    format!("{:.0} %", part.copied().unwrap_or_default() * 100.0)
+}
+
+fn curve_chart(name: &str, series: &[Series]) -> Svg {
+    lines(&Lines { title: name, across: "epoch", up: "", size: (HALF, 250.0), range: None, series })
+}
+
+fn training(report: &Report) -> Option<Section> {
+    let (history, best) = (&report.history, report.best_member());
+    let groups = [
+        ("Measured after each step", measures(history)),
+        ("Told while training", told(history, best)),
+        ("Hyperparameters", hyperparameters(&report.run.space, history, best)),
+    ];
+    if groups.iter().all(|(_, charts)| charts.is_empty()) {
+        return None;
+    }
+    let body = html! {
+        @for (title, charts) in groups.iter().filter(|(_, charts)| !charts.is_empty()) {
+            h3 { (title) }
+            div.half {
+                @for (name, series) in charts { (drawn(&curve_chart(name, series), &format!("{name} over epochs"))) }
+            }
+        }
+    };
+    Some(Section { id: "training", title: "Curves", body })
+}
+
+fn population(report: &Report) -> Option<Section> {
+    let latest = report.history.latest()?;
+    let names: Vec<&str> = report.run.space.ranges().map(|(name, _)| name).collect();
+    let best = report.best_member();
+    let mut members: Vec<_> = latest.members.iter().collect();
+    members.sort_by(|a, b| {
+        let key = |member: &crate::report::history::Member| member.fitness().unwrap_or(f64::NEG_INFINITY);
+        key(b).total_cmp(&key(a))
+    });
+    let body = html! {
+        p { "Generation " (latest.number) ", epochs " (latest.from_epoch) " to " (latest.to_epoch) ", the fittest first." }
+        div.wide {
+            table {
+                thead {
+                    tr {
+                        th { "member" } th.number { "fitness" } th { "origin" }
+                        @for name in &names { th.number { (name) } }
+                        th.number { "attempts" } th { "host" }
+                    }
+                }
+                tbody {
+                    @for member in &members {
+                        @let here = crate::search::Ancestor { generation: latest.number, member: member.plan.id };
+                        tr class=[(best == Some(here)).then_some("best")] {
+                            td { (member.plan.id) }
+                            td.number { (outcome(member)) }
+                            td { (origin(&member.plan.origin)) }
+                            @for name in &names {
+                                td.number { (member.plan.genotype.number(name).map_or_else(|| "-".into(), short)) }
+                            }
+                            td.number { (member.attempts.len()) }
+                            td { (member.attempts.last().map_or("-", |attempt| attempt.start.host.as_str())) }
+                        }
+                    }
+                }
+            }
+        }
+    };
+    Some(Section { id: "population", title: "Population", body })
+}
+
+fn outcome(member: &crate::report::history::Member) -> String {
+    match member.result.as_ref().map(|result| &result.outcome) {
+        Some(Outcome::Trained { fitness: Some(fitness), .. }) => format!("{fitness:.4}"),
+        Some(Outcome::Trained { fitness: None, .. }) => "diverged".into(),
+        Some(Outcome::Failed { .. }) => "failed".into(),
+        None => "-".into(),
+    }
+}
+
+fn soups(report: &Report) -> Option<Section> {
+    if report.soups.is_empty() {
+        return None;
+    }
+    let body = html! {
+        @for soup in &report.soups {
+            @let alone = soup.record.ingredients.first().map(|first| first.fitness);
+            h3 { (soup.part.as_deref().map_or("Everything".to_owned(), |part| format!("Only the {part}"))) }
+            p {
+                "Fitness " strong { (format!("{:.4}", soup.record.fitness)) }
+                @if let Some(alone) = alone {
+                    ", that of the best member alone is " (format!("{alone:.4}"))
+                    " (" (format!("{:+.4}", soup.record.fitness - alone)) ")"
+                }
+                ". " (soup.record.ingredients.len()) " member(s) in it, " (soup.record.rounds) " round(s):"
+                @for one in &soup.record.ingredients { " " (one.generation) "/" (one.member) }
+                "."
+            }
+            (evaluated(&soup.evaluations))
+        }
+    };
+    Some(Section { id: "soups", title: "Soups", body })
+}
+
+fn cost_chart(report: &Report) -> Svg {
+    let hours = |seconds: f64| seconds / 3600.0;
+    let bar = |cost: &Cost| vec![hours(cost.seconds - cost.lost_seconds), hours(cost.lost_seconds)];
+    let all: Vec<Vec<f64>> = report.costs.iter().map(bar).collect();
+    let parts = ["trained", "lost to interruptions and failures"];
+    bars(&Bars {
+        title: "Member-hours of each generation",
+        up: "hours",
+        size: (WIDE, 280.0),
+        parts: &parts,
+        bars: &all,
+    })
+}
+
+fn cost(report: &Report) -> Option<Section> {
+    report.history.latest()?;
+    let total = report.costs.iter().copied().fold(Cost::default(), |a, b| a + b);
+    // Of those that have begun.
+    let begun = report.costs.iter().skip(1).filter(|cost| cost.attempts > 0);
+    let between: Vec<f64> = begun.map(|cost| cost.idle_seconds).collect();
+    let gpus = gpus_of_a_member(&report.run.config.slurm);
+    let gpu_seconds = (gpus > 0.0).then(|| gpus * job_seconds(&report.history));
+    let mut sorted = between.clone();
+    sorted.sort_by(f64::total_cmp);
+    let median = crate::report::statistics::quantile(&sorted, 0.5);
+    let body = html! {
+        table {
+            tbody {
+                tr { td { "Members trained and were evaluated for" } td.number { (hours(total.seconds)) } }
+                @if let Some(seconds) = gpu_seconds {
+                    tr { td { "GPU time of jobs" } td.number { (hours(seconds)) } }
+                }
+                tr { td { "of which came to nothing" } td.number { (hours(total.lost_seconds)) } }
+                tr { td { "Attempts" } td.number { (total.attempts) } }
+                tr { td { "interrupted (preempted, killed, machine lost)" } td.number { (total.interruptions) } }
+                tr { td { "failed" } td.number { (total.failures) } }
+                tr { td { "Between generations, with nobody training" } td.number { (hours(total.idle_seconds)) } }
+                @if let Some(median) = median {
+                    tr { td { "median of a generation" } td.number { (format!("{median:.1} s")) } }
+                }
+            }
+        }
+        div.wide { (drawn(&cost_chart(report), "Member-hours of each generation, and those lost")) }
+        p.soft {
+            "Lost is what an attempt did after its last snapshot before it ended suddenly. Between generations lie the end of the "
+            "slowest member, the step, and the queue."
+        }
+    };
+    Some(Section { id: "cost", title: "Cost", body })
+}
+
+fn configuration(report: &Report) -> Option<Section> {
+    let run = report.run;
+    let body = html! {
+        table {
+            tbody {
+                tr { td { "run" } td { (run.record.run_id) } }
+                tr { td { "seed" } td { (run.record.seed) } }
+                tr { td { "folder" } td { (run.layout.root().display()) } }
+                tr { td { "made by" } td { "pbtnas " (run.record.program) ", " (day(run.record.created)) } }
+                tr { td { "reported by" } td { "pbtnas " (env!("CARGO_PKG_VERSION")) ", format " (FORMAT) } }
+                tr { td { "digest of config.toml" } td { code { (run.record.config.digest) } } }
+                tr { td { "digest of space.json" } td { code { (run.record.space.digest) } } }
+            }
+        }
+        h3 { "config.toml" }
+        pre { code { (report.config) } }
+    };
+    Some(Section { id: "configuration", title: "Configuration and versions", body })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_read_at_a_glance() {
+        assert_eq!(scientific("3460972340748447"), "3.5e15");
+        assert_eq!(scientific("81"), "81");
+        let texts = [30.0, 600.0, 86400.0].map(hours);
+        assert_eq!(texts, ["30 s", "10 min", "24.0 h"]);
+        assert_eq!(file_name("option", "generator/cell1/up0"), "option-generator-cell1-up0");
+    }
+}

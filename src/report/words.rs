@@ -1,0 +1,36 @@
+//! Where a member comes from, in words.
+
+use crate::search::{Change, Origin};
+
+/// Where a member comes from.
+pub fn origin(origin: &Origin) -> String {
+    match origin {
+        Origin::Random => "random".into(),
+        Origin::Survivor => "survivor".into(),
+        Origin::Perturbed => "survivor, shrink-perturbed".into(),
+        Origin::Mutation { parent, change: Change::Nothing } => format!("copy of {parent}"),
+        Origin::Mutation { parent, change: Change::Weights } => format!("{parent}, weights mutated"),
+        Origin::Mutation { parent, change: Change::Variable { name } } => {
+            format!("{parent} with a new {name}")
+        }
+        Origin::Mix { base, donor, replaced, explored } => {
+            let mixed = format!("{base} + {} variable(s) of {donor}", replaced.len());
+            match explored.len() {
+                0 => mixed,
+                count => format!("{mixed}, {count} explored"),
+            }
+        }
+    }
+}
+
+/// The same as short as a column needs it.
+pub fn short_origin(origin: &Origin) -> String {
+    match origin {
+        Origin::Random => "random".into(),
+        Origin::Survivor => "survivor".into(),
+        Origin::Perturbed => "perturbed".into(),
+        Origin::Mutation { parent, change: Change::Nothing } => format!("{parent}"),
+        Origin::Mutation { parent, .. } => format!("{parent} mutated"),
+        Origin::Mix { base, donor, replaced, .. } => format!("{base} + {} of {donor}", replaced.len()),
+    }
+}
