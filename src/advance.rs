@@ -8,9 +8,9 @@ use crate::checkpoint::Reader;
 use crate::children::{make_children, parents};
 use crate::search::{MemberId, Offspring, Origin, Trained, first_generation, next_generation};
 use crate::state::{
-    BestRecord, FORMAT, FileRef, Lock, MemberPlan, Outcome, PlanRecord, ResultRecord, Run, StartRecord,
-    StateError, collect, drop_temporaries, ensure_dirs, failures, publish_json, read_attempts, remove,
-    replace_json, withdraw,
+    BestRecord, FORMAT, FileRef, Heartbeat, Lock, MemberPlan, Outcome, PlanRecord, Published, ResultRecord,
+    Run, StartRecord, StateError, collect, drop_temporaries, ensure_dirs, failures, publish_json,
+    read_attempts, read_json, remove, replace_json, withdraw,
 };
 use crate::tasks::{Maker, Task};
 
@@ -50,7 +50,7 @@ pub fn advance(run: &Run, task: &dyn Task, idle: bool) -> Result<Next> {
         let plan = match run.plan(generation) {
             // What was decided follows from the results before it, whoever decides.
             Err(error) if error.is_damage() && !decided_again => {
-                eprintln!("pbtnas: {error}; it is put aside and decided again");
+                eprintln!("pbtnas: {}; it is put aside and decided again", error.what());
                 withdraw(&run.layout.plan(generation))?;
                 decided_again = true;
                 continue;
@@ -96,13 +96,25 @@ fn give_up(run: &Run, generation: u32, member: MemberId) -> Result<bool, StateEr
     else {
         return Ok(false);
     };
+    let reason = last.reason();
     let result = ResultRecord {
         format: FORMAT,
         generation,
         member,
-        outcome: Outcome::Failed { reason: last.reason(), attempts: attempts.len() as u32 },
+        outcome: Outcome::Failed {
+            reason: reason.clone(),
+            attempts: attempts.len() as u32,
+            left: read_json::<Heartbeat>(&run.layout.heartbeat(generation, member))
+                .ok()
+                .map(|beat| beat.left()),
+        },
     };
-    publish_json(&run.layout.result(generation, member), &result)?;
+    if publish_json(&run.layout.result(generation, member), &result)? == Published::Created {
+        let count = failed.len();
+        eprintln!(
+            "pbtnas: member {member} of generation {generation} is given up after {count} failed attempt(s): {reason}"
+        );
+    }
     Ok(true)
 }
 
@@ -115,7 +127,7 @@ fn update_best(
     // Derived from results, so a damaged one is no loss.
     let before = match run.best() {
         Err(error) if error.is_damage() => {
-            eprintln!("pbtnas: {error}; looking for the best member again");
+            eprintln!("pbtnas: {}; looking for the best member again", error.what());
             None
         }
         found => found?,
@@ -234,7 +246,8 @@ fn open_parents(
                 opened.insert(parent, reader);
             }
             Err(error) if error.is_damage() => {
-                eprintln!("pbtnas: {error}; member {parent} of generation {generation} is trained again");
+                let what = error.what();
+                eprintln!("pbtnas: {what}; member {parent} of generation {generation} is trained again");
                 withdraw(&run.layout.result(generation, parent))?;
                 remove(&run.layout.final_checkpoint(generation, parent))?;
                 whole = false;

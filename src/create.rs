@@ -54,7 +54,7 @@ fn publish_same(layout: &Layout, path: &Path, bytes: &[u8]) -> Result<FileRef, S
     if publish_bytes(path, bytes)? == Published::Existed
         && fs::read(path).map_err(StateError::io("read", path))? != bytes
     {
-        return Err(StateError::OtherConfig { path: layout.root().to_owned() });
+        return Err(StateError::OtherBeginning { path: layout.root().to_owned() });
     }
     Ok(FileRef { path: layout.relative(path), size: bytes.len() as u64, digest: Digest::of(bytes) })
 }

@@ -90,9 +90,7 @@ fn find(run: &Run, subject: Subject, samples: usize) -> Result<(PathBuf, (u32, M
     let state = run.layout.root().display();
     match subject {
         Subject::Best => {
-            let best = run
-                .best()?
-                .with_context(|| format!("{state} has no best member yet: see `pbtnas status`"))?;
+            let best = run.best()?.with_context(|| run.no_best())?;
             let path = run.layout.evaluation(best.generation, best.member, samples);
             Ok((path, (best.generation, best.member), best.checkpoint))
         }

@@ -9,9 +9,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
-use tch::{Cuda, Device};
+use tch::{Cuda, Device, Kind, Tensor};
 
 /// Environment variable: the folder that holds `libtorch_cuda.so` (a PyTorch's `torch/lib`).
 pub const CUDA_LIBRARIES: &str = "PBTNAS_TORCH_LIB";
@@ -59,7 +59,7 @@ pub fn device(choice: DeviceChoice) -> Result<Device> {
     }
     let loaded = LOADED.get_or_init(|| {
         if !driver_is_there() {
-            return Err("this machine has no NVIDIA driver (/proc/driver/nvidia/version)".into());
+            return Err(NO_DRIVER.into());
         }
         load().map_err(|error| format!("{error:#}"))
     });
@@ -69,10 +69,19 @@ pub fn device(choice: DeviceChoice) -> Result<Device> {
             Cuda::cudnn_set_benchmark(false);
             Ok(Device::Cuda(0))
         }
+        Ok(()) if choice == DeviceChoice::Cuda && are_hidden() => {
+            bail!("a GPU was asked for, but CUDA_VISIBLE_DEVICES is empty")
+        }
         Ok(()) if choice == DeviceChoice::Cuda => {
-            bail!(
-                "libtorch finds no usable GPU (is CUDA_VISIBLE_DEVICES empty, or the driver too old for CUDA 13?)"
-            )
+            bail!("a GPU was asked for, but {NOT_USABLE}")
+        }
+        Ok(()) if !are_hidden() => {
+            // Once: whoever trains asks for the device several times.
+            static TOLD: std::sync::Once = std::sync::Once::new();
+            TOLD.call_once(|| {
+                eprintln!("pbtnas: training on the CPU although there is an NVIDIA driver: {NOT_USABLE}");
+            });
+            Ok(Device::Cpu)
         }
         Err(reason) if choice == DeviceChoice::Cuda => bail!("a GPU was asked for, but {reason}"),
         Err(reason) if driver_is_there() => {
@@ -85,19 +94,28 @@ pub fn device(choice: DeviceChoice) -> Result<Device> {
 
 /// What another program is told to train on: `cuda` or `cpu`. No library is loaded.
 pub fn device_name(choice: DeviceChoice) -> Result<&'static str> {
-    let hidden = std::env::var_os("CUDA_VISIBLE_DEVICES").is_some_and(|devices| devices.is_empty());
     match choice {
         DeviceChoice::Cpu => Ok("cpu"),
-        _ if driver_is_there() && !hidden => Ok("cuda"),
+        _ if driver_is_there() && !are_hidden() => Ok("cuda"),
         DeviceChoice::Auto => Ok("cpu"),
-        DeviceChoice::Cuda => bail!(
-            "a GPU was asked for, but this machine has no NVIDIA driver (/proc/driver/nvidia/version), or \
-             CUDA_VISIBLE_DEVICES is empty"
-        ),
+        DeviceChoice::Cuda if driver_is_there() => {
+            bail!("a GPU was asked for, but CUDA_VISIBLE_DEVICES is empty")
+        }
+        DeviceChoice::Cuda => bail!("a GPU was asked for, but {NO_DRIVER}"),
     }
 }
 
-fn driver_is_there() -> bool {
+const NO_DRIVER: &str = "this machine has no NVIDIA driver (/proc/driver/nvidia/version)";
+const NOT_USABLE: &str = "libtorch finds no usable GPU (a driver too old for its CUDA, or a job that asked for no GPU: \
+                          [slurm] gres)";
+
+/// Whether the environment hides all GPUs: `-1` is a usual way to write it.
+fn are_hidden() -> bool {
+    std::env::var("CUDA_VISIBLE_DEVICES").is_ok_and(|devices| matches!(devices.trim(), "" | "-1"))
+}
+
+/// Whether this machine has an NVIDIA driver.
+pub fn driver_is_there() -> bool {
     Path::new("/proc/driver/nvidia/version").exists()
 }
 
@@ -113,6 +131,33 @@ fn load() -> Result<()> {
     Ok(())
 }
 
+/// The libtorch that runs: the kernel tells where it really lies, behind all links.
+pub fn libtorch() -> Result<Option<PathBuf>> {
+    let maps = std::fs::read_to_string("/proc/self/maps").context("failed to read /proc/self/maps")?;
+    let mut files = maps.lines().filter_map(|line| line.find('/').map(|at| Path::new(&line[at..])));
+    let running = files.find(|path| path.file_name().is_some_and(|name| name == "libtorch_cpu.so"));
+    Ok(running.map(Path::to_owned))
+}
+
+/// Lets libtorch compute something of which the outcome is known: a convolution, a product of matrices and a
+/// gradient, all of small whole numbers, which every precision holds exactly.
+pub fn calculate(device: Device) -> Result<()> {
+    let options = (Kind::Float, device);
+    let image = Tensor::f_arange(16, options)?.f_view([1, 1, 4, 4])?.f_set_requires_grad(true)?;
+    let kernel = Tensor::f_ones([1, 1, 2, 2], options)?;
+    let sums = image.f_conv2d(&kernel, None::<Tensor>, [2], [0], [1], 1)?.f_view([2, 2])?;
+    let product = sums.f_matmul(&sums.f_tr()?)?;
+    product.f_sum(Kind::Float)?.f_backward()?;
+    let numbers = |tensor: &Tensor| -> Result<Vec<f64>> {
+        Ok(Vec::try_from(tensor.f_to(Device::Cpu)?.f_to_kind(Kind::Double)?.f_view([-1])?)?)
+    };
+    // The sums are 10 18 / 42 50; each of their columns' totals, twice, is the gradient of the column's pixels.
+    let expected = (vec![424.0, 1320.0, 1320.0, 4264.0], [104.0, 104.0, 136.0, 136.0].repeat(4));
+    let computed = (numbers(&product)?, numbers(&image.f_grad()?)?);
+    ensure!(computed == expected, "it computed {computed:?} instead of {expected:?}");
+    Ok(())
+}
+
 /// `libtorch_cuda.so` in the folder that the environment names, or beside the libtorch that runs.
 fn cuda_library() -> Result<PathBuf> {
     const NAME: &str = "libtorch_cuda.so";
@@ -123,13 +168,7 @@ fn cuda_library() -> Result<PathBuf> {
         }
         return Ok(path.canonicalize()?);
     }
-    // The kernel tells where the running libtorch really lies, behind all links.
-    let maps = std::fs::read_to_string("/proc/self/maps").context("failed to read /proc/self/maps")?;
-    let running = maps
-        .lines()
-        .filter_map(|line| line.find('/').map(|at| Path::new(&line[at..])))
-        .find(|path| path.file_name().is_some_and(|name| name == "libtorch_cpu.so"));
-    let beside = running.map(|path| path.with_file_name(NAME)).filter(|path| path.is_file());
+    let beside = libtorch()?.map(|path| path.with_file_name(NAME)).filter(|path| path.is_file());
     beside.with_context(|| {
         format!(
             "the libtorch that pbtnas was built with is one for CPUs; set {CUDA_LIBRARIES} to the folder \

@@ -7,6 +7,7 @@
 //! checkpoint  search                         safetensors streaming, layer surgery, shrink-perturb
 //! failpoint   nobody                         where tests let a process die
 //! gpu         nobody                         device and precision; loads libtorch's CUDA half
+//! plain       nobody                         texts of others, for a terminal
 //! signal      nobody                         what asks to leave
 //! tasks       search, checkpoint, gpu,       what is trained: gan, rl, synthetic, or a program of the
 //!             signal, failpoint              user's own
@@ -21,7 +22,11 @@
 //! soup        all of the above               the greedy search for a model soup
 //! evaluate    state, tasks                   final evaluations
 //! scheduler   state, advance, soup           slurm, local
-//! report      state, evaluate                tables, plots, the best network's files
+//! doctor      config, state, tasks, gpu,     what would go wrong with a search
+//!             signal, plain, scheduler
+//! report      state, evaluate, scheduler     tables, plots, the best network's files
+//! watch       state, report, scheduler       a search, watched while it goes on
+//! schema      whoever prints JSON            what programs may rely on in it
 //! cli         everything                     argument parsing and messages
 //! ```
 
@@ -31,17 +36,21 @@ pub mod children;
 pub mod cli;
 pub mod config;
 pub mod create;
+pub mod doctor;
 pub mod error;
 pub mod evaluate;
 pub mod failpoint;
 pub mod gpu;
 pub mod place;
+pub mod plain;
 pub mod rehearse;
 pub mod report;
 pub mod scheduler;
+pub mod schema;
 pub mod search;
 pub mod signal;
 pub mod soup;
 pub mod state;
 pub mod tasks;
 pub mod trainer;
+pub mod watch;

@@ -60,7 +60,10 @@ impl Rehearsal<'_> {
         tell(format!("a fresh network has {} tensors and took {}", first.len(), seconds(began)));
         for variable in &space.variables {
             if let Some(prefix) = variable.owns().iter().find(|prefix| prefix.starts_with("model/")) {
-                bail!("variable {:?} owns {prefix:?}: prefixes are those behind model/", variable.name);
+                bail!(
+                    "variable {:?} owns {prefix:?}: leave \"model/\" out, prefixes in `owns` begin behind it",
+                    variable.name
+                );
             }
         }
         let began = Instant::now();
@@ -119,6 +122,9 @@ impl Rehearsal<'_> {
         let metrics: String =
             evaluation.metrics.iter().map(|(name, value)| format!(", {name} {value:.4}")).collect();
         tell(format!("fitness {:.4}{metrics}: it took {}", evaluation.fitness, seconds(began)));
+        if !evaluation.fitness.is_finite() {
+            tell("that is no finite number: such a member counts as diverged and ranks last".into());
+        }
         match session.file().map(digest_file).transpose()? {
             Some(undisturbed) => self.interruption(genotype, whole, &undisturbed.digest.to_string(), tell),
             None => Ok(()),

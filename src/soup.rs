@@ -17,8 +17,8 @@ use crate::place::place;
 use crate::search::MemberId;
 use crate::signal::StopSignal;
 use crate::state::{
-    BestRecord, Ending, FORMAT, FileRef, Ingredient, Lock, Outcome, Run, SoupLayout, SoupPlan, SoupRecord,
-    SoupResult, StateError, begin_attempt, drop_temporaries, end_attempt, ensure_dir, failures,
+    BestRecord, Ending, FORMAT, FileRef, Ingredient, Lock, Outcome, Published, Run, SoupLayout, SoupPlan,
+    SoupRecord, SoupResult, StateError, begin_attempt, drop_temporaries, end_attempt, ensure_dir, failures,
     find_sound_json, is_there, publish_json, read_attempts, remove, stage,
 };
 use crate::tasks::{Evaluation, Measure, Part, Start, Task};
@@ -139,13 +139,19 @@ impl<'a> Soup<'a> {
         else {
             return Ok(None);
         };
+        let reason = last.reason();
         let result = SoupResult {
             format: FORMAT,
             fitness: None,
             metrics: Default::default(),
-            failed: Some(last.reason()),
+            failed: Some(reason.clone()),
         };
-        publish_json(&self.layout.result(round, candidate), &result)?;
+        if publish_json(&self.layout.result(round, candidate), &result)? == Published::Created {
+            let count = failed.len();
+            eprintln!(
+                "pbtnas: candidate {candidate} of round {round} is given up after {count} failed attempt(s): {reason}"
+            );
+        }
         self.result(round, candidate)
     }
 

@@ -16,17 +16,23 @@ pub struct Best {
     /// Directory for the files; by default `best` in the run's directory.
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
+    /// Print the record of the best member as JSON, instead of the names of the files.
+    #[arg(long)]
+    json: bool,
 }
 
 impl Best {
     pub fn run(self) -> Result<u8> {
         let run = Run::open(&self.state.state)?;
         let output = self.output.unwrap_or_else(|| run.layout.root().join("best"));
-        let best = run
-            .best()?
-            .context("no generation is trained yet, so there is no best member: see `pbtnas status`")?;
+        let best = run.best()?.with_context(|| run.no_best())?;
+        let files = export_best(&run, &best, &output)?;
+        if self.json {
+            println!("{}", serde_json::to_string_pretty(&best)?);
+            return Ok(0);
+        }
         println!("member {} of generation {}, fitness {:.4}", best.member, best.generation, best.fitness);
-        for path in export_best(&run, &best, &output)? {
+        for path in files {
             println!("{}", path.display());
         }
         Ok(0)

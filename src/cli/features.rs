@@ -1,9 +1,8 @@
 use std::path::PathBuf;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 
-use crate::checkpoint::digest_file;
 use crate::tasks::gan::check_inception;
 
 /// Networks whose features measure the quality of images.
@@ -32,6 +31,9 @@ struct Check {
     /// The file, of either kind, whatever its name.
     #[arg(value_name = "FILE")]
     file: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 impl Features {
@@ -44,11 +46,14 @@ impl Features {
 
 impl Check {
     fn run(self) -> Result<u8> {
-        let report = check_inception(&self.file)?;
-        // Not a checkpoint's damage, which has an exit code of its own.
-        let written = digest_file(&self.file).map_err(|error| anyhow!("{error}"))?;
-        println!("{}: the Inception network, as {}", self.file.display(), report.file);
-        println!("digest {}, {} bytes", written.digest, written.size);
+        let report =
+            check_inception(&self.file).with_context(|| format!("{} cannot be used", self.file.display()))?;
+        if self.json {
+            println!("{}", serde_json::to_string_pretty(&report)?);
+            return Ok(0);
+        }
+        println!("{}: the Inception network, as {}", self.file.display(), report.kind);
+        println!("digest {}, {} bytes", report.digest, report.bytes);
         println!(
             "{} fixed images: all as it should be; features move by {:.0e} with an image's neighbours",
             report.images, report.moved

@@ -1,19 +1,30 @@
 //! The command line. A file for each command: it parses, calls and prints.
 
+mod answer;
 mod best;
 mod check;
 mod compare;
+mod completions;
+mod diff;
+mod doctor;
+mod draw;
 mod evaluate;
+mod export;
 mod features;
 mod init;
+mod lineage;
+mod man;
 mod new;
+mod report;
 mod run;
+mod schema;
 mod soup;
 mod space;
 mod status;
 mod step;
 mod train;
 mod verify;
+mod watch;
 
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -27,7 +38,7 @@ use crate::gpu;
 /// Neural architecture search by Population Based Training (PBT-NAS).
 ///
 /// Exit codes: 0 done; 1 failed; 2 wrong command line; 3 wrong configuration; 4 the run's directory is
-/// damaged; 5 the scheduler refused (try again later); 74 the filesystem refused; 75 stopped by a signal,
+/// wrong or damaged; 5 the scheduler refused (try again later); 74 the filesystem refused; 75 stopped by a signal,
 /// work is saved, the same command goes on; 76 another process is at this work.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
@@ -40,18 +51,30 @@ pub struct Cli {
 enum Command {
     New(new::New),
     Check(check::Check),
+    Doctor(doctor::Doctor),
+    #[command(hide = true)]
+    Answer(answer::Answer),
     Init(init::Init),
     Step(step::Step),
     Train(train::Train),
     Run(run::RunLocally),
     Status(status::Status),
+    Report(report::Report),
+    Export(export::Export),
+    Watch(watch::Watch),
     Verify(verify::Verify),
     Space(space::ShowSpace),
     Evaluate(evaluate::Evaluate),
     Soup(soup::MakeSoup),
     Best(best::Best),
+    Draw(draw::Draw),
+    Diff(diff::Diff),
+    Lineage(lineage::ShowLineage),
     Compare(compare::Compare),
     Features(features::Features),
+    Schema(schema::PrintSchema),
+    Completions(completions::Completions),
+    Man(man::Man),
 }
 
 #[derive(Debug, Args)]
@@ -83,18 +106,29 @@ pub fn run(cli: Cli) -> Result<u8> {
     match cli.command {
         Command::New(command) => command.run(),
         Command::Check(command) => command.run(),
+        Command::Doctor(command) => command.run(),
+        Command::Answer(command) => command.run(),
         Command::Init(command) => command.run(),
         Command::Step(command) => command.run(),
         Command::Train(command) => command.run(),
         Command::Run(command) => command.run(),
         Command::Status(command) => command.run(),
+        Command::Report(command) => command.run(),
+        Command::Export(command) => command.run(),
+        Command::Watch(command) => command.run(),
         Command::Verify(command) => command.run(),
         Command::Space(command) => command.run(),
         Command::Evaluate(command) => command.run(),
         Command::Soup(command) => command.run(),
         Command::Best(command) => command.run(),
+        Command::Draw(command) => command.run(),
+        Command::Diff(command) => command.run(),
+        Command::Lineage(command) => command.run(),
         Command::Compare(command) => command.run(),
         Command::Features(command) => command.run(),
+        Command::Schema(command) => command.run(),
+        Command::Completions(command) => command.run(),
+        Command::Man(command) => command.run(),
     }
 }
 

@@ -14,7 +14,7 @@ use crate::error::STOPPED;
 use crate::report;
 use crate::scheduler::local::{self, Watcher};
 use crate::scheduler::{Search, Work};
-use crate::search::{MemberId, Origin};
+use crate::search::MemberId;
 use crate::signal::StopSignal;
 use crate::state::{Heartbeat, Outcome, Run, read_attempts};
 
@@ -35,7 +35,7 @@ pub struct RunLocally {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Another seed than the configuration's, to repeat an experiment.
-    #[arg(long, value_name = "N", requires = "config")]
+    #[arg(long, value_name = "N", requires = "config", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     seed: Option<u64>,
     /// Members that train at a time; by default as configured, or one for each core.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -115,8 +115,7 @@ impl<'a> Progress<'a> {
             None => ProgressBar::hidden(),
         };
         total.set_style(ProgressStyle::with_template("{msg} {bar:30} {pos}/{len} members  {elapsed}")?);
-        let replaced =
-            plan.members.iter().filter(|m| !matches!(m.origin, Origin::Survivor | Origin::Perturbed)).count();
+        let replaced = plan.members.iter().filter(|m| m.origin.is_replacement()).count();
         let what = if generation == 0 { "new" } else { "replaced" };
         let message = format!(
             "generation {generation}, epochs {}-{} of {} ({replaced} {what})",
@@ -158,6 +157,14 @@ impl Watcher for Progress<'_> {
             bar.set_position((beat.fraction * 1000.0) as u64);
             let metrics = beat.metrics.iter().map(|(name, value)| format!(", {name} {value:.4}"));
             bar.set_message(format!("epoch {}, {}{}", beat.epoch, beat.phase, metrics.collect::<String>()));
+        }
+    }
+
+    fn waiting(&mut self, member: MemberId) {
+        let line = format!("  member {member}: another process trains it; waiting");
+        match &self.bars {
+            Some(bars) => bars.suspend(|| println!("{line}")),
+            None => println!("{line}"),
         }
     }
 

@@ -159,6 +159,9 @@ struct News<'a> {
 impl Watcher for News<'_> {
     fn started(&mut self, _: MemberId) {}
     fn heartbeat(&mut self, _: MemberId, _: &Heartbeat) {}
+    fn waiting(&mut self, candidate: MemberId) {
+        println!("round {}, candidate {candidate}: another process measures it; waiting", self.round);
+    }
     fn ended(&mut self, candidate: MemberId, _: bool) {
         match self.work.result(self.round, candidate) {
             Ok(Some(result)) => match (result.fitness, result.failed) {

@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::Args;
 
 use crate::config::Config;
-use crate::report::space_table;
+use crate::report::{SpaceDocument, space_table};
 
 /// Show what is searched: variables, options, the layers that each owns, and how many architectures there are.
 #[derive(Debug, Args)]
@@ -25,9 +25,8 @@ impl ShowSpace {
     pub fn run(self) -> Result<u8> {
         let space = Config::load(&self.config)?.space();
         if self.json {
-            let mut json = serde_json::to_value(&space)?;
-            json["architectures"] = space.size().to_string().into();
-            println!("{}", serde_json::to_string_pretty(&json)?);
+            let architectures = space.size().to_string();
+            println!("{}", serde_json::to_string_pretty(&SpaceDocument { space, architectures })?);
         } else {
             print!("{}", space_table(&space));
         }

@@ -65,11 +65,21 @@ impl Train {
         local::follow_parent()?;
         let run = Run::open(&self.state.state)?;
         super::settle(&run.config)?;
+        let none = "the run has no generation yet: call `pbtnas step` or `pbtnas run`";
         let generation = match self.generation {
             Some(generation) => generation,
-            None => run.latest_generation()?.context("the run has no generation yet: call `pbtnas step`")?,
+            None => run.latest_generation()?.context(none)?,
         };
-        let plan = run.plan(generation)?;
+        let plan = match run.plan(generation) {
+            Err(error) if error.is_damage() => match run.latest_generation()? {
+                None => anyhow::bail!(none),
+                Some(latest) if latest < generation => {
+                    anyhow::bail!("there is no generation {generation}: the run has 0 to {latest}")
+                }
+                Some(_) => return Err(error.into()),
+            },
+            found => found?,
+        };
         let Some(range) = self.member else { return serve(&run, &plan) };
         let population = run.config.search.population as u32;
         let members: Vec<MemberId> = range.members().take_while(|member| member.0 < population).collect();
@@ -117,7 +127,7 @@ fn train_here(trainer: &Trainer, plan: &PlanRecord, member: MemberId) -> Result<
         Ended::Done => (0, format!("{name} is done")),
         Ended::Stopped => {
             requeue_after(trainer.stop.get());
-            (STOPPED, format!("{name} stopped; a snapshot is kept"))
+            (STOPPED, format!("{name} stopped; it goes on from its last snapshot"))
         }
         Ended::Busy => (BUSY, format!("{name} is being trained by another process")),
     })
@@ -166,6 +176,9 @@ struct Failures<'a>(&'a mut Vec<MemberId>);
 impl local::Watcher for Failures<'_> {
     fn started(&mut self, _: MemberId) {}
     fn heartbeat(&mut self, _: MemberId, _: &Heartbeat) {}
+    fn waiting(&mut self, member: MemberId) {
+        println!("member {member}: another process trains it; waiting");
+    }
     fn ended(&mut self, member: MemberId, done: bool) {
         if !done {
             self.0.push(member);

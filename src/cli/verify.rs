@@ -27,7 +27,12 @@ impl Verify {
             println!("sound: every record, file and decision is as it should be");
         } else {
             for fault in &faults {
-                println!("{}: {}", fault.path.display(), fault.what);
+                let path = fault.path.display().to_string();
+                // Most say which file they are about.
+                match fault.what.contains(&path) {
+                    true => println!("{}", fault.what),
+                    false => println!("{path}: {}", fault.what),
+                }
             }
         }
         Ok(if faults.is_empty() { 0 } else { STATE })

@@ -30,12 +30,13 @@ pub enum ConfigError {
 impl ConfigError {
     /// From the parser's complaint.
     pub(super) fn from_toml(path: &Path, text: &str, error: &toml::de::Error) -> Self {
-        Self::at(path, text, error.span().map_or(0, |span| span.start), error.message())
+        let offset = error.span().map_or(0, |span| span.start);
+        Self::at(path, text, offset, &path_at(text, offset).join("."), error.message())
     }
 
-    /// The parser's complaint about what stands at an offset.
-    pub(super) fn at(path: &Path, text: &str, offset: usize, message: &str) -> Self {
-        Self::At { path: path.to_owned(), line: line_of(text, offset), message: explain(message) }
+    /// The parser's complaint about what stands at an offset, under a key.
+    pub(super) fn at(path: &Path, text: &str, offset: usize, key: &str, message: &str) -> Self {
+        Self::At { path: path.to_owned(), line: line_of(text, offset), message: explain(key, message) }
     }
 
     /// A value that has the right type but cannot be used; `key` is dotted, e.g. `search.tau`.
@@ -102,8 +103,57 @@ fn spans<'a>(table: &'a DeTable<'a>) -> Box<dyn Iterator<Item = std::ops::Range<
     }))
 }
 
+/// What the parser says, in the words of this program: serde's speak of Rust's types.
+fn explain(key: &str, message: &str) -> String {
+    let message = message.trim();
+    if let Some(name) = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
+        return match key {
+            "" => format!("the key `{name}` is missing"),
+            key => format!("{key}: the key `{name}` is missing"),
+        };
+    }
+    let wrong = message.strip_prefix("invalid type: ").or_else(|| message.strip_prefix("invalid value: "));
+    if let Some((found, wanted)) = wrong.and_then(|wrong| wrong.rsplit_once(", expected ")) {
+        let what = format!("must be {}, not {}", wanted_words(wanted), found_words(found));
+        return if key.is_empty() { what } else { format!("{key}: {what}") };
+    }
+    nearest_name(message)
+}
+
+/// What serde expected.
+fn wanted_words(wanted: &str) -> &str {
+    match wanted {
+        "u8" => "a whole number from 0 to 255",
+        "u16" => "a whole number from 0 to 65535",
+        "u32" => "a whole number from 0 to 4294967295",
+        "u64" | "usize" => "a whole number that is not negative",
+        "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number",
+        "f32" | "f64" => "a number",
+        "a sequence" => "a list, as in [\"a\", \"b\"]",
+        "a boolean" => "true or false",
+        "a string" => "text in quotes",
+        "a map" => "a section",
+        "any valid TOML value" => "a number of at most 9223372036854775807",
+        nonzero if nonzero.starts_with("a nonzero ") => "a whole number that is more than 0",
+        section if section.starts_with("struct ") => "a section",
+        other => other,
+    }
+}
+
+/// What serde found.
+fn found_words(found: &str) -> &str {
+    let number = ["integer `", "floating point `", "boolean `"]
+        .iter()
+        .find_map(|kind| found.strip_prefix(kind)?.strip_suffix('`'));
+    match found {
+        "sequence" => "a list",
+        "map" => "a section",
+        other => number.or_else(|| other.strip_prefix("string ")).unwrap_or(other),
+    }
+}
+
 /// Adds the nearest known name to serde's "unknown field `x`, expected one of `a`, `b`".
-fn explain(message: &str) -> String {
+fn nearest_name(message: &str) -> String {
     let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
     let (kind, rest) = match (message.strip_prefix("unknown field"), message.strip_prefix("unknown variant"))
     {

@@ -78,7 +78,7 @@ impl Layers {
         let key = path_at(merged, offset).join(".");
         let layer = self.layer_of(&key);
         let line = offset_of(&layer.text, &key).map_or(0, |(offset, _)| offset);
-        ConfigError::at(&layer.path, &layer.text, line, error.message())
+        ConfigError::at(&layer.path, &layer.text, line, &key, error.message())
     }
 
     /// A value that has the right type but cannot be used.

@@ -158,6 +158,9 @@ impl Config {
                 return fault(key, "must be a number that is not negative");
             }
         }
+        if search.epochs == 0 {
+            return fault("search.epochs", "must be at least 1");
+        }
         search.schedule().map_err(|error| ("search.epochs_per_step".to_owned(), error.to_string()))?;
         if self.training.max_attempts == 0 {
             return fault("training.max_attempts", "must be at least 1");
@@ -236,14 +239,14 @@ impl Config {
         }
     }
 
-    /// The task, ready to use; data files are looked for here.
+    /// The task; no data is looked for.
     pub fn task(&self) -> anyhow::Result<Box<dyn Task>> {
         Ok(match self.task.kind {
             TaskKind::Command => {
                 let command = self.command.clone().context("the configuration has no section [command]")?;
                 Box::new(CommandTask::new(command, self.training.snapshot_seconds))
             }
-            TaskKind::Gan => Box::new(GanTask::new(self.gan.clone())?),
+            TaskKind::Gan => Box::new(GanTask::new(self.gan.clone())),
             TaskKind::Rl => Box::new(RlTask::new(self.rl.clone())),
             TaskKind::Synthetic => Box::new(SyntheticTask::new(self.synthetic.clone())),
         })
@@ -492,13 +495,38 @@ kind = "synthetic"
     }
 
     #[test]
+    fn a_value_of_a_wrong_kind_is_told_in_the_words_of_the_file() {
+        for (wrong, message) in [
+            ("search = 3\n".to_owned(), "run.toml:1: search: must be a section, not 3"),
+            (
+                GOOD.replace("epochs = 10", "epochs = \"10\""),
+                ": search.epochs: must be a whole number from 0 to ",
+            ),
+            (GOOD.replace("epochs = 10", "epochs = -1"), "not -1"),
+            (GOOD.replace("epochs = 10", "epochs = 0"), ": search.epochs: must be at least 1"),
+            (
+                GOOD.replace("epochs = 10", "epochs = 10\nperturb_factors = 2"),
+                ": search.perturb_factors: must be a list, as in [\"a\", \"b\"], not 2",
+            ),
+            (format!("{GOOD}[gan]\nbeta1 = \"x\"\n"), "run.toml:12: gan.beta1: must be a number, not \"x\""),
+            (GOOD.replace("epochs = 10\n", ""), "the key `epochs` is missing"),
+        ] {
+            let found = error(&wrong);
+            assert!(found.contains(message), "{found}");
+            for rust in ["usize", "u32", "f64", "struct", "invalid type", "field"] {
+                assert!(!found.contains(rust), "{found}");
+            }
+        }
+    }
+
+    #[test]
     fn a_range_that_is_none_is_refused_at_its_line() {
         let synthetic = |line: &str| error(&format!("{GOOD}[synthetic]\nlayers = 2\n{line}\n"));
         for (line, message) in [
             ("rate = { low = 1.0, high = 0.5 }", "low of a range must be less than its high"),
             ("rate = { low = 0.0, high = 0.5, scale = \"log\" }", "must be more than 0"),
             ("rate = { low = 0.1, hihg = 0.5 }", "unknown key `hihg`: did you mean `high`?"),
-            ("rate = { low = 0.1 }", "missing field `high`"),
+            ("rate = { low = 0.1 }", "the key `high` is missing"),
             ("rate = { low = 0.1, high = 0.5, scale = \"lin\" }", "did you mean `linear`?"),
             ("rate = \"fast\"", "a number, or a range such as { low = "),
             ("rate = { low = -0.5, high = 0.5 }", "synthetic.rate: must be between 0 and"),

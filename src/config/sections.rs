@@ -143,7 +143,10 @@ impl<'de> Deserialize<'de> for EpochsPerStep {
             }
 
             fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<Self::Value, E> {
-                u32::try_from(value).map(EpochsPerStep::Constant).map_err(E::custom)
+                match u32::try_from(value) {
+                    Ok(epochs) => Ok(EpochsPerStep::Constant(epochs)),
+                    Err(_) => Err(E::invalid_value(serde::de::Unexpected::Signed(value), &self)),
+                }
             }
 
             fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
@@ -167,7 +170,7 @@ pub struct TaskConfig {
 }
 
 /// What is trained.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum TaskKind {
     /// Image generation (paper, section 4.2).
@@ -319,6 +322,9 @@ pub struct SlurmConfig {
     pub setup: Vec<String>,
     /// Environment variables of every job.
     pub environment: BTreeMap<String, String>,
+    /// What a training task calls in place of this program, a word each, e.g. a container's runtime with an image whose
+    /// program this is. Empty: this program.
+    pub program: Vec<String>,
     /// What the short `step` jobs ask for.
     pub step: SlurmStepConfig,
 }
@@ -341,6 +347,7 @@ impl Default for SlurmConfig {
             extra: Vec::new(),
             setup: Vec::new(),
             environment: BTreeMap::new(),
+            program: Vec::new(),
             step: SlurmStepConfig::default(),
         }
     }
@@ -364,6 +371,8 @@ pub struct SlurmStepConfig {
     pub time: Option<String>,
     /// Further arguments of `sbatch`.
     pub extra: Vec<String>,
+    /// What a step's job calls in place of this program; SLURM's commands must be there for it. Empty: this program.
+    pub program: Vec<String>,
 }
 
 impl SlurmConfig {
@@ -383,7 +392,13 @@ impl SlurmConfig {
             ("step.memory", &step.memory),
             ("step.time", &step.time),
         ];
-        let several = [("extra", &self.extra), ("setup", &self.setup), ("step.extra", &step.extra)];
+        let several = [
+            ("extra", &self.extra),
+            ("setup", &self.setup),
+            ("program", &self.program),
+            ("step.extra", &step.extra),
+            ("step.program", &step.program),
+        ];
         let values =
             single.into_iter().flat_map(|(key, value)| value.iter().map(move |value| (key, value))).chain(
                 several.into_iter().flat_map(|(key, values)| values.iter().map(move |value| (key, value))),

@@ -3,7 +3,7 @@
 //! Processes of their own, as on a cluster: the same code runs in both places, and a member that crashes takes
 //! nothing with it but the process it ran in, which is replaced.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -35,6 +35,8 @@ pub trait Watcher {
     fn started(&mut self, member: MemberId);
     /// News of a member that trains.
     fn heartbeat(&mut self, member: MemberId, heartbeat: &Heartbeat);
+    /// Another process trains a member, and this one waits for it; told once.
+    fn waiting(&mut self, _member: MemberId) {}
     /// A member's process ended; `done` tells whether its result is there.
     fn ended(&mut self, member: MemberId, done: bool);
 }
@@ -57,6 +59,7 @@ pub fn work_off(
     let mut pool = Pool { work, program, stage, workers: BTreeMap::new(), started: 0, news, heard };
     let mut queue: VecDeque<MemberId> = pieces.iter().copied().collect();
     let mut later: VecDeque<(Instant, MemberId)> = VecDeque::new();
+    let mut waiting = BTreeSet::new();
     let mut looked = Instant::now();
     while stop.get().is_none() {
         while later.front().is_some_and(|(when, _)| *when <= Instant::now()) {
@@ -66,16 +69,24 @@ pub fn work_off(
             && let Some(piece) = queue.pop_front()
         {
             pool.give(piece)?;
-            watcher.started(piece);
+            // One that another process is at is tried again and again.
+            if !waiting.contains(&piece) {
+                watcher.started(piece);
+            }
         }
         if pool.busy() == 0 && later.is_empty() {
             return Ok(true);
         }
         if let Some((piece, code)) = pool.hear()? {
-            if code == Some(BUSY) {
+            let done = work.is_done(stage, piece)?;
+            if code == Some(BUSY) && !done {
                 later.push_back((Instant::now() + BUSY_PAUSE, piece));
+                if waiting.insert(piece) {
+                    watcher.waiting(piece);
+                }
+            } else {
+                watcher.ended(piece, done);
             }
-            watcher.ended(piece, work.is_done(stage, piece)?);
         }
         if looked.elapsed() >= Duration::from_millis(500) {
             looked = Instant::now();
@@ -231,7 +242,12 @@ pub fn serve(
 
 /// What the process of a piece prints.
 fn log_of(work: &dyn Work, stage: u32, piece: MemberId) -> PathBuf {
-    work.run().layout.logs().join(format!("{}-{piece}.log", work.label(stage)))
+    work.run().layout.logs().join(log_name(&work.label(stage), piece))
+}
+
+/// The name of a piece's log; `label` as in [`Work::label`].
+pub fn log_name(label: &str, piece: MemberId) -> String {
+    format!("{label}-{piece}.log")
 }
 
 fn open_log(path: &Path) -> Result<File> {
@@ -258,7 +274,7 @@ pub fn check_begun(work: &dyn Work, generation: u32, tries: &BTreeMap<MemberId, 
         let attempts = read_attempts(&work.attempts(generation, member))?;
         let of_use = attempts.iter().filter(|attempt| !attempt.hindered()).count();
         if tries >= of_use + work.run().config.training.max_attempts as usize {
-            let number = format!("number {member} of {} cannot begin", work.label(generation));
+            let number = format!("{} cannot begin", work.name(generation, member));
             match attempts.last().filter(|last| last.hindered()) {
                 Some(last) => return Err(std::io::Error::other(last.reason())).context(number),
                 None => {

@@ -6,7 +6,14 @@ pub mod script;
 pub mod slurm;
 mod work;
 
-pub use work::{Search, Work};
+use crate::config::SlurmConfig;
+pub use work::{Search, Work, member_log};
+
+/// GPUs that a member has while it trains as a job: one that four members share is a quarter for each.
+pub fn gpus_of_a_member(slurm: &SlurmConfig) -> f64 {
+    let gpus = slurm.gres.as_deref().map_or(0, parse::gpus);
+    f64::from(gpus) / f64::from(slurm.members_per_task.max(1))
+}
 
 impl SchedulerError {
     /// Whether trying again later may help.

@@ -33,9 +33,24 @@ pub fn chunks(members: &[MemberId], members_per_task: u32, max_array_size: u32) 
     chunks
 }
 
+/// The log of a task of an array, relative to the run's directory.
+pub fn log_of(label: &str, array: &str, task: &str) -> String {
+    format!("logs/{label}-{task}-{array}.log")
+}
+
 /// A word that a shell takes as it is, whatever is in it.
 pub fn quote(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+/// The value of an option among sbatch's arguments: `--long=value`, `-svalue` (a word each, see the configuration). Of
+/// an option that is given twice, the last counts.
+pub fn value_of<'a>(arguments: &'a [String], long: &str, short: &str) -> Option<&'a str> {
+    arguments.iter().rev().find_map(|word| match word.strip_prefix(long) {
+        Some(rest) => rest.strip_prefix('='),
+        None if short.is_empty() || word.starts_with("--") => None,
+        None => word.strip_prefix(short),
+    })
 }
 
 /// What every script of a run needs.
@@ -72,13 +87,16 @@ impl Context<'_> {
         text
     }
 
-    fn call(&self) -> (String, String) {
-        (quote(&self.program.to_string_lossy()), quote(&self.state.to_string_lossy()))
+    /// The program in a script, or what is configured in its place, and the run's directory.
+    fn call(&self, configured: &[String]) -> (String, String) {
+        let words: Vec<String> = configured.iter().map(|word| quote(word)).collect();
+        let program = if words.is_empty() { quote(&self.program.to_string_lossy()) } else { words.join(" ") };
+        (program, quote(&self.state.to_string_lossy()))
     }
 
     /// The script of a task. `exec`: signals must reach the program itself.
     pub fn piece_script(&self, offset: u32) -> String {
-        let (program, state) = self.call();
+        let (program, state) = self.call(&self.config.program);
         let (command, rest) = words(&self.piece);
         let size = self.pieces_per_task;
         format!(
@@ -93,7 +111,7 @@ impl Context<'_> {
     /// The script of the step that follows. Nobody would call a step again that was killed (by the kernel, for want
     /// of memory on its machine, say) while its job goes on, so the script does.
     pub fn step_script(&self) -> String {
-        let (program, state) = self.call();
+        let (program, state) = self.call(&self.config.step.program);
         let (command, rest) = words(&self.step);
         format!(
             "{head}trap 'kill -USR1 $step' USR1\n\
@@ -114,7 +132,7 @@ impl Context<'_> {
     pub fn piece_arguments(&self, name: &str, chunk: &Chunk) -> Vec<String> {
         let config = self.config;
         let throttle = config.max_running.map(|count| format!("%{count}")).unwrap_or_default();
-        let mut arguments = self.common(name, &format!("logs/{}-%a-%A.log", self.label));
+        let mut arguments = self.common(name, &log_of(&self.label, "%A", "%a"));
         arguments.extend(["--hold".into(), "--requeue".into()]);
         arguments.push(format!("--array={}{throttle}", array_spec(&chunk.indices)));
         let options = [
@@ -151,6 +169,21 @@ impl Context<'_> {
             arguments.push("--signal=B:USR1@60".into());
         }
         arguments.extend(step.extra.iter().cloned());
+        arguments
+    }
+
+    /// Arguments of sbatch for a job of some minutes that asks for what a step asks for, but does not run on some nodes.
+    pub fn trial_arguments(&self, name: &str, minutes: u64, away_from: &[String]) -> Vec<String> {
+        const NODES: [(&str, &str); 3] = [("--exclude", "-x"), ("--nodelist", "-w"), ("--nodefile", "-F")];
+        let mut arguments = self.step_arguments(name, &[]);
+        // Of an option that is given twice, the last counts.
+        arguments.extend([format!("--time={minutes}"), "--no-requeue".into()]);
+        // Where its user has chosen nodes, steps run there and nowhere else.
+        let chosen =
+            NODES.iter().any(|(long, short)| value_of(&self.config.step.extra, long, short).is_some());
+        if !away_from.is_empty() && !chosen {
+            arguments.push(format!("--exclude={}", away_from.join(",")));
+        }
         arguments
     }
 
@@ -247,6 +280,65 @@ mod tests {
             "--parsable --job-name=n --chdir=/run's/dir --output=logs/g0007-step-%j.log --open-mode=append \
              --requeue --dependency=afterany:5:6"
         );
+        let trial = context.trial_arguments("n", 5, &["a".into(), "b".into()]).join(" ");
+        assert!(trial.ends_with(" --requeue --time=5 --no-requeue --exclude=a,b"), "{trial}");
+    }
+
+    #[test]
+    fn nodes_that_the_user_has_chosen_stay_chosen() {
+        for extra in ["--exclude=bad", "-xbad", "--nodelist=n1", "-wn1", "-Fnodes"] {
+            let mut config = SlurmConfig::default();
+            config.step.extra = vec![extra.to_owned()];
+            let context = Context {
+                config: &config,
+                program: Path::new("p"),
+                state: Path::new("s"),
+                label: String::new(),
+                piece: Vec::new(),
+                piece_option: "",
+                pieces_per_task: 1,
+                step: Vec::new(),
+            };
+            let trial = context.trial_arguments("n", 5, &["here".into()]).join(" ");
+            assert!(trial.contains(extra) && !trial.contains("here"), "{trial}");
+        }
+    }
+
+    #[test]
+    fn options_are_found_however_they_are_written() {
+        let words: Vec<String> = "--mem=1 -pa -pb --memory=3 --wait".split(' ').map(str::to_owned).collect();
+        assert_eq!(value_of(&words, "--mem", ""), Some("1"));
+        assert_eq!(value_of(&words, "--partition", "-p"), Some("b"));
+        assert_eq!(value_of(&words, "--wait", "-W"), None);
+        assert_eq!(value_of(&words, "--time", "-t"), None);
+    }
+
+    #[test]
+    fn another_program_is_called_where_one_is_configured() {
+        let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        let mut config =
+            SlurmConfig { program: words("apptainer run my$image.sif"), ..SlurmConfig::default() };
+        let script = |config: &SlurmConfig| {
+            let context = Context {
+                config,
+                program: Path::new("/bin/pbtnas"),
+                state: Path::new("s"),
+                label: String::new(),
+                piece: words("train"),
+                piece_option: "--member",
+                pieces_per_task: 1,
+                step: words("step"),
+            };
+            (context.piece_script(0), context.step_script())
+        };
+        let (piece, step) = script(&config);
+        assert!(
+            piece.contains("\nexec 'apptainer' 'run' 'my$image.sif' train --state 's' --member "),
+            "{piece}"
+        );
+        assert!(step.contains("\n'/bin/pbtnas' step --state 's' &\n"), "{step}");
+        config.step.program = words("wrapped pbtnas");
+        assert!(script(&config).1.contains("\n'wrapped' 'pbtnas' step --state 's' &\n"));
     }
 
     /// What a shell would make something of.

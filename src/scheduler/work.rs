@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
+use super::local::log_name;
+use super::script::log_of;
 use crate::advance::{Next, advance};
 use crate::search::MemberId;
 use crate::soup::Soup;
@@ -24,6 +26,9 @@ pub trait Work {
 
     /// The stage in the names of jobs and logs.
     fn label(&self, stage: u32) -> String;
+
+    /// A piece, as people are told of it.
+    fn name(&self, stage: u32, piece: MemberId) -> String;
 
     /// Where the attempts at a piece are recorded.
     fn attempts(&self, stage: u32, piece: MemberId) -> PathBuf;
@@ -69,7 +74,11 @@ impl Work for Search<'_> {
     }
 
     fn label(&self, stage: u32) -> String {
-        format!("g{stage:04}")
+        generation_label(stage)
+    }
+
+    fn name(&self, stage: u32, piece: MemberId) -> String {
+        format!("member {piece} of generation {stage}")
     }
 
     fn attempts(&self, stage: u32, piece: MemberId) -> PathBuf {
@@ -101,6 +110,20 @@ impl Work for Search<'_> {
     }
 }
 
+/// A generation in the names of jobs and logs.
+fn generation_label(generation: u32) -> String {
+    format!("g{generation:04}")
+}
+
+/// The log of a member's attempt, relative to the run's directory. `job` as its record has it.
+pub fn member_log(generation: u32, member: MemberId, job: Option<&str>) -> String {
+    let label = generation_label(generation);
+    match job.and_then(|job| job.split_once('_')) {
+        Some((array, task)) => log_of(&label, array, task),
+        None => format!("logs/{}", log_name(&label, member)),
+    }
+}
+
 impl Work for Soup<'_> {
     fn run(&self) -> &Run {
         Soup::run(self)
@@ -119,6 +142,10 @@ impl Work for Soup<'_> {
             Some(part) => format!("soup-{part}-{stage:02}"),
             None => format!("soup{stage:02}"),
         }
+    }
+
+    fn name(&self, stage: u32, piece: MemberId) -> String {
+        format!("candidate {piece} of round {stage}")
     }
 
     fn attempts(&self, stage: u32, piece: MemberId) -> PathBuf {
@@ -155,6 +182,12 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use crate::create::create;
+
+    #[test]
+    fn a_member_s_log_is_that_of_its_task_or_of_its_process() {
+        assert_eq!(member_log(7, MemberId(3), Some("51_0")), "logs/g0007-0-51.log");
+        assert_eq!(member_log(7, MemberId(3), None), "logs/g0007-03.log");
+    }
 
     #[test]
     fn soups_of_parts_share_no_folder_no_job_and_no_log() {

@@ -9,12 +9,21 @@
 use super::{Change, MemberId, Origin};
 
 /// A member of a generation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, schemars::JsonSchema,
+)]
 pub struct Ancestor {
     /// Generation, counted from 0.
     pub generation: u32,
     /// Its place there.
     pub member: MemberId,
+}
+
+/// `7/03`.
+impl std::fmt::Display for Ancestor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.generation, self.member)
+    }
 }
 
 /// The members that carried a variable's value and weights, from the first to the one asked for.
@@ -44,6 +53,13 @@ pub fn variable_lineage(
     history
 }
 
+/// The members that a member's network is, step by step, a copy of: through survivors and base parents, from the first to
+/// the one asked for. `origin` as in [`variable_lineage`].
+pub fn base_lineage(of: Ancestor, origin: impl FnMut(Ancestor) -> Option<Origin>) -> Vec<Ancestor> {
+    // No variable has this name, so none is replaced.
+    variable_lineage("", of, origin)
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::testing::{population, settings, space};
@@ -67,6 +83,7 @@ mod tests {
         };
         assert_eq!(variable_lineage("x", at(2, 7), origin), [at(0, 2), at(1, 2), at(2, 7)]);
         assert_eq!(variable_lineage("y", at(2, 7), origin), [at(0, 1), at(1, 1), at(2, 7)]);
+        assert_eq!(base_lineage(at(2, 7), origin), [at(0, 1), at(1, 1), at(2, 7)]);
     }
 
     #[test]

@@ -23,7 +23,7 @@ mod pinned_tests;
 pub use explore::{Explore, explore};
 pub use genotype::Genotype;
 pub use initial::{Initial, initial_population};
-pub use lineage::{Ancestor, variable_lineage};
+pub use lineage::{Ancestor, base_lineage, variable_lineage};
 pub use mix::{Mixed, mix};
 pub use mutate::{Change, mutate};
 pub use plan::{

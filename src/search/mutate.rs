@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Domain, Explore, Genotype, Space};
 
 /// What happens to a copy of a parent; each kind has probability 1/3.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Change {
     /// Nothing.

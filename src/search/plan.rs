@@ -8,7 +8,9 @@ use super::{
 };
 
 /// A place in the population, counted from 0. An offspring takes the place of the member it replaces.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(transparent)]
 pub struct MemberId(pub u32);
 
@@ -19,7 +21,7 @@ impl std::fmt::Display for MemberId {
 }
 
 /// How the population changes between generations.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Algorithm {
     /// Replace the worst by mixes of the best (the paper's Algorithm 1).
@@ -62,7 +64,7 @@ pub struct SearchSettings {
 }
 
 /// Where a member of a generation comes from. Parents are members of the generation before.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Origin {
     /// Drawn at random, with fresh weights.
@@ -95,6 +97,11 @@ pub enum Origin {
 }
 
 impl Origin {
+    /// Whether the place was another member's in the generation before (in the first generation, that it is new).
+    pub fn is_replacement(&self) -> bool {
+        !matches!(self, Self::Survivor | Self::Perturbed)
+    }
+
     /// Whether the member begins with a checkpoint of its own, made from those of its parents.
     pub fn is_made(&self) -> bool {
         matches!(self, Self::Perturbed | Self::Mutation { .. } | Self::Mix { .. })
@@ -127,7 +134,10 @@ pub struct Offspring {
 
 /// No member of the population can be a parent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("no member of generation {generation} has a usable fitness, so nothing can be selected")]
+#[error(
+    "no member of generation {generation} has a usable fitness, so nothing can be selected: each failed or diverged \
+     (`pbtnas status` tells why); mend the cause and begin a new run"
+)]
 pub struct NoParent {
     /// The generation that was trained.
     pub generation: u32,

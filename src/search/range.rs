@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 const MAX_INTEGER: f64 = 9_007_199_254_740_992.0;
 
 /// How numbers of a range are spread.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scale {
     /// Evenly.
@@ -21,7 +21,7 @@ pub enum Scale {
 }
 
 /// The numbers from `low` to `high`, both among them; all of them, or the whole ones.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(try_from = "Raw", into = "Raw")]
 pub struct Range {
     low: f64,
@@ -53,7 +53,7 @@ pub enum RangeError {
 }
 
 /// As it is written.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, rename = "Range")]
 struct Raw {
     low: f64,

@@ -12,7 +12,7 @@ use super::Genotype;
 ///
 /// Written as a table of lists, `{ block1 = ["identity"], block2 = ["identity", "pool"] }`; a single option may
 /// stand for a list of one.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(transparent)]
 pub struct Rule(BTreeMap<String, Vec<String>>);
 

@@ -11,7 +11,7 @@ use super::{Address, Domain, Genotype, Rule, Variable, rng};
 const CHECK_TRIES: usize = 1000;
 
 /// All variables, in the order in which they are mixed, and the rules of a valid architecture.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Space {
     /// The variables; order matters for reproducibility.

@@ -80,7 +80,7 @@ impl Variable {
 }
 
 /// As it is written: `options` and `owns`, or `range`.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, rename = "Variable")]
 struct Raw {
     name: String,
@@ -90,6 +90,16 @@ struct Raw {
     range: Option<Range>,
     #[serde(skip_serializing_if = "Option::is_none")]
     owns: Option<Vec<String>>,
+}
+
+impl schemars::JsonSchema for Variable {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Variable".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        Raw::json_schema(generator)
+    }
 }
 
 impl From<Variable> for Raw {

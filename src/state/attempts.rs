@@ -1,15 +1,16 @@
 //! Attempts at a piece of work (a member's step, a soup's evaluation), in a directory of its own: a small file
 //! when one begins, another when it ends in an orderly way.
 
-use std::fs;
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use chrono::Utc;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AttemptEnd, AttemptStart, Ending, FORMAT, Left, Published, StateError, ensure_dir, find_json,
-    publish_json, read_json, refresh,
+    AttemptEnd, AttemptStart, Ending, FORMAT, Left, Published, StateError, ensure_dir, find_json, names_in,
+    publish_json, read_json,
 };
 
 /// What is known of an attempt.
@@ -84,7 +85,7 @@ pub fn begin_attempt(
 
 /// Records how an attempt ended.
 pub fn end_attempt(dir: &Path, number: u32, ending: Ending) -> Result<(), StateError> {
-    let path = dir.join(format!("{number:04}.end.json"));
+    let path = dir.join(end_name(number));
     publish_json(&path, &AttemptEnd { format: FORMAT, ended: Utc::now(), ending })?;
     Ok(())
 }
@@ -93,7 +94,7 @@ pub fn end_attempt(dir: &Path, number: u32, ending: Ending) -> Result<(), StateE
 pub fn read_attempts(dir: &Path) -> Result<Vec<Attempt>, StateError> {
     let sound = |attempt: &Result<Attempt, StateError>| match attempt {
         Err(error) if error.is_damage() => {
-            eprintln!("pbtnas: {error}; the attempt is forgotten");
+            eprintln!("pbtnas: {}; the attempt does not count", error.what());
             false
         }
         _ => true,
@@ -105,10 +106,39 @@ pub fn read_attempts(dir: &Path) -> Result<Vec<Attempt>, StateError> {
 pub fn find_attempts(dir: &Path) -> Result<Vec<Result<Attempt, StateError>>, StateError> {
     let read = |number| {
         let start: AttemptStart = read_json(&dir.join(start_name(number)))?;
-        let end = find_json(&dir.join(format!("{number:04}.end.json")))?;
+        let end = find_json(&dir.join(end_name(number)))?;
         Ok(Attempt { number, start, end })
     };
     Ok(numbers(dir)?.into_iter().map(read).collect())
+}
+
+/// Adds what came since to the attempts that are known, oldest first; what is known is not read again. A record that is
+/// damaged is passed over (`verify` tells).
+pub fn refresh_attempts(dir: &Path, known: &mut Vec<Attempt>) -> Result<(), StateError> {
+    let names = names_in(dir)?;
+    let end_of = |number| match names.contains(OsStr::new(&end_name(number))) {
+        true => sound_part(find_json(&dir.join(end_name(number)))).map(Option::flatten),
+        false => Ok(None),
+    };
+    for number in begun(&names) {
+        match known.binary_search_by_key(&number, |attempt| attempt.number) {
+            Ok(at) if known[at].end.is_none() => known[at].end = end_of(number)?,
+            Ok(_) => {}
+            Err(at) => {
+                if let Some(start) = sound_part(read_json(&dir.join(start_name(number))))? {
+                    known.insert(at, Attempt { number, start, end: end_of(number)? });
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn sound_part<T>(read: Result<T, StateError>) -> Result<Option<T>, StateError> {
+    match read {
+        Err(error) if error.is_damage() => Ok(None),
+        read => read.map(Some),
+    }
 }
 
 /// Whether somebody began a later attempt.
@@ -120,29 +150,29 @@ fn start_name(number: u32) -> String {
     format!("{number:04}.start.json")
 }
 
+fn end_name(number: u32) -> String {
+    format!("{number:04}.end.json")
+}
+
 fn numbers(dir: &Path) -> Result<Vec<u32>, StateError> {
-    let mut found = fs::read_dir(dir);
-    if found.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
-        refresh(dir);
-        found = fs::read_dir(dir);
-    }
-    let entries = match found {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(StateError::io("read", dir)(error)),
+    Ok(begun(&names_in(dir)?))
+}
+
+/// The attempts that have begun, by the names in their directory.
+fn begun(names: &BTreeSet<OsString>) -> Vec<u32> {
+    let number = |name: &OsString| {
+        let number: u32 = name.to_str()?.split('.').next()?.parse().ok()?;
+        (*name == *start_name(number)).then_some(number)
     };
-    let mut numbers = Vec::new();
-    for entry in entries {
-        let name = entry.map_err(StateError::io("read", dir))?.file_name();
-        let number = name.to_str().and_then(|name| name.split('.').next()?.parse().ok());
-        numbers.extend(number.filter(|&number| name == *start_name(number)));
-    }
+    let mut numbers: Vec<u32> = names.iter().filter_map(number).collect();
     numbers.sort_unstable();
-    Ok(numbers)
+    numbers
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -166,9 +196,17 @@ mod tests {
         assert_eq!((begin_in("8_1"), begin_in("9_1"), begin_in("8_1")), (5, 6, 7));
         end(7, Ending::Superseded);
         let attempts = read_attempts(&dir).unwrap();
+        let mut known = attempts[..5].to_vec();
+        (known[2].end, known[4].end) = (None, attempts[3].end.clone());
+        refresh_attempts(&dir, &mut known).unwrap();
+        assert_eq!(known[2..4], attempts[2..4]);
+        assert_eq!(known[5..], attempts[5..]);
+        assert_eq!(known[4].end, attempts[3].end, "what is known is not read again");
         let failed: Vec<u32> = failures(&attempts).iter().map(|attempt| attempt.number).collect();
         assert_eq!(failed, [2, 3, 6]);
         fs::write(dir.join(start_name(u32::MAX)), "").unwrap();
+        refresh_attempts(&dir, &mut known).unwrap();
+        assert_eq!(known.len(), 7, "a damaged one is none");
         assert!(begin_attempt(&dir, None, "host".into(), None).is_err());
     }
 }

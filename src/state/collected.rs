@@ -31,7 +31,10 @@ pub fn drop_collected(run: &Run, current: u32, best: Option<&BestRecord>) -> Res
     }
     let named = match names(run, kept_generations(keep, current), current, best) {
         Err(error) if error.is_damage() => {
-            eprintln!("pbtnas: {error}; no collected file is removed this time, since it may need some");
+            eprintln!(
+                "pbtnas: {}; no collected file is removed this time, since it may need some",
+                error.what()
+            );
             return Ok(());
         }
         found => found?,

@@ -27,6 +27,9 @@ pub enum StateError {
     /// A directory whose name cannot be written into a job script.
     #[error("the name of the directory {0:?} is no text in UTF-8: choose another")]
     Name(PathBuf),
+    /// A file where the directory of a run should be.
+    #[error("{0} is a file: --state takes the directory of a run")]
+    NoDirectory(PathBuf),
     /// A file is not what its name promises.
     #[error("{path} is damaged: {reason}; {}", way_out(path))]
     Damaged {
@@ -54,6 +57,15 @@ pub enum StateError {
         /// The directory.
         path: PathBuf,
     },
+    /// Somebody began to make a run there, with another configuration, and there is no run yet.
+    #[error(
+        "{path} holds the beginning of a run with another configuration, whose `pbtnas init` was not finished: \
+         remove the directory, or choose another --state"
+    )]
+    OtherBeginning {
+        /// The directory.
+        path: PathBuf,
+    },
     /// A checkpoint cannot be used.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
@@ -72,7 +84,7 @@ fn soup_of(path: &Path) -> Option<&str> {
     let parts: Vec<_> = path.components().filter_map(|part| part.as_os_str().to_str()).collect();
     let soup = parts.iter().rposition(|part| *part == "soup" || Layout::part_of(part).is_some())?;
     let own = match &parts[soup + 1..] {
-        [file] => file.starts_with("soup.") || file.starts_with("evaluation-"),
+        [file] => file.starts_with("soup."),
         [round, below, ..] if round.starts_with("round-") => {
             ["plan.", "submission", "candidates"].iter().any(|own| below.starts_with(own))
         }
@@ -85,6 +97,7 @@ fn soup_of(path: &Path) -> Option<&str> {
 fn way_out(path: &Path) -> &'static str {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     match name {
+        _ if name.starts_with("evaluation-") => "delete it: `pbtnas evaluate` measures again",
         _ if soup_of(path) == Some("soup") => "delete the folder soup: `pbtnas soup` makes it anew",
         _ if soup_of(path).is_some() => {
             "delete the folder soup-PART that it lies in: `pbtnas soup --part PART` makes it anew"
@@ -105,6 +118,7 @@ fn way_out(path: &Path) -> &'static str {
         }
         "best.json" => "delete it: the next `pbtnas step` or `pbtnas run` finds the best member again",
         "archive.json" => "put it back as it was, or go on: the search does not need it, only reports do",
+        "preview.png" => "delete it: only reports and pages show it",
         "final.safetensors" => "`pbtnas step` and `pbtnas run` have it trained again when they need it",
         "start.safetensors" => "`pbtnas train` makes it again from its parents when it needs it",
         _ if digest_in(path).is_some() && path.components().any(|part| part.as_os_str() == "collected") => {
@@ -122,6 +136,14 @@ impl StateError {
     /// For `map_err`: an operation on a file failed.
     pub fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { doing, path: path.to_owned(), source }
+    }
+
+    /// What is wrong, without what a person can do about it: for what the program mends by itself.
+    pub fn what(&self) -> String {
+        match self {
+            Self::Damaged { path, reason } => format!("{} is damaged: {reason}", path.display()),
+            other => other.to_string(),
+        }
     }
 
     /// Whether a file has other contents than it should, or is gone.
@@ -144,6 +166,18 @@ impl StateError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_program_mends_is_told_without_advice() {
+        let damaged = StateError::damaged(Path::new("/run/best.json"), "it was cut off");
+        assert_eq!(damaged.what(), "/run/best.json is damaged: it was cut off");
+        assert!(damaged.to_string().starts_with(&format!("{}; delete it", damaged.what())));
+        for folder in ["generations/0001/members/03", "soup", "soup-actor"] {
+            let path = format!("/run/{folder}/evaluation-5000.json");
+            let way = StateError::damaged(Path::new(&path), "it was cut off").to_string();
+            assert!(way.ends_with("delete it: `pbtnas evaluate` measures again"), "{way}");
+        }
+    }
 
     #[test]
     fn only_what_is_of_a_soup_is_to_be_deleted_as_one() {

@@ -23,6 +23,9 @@ impl Layout {
         if root.to_str().is_none() {
             return Err(StateError::Name(root));
         }
+        if root.is_file() {
+            return Err(StateError::NoDirectory(root));
+        }
         Ok(Self::new(root))
     }
 

@@ -21,6 +21,7 @@ mod verify;
 
 pub use attempts::{
     Attempt, begin_attempt, end_attempt, failures, find_attempts, is_overtaken, read_attempts,
+    refresh_attempts,
 };
 pub use error::StateError;
 pub use layout::{Layout, SoupLayout, intent, submission};
@@ -30,7 +31,7 @@ pub use publish::{
     Draft, Published, Staged, ensure_dir, ensure_dirs, is_left_behind, link, publish_bytes, publish_json,
     remove, replace_json, stage, stage_link, temporary_name, withdraw,
 };
-pub use read::{find_json, find_sound_json, is_there, parse_json, read_json, refresh};
+pub use read::{find_json, find_sound_json, is_there, names_in, parse_json, read_json, refresh};
 pub use records::{
     ArchiveRecord, AttemptEnd, AttemptStart, BestRecord, CurvePoint, Ending, EvaluationRecord, FORMAT,
     FileRef, Heartbeat, Ingredient, IntentRecord, Left, MemberPlan, Outcome, PlanRecord, ResultRecord,

@@ -148,11 +148,16 @@ pub fn remove(path: &Path) -> Result<(), StateError> {
 
 /// Takes a record out of use: it keeps its contents under another name, for whoever wonders.
 pub fn withdraw(path: &Path) -> Result<(), StateError> {
-    let name = path.with_extension("withdrawn.json");
+    let name = withdrawn_name(path);
     match reach("rename").and_then(|()| fs::rename(path, &name)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StateError::io("withdraw", path)(error)),
         _ => sync_parent(path),
     }
+}
+
+/// What a withdrawn record is called.
+pub fn withdrawn_name(path: &Path) -> PathBuf {
+    path.with_extension("withdrawn.json")
 }
 
 fn sync_parent(path: &Path) -> Result<(), StateError> {

@@ -1,5 +1,7 @@
 //! Reading records: bounded, checked against their seal and format, past what a file server's client remembers.
 
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs;
 use std::io::Read;
 use std::path::Path;
@@ -9,7 +11,7 @@ use serde::de::DeserializeOwned;
 use super::{FORMAT, StateError, unseal, withdraw};
 
 /// Records larger than this are not ours: a plan of 10 000 members, the most, and 72 variables has 50 MiB.
-const MAX_RECORD: u64 = 64 << 20;
+pub(super) const MAX_RECORD: u64 = 64 << 20;
 
 /// The file's contents, if it is there and no larger than a record can be.
 fn find_bytes(path: &Path) -> Result<Option<Vec<u8>>, StateError> {
@@ -82,7 +84,7 @@ pub fn find_sound_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, St
 pub fn sound<T>(path: &Path, found: Result<Option<T>, StateError>) -> Result<Option<T>, StateError> {
     match found {
         Err(error) if error.is_damage() => {
-            eprintln!("pbtnas: {error}; it is put aside and made again");
+            eprintln!("pbtnas: {}; it is put aside and made again", error.what());
             withdraw(path)?;
             Ok(None)
         }
@@ -98,6 +100,22 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, StateError> {
 /// Whether something is there; unlike [`Path::exists`] a filesystem that does not answer is an error.
 pub fn is_there(path: &Path) -> Result<bool, StateError> {
     path.try_exists().map_err(StateError::io("look for", path))
+}
+
+/// The names in a directory; none if it is not there.
+pub fn names_in(dir: &Path) -> Result<BTreeSet<OsString>, StateError> {
+    let mut found = fs::read_dir(dir);
+    if found.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
+        refresh(dir);
+        found = fs::read_dir(dir);
+    }
+    let entries = match found {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
+        Err(error) => return Err(StateError::io("read", dir)(error)),
+    };
+    let names = entries.map(|entry| entry.map(|entry| entry.file_name()));
+    names.collect::<Result<_, _>>().map_err(StateError::io("read", dir))
 }
 
 /// Makes the system ask a file server anew for what a directory holds.

@@ -13,7 +13,7 @@ use crate::search::{Genotype, MemberId, Origin};
 pub const FORMAT: u64 = 1;
 
 /// A file that another file names: where, and what is in it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FileRef {
     /// Relative to the run's directory.
@@ -147,6 +147,9 @@ pub enum Outcome {
         reason: String,
         /// How many there were.
         attempts: u32,
+        /// What the last of them left, if it left a heartbeat.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        left: Option<Left>,
     },
 }
 
@@ -209,7 +212,7 @@ pub struct AttemptEnd {
 pub enum Ending {
     /// The result is published.
     Done,
-    /// A signal told it to leave; its snapshot is kept.
+    /// A signal told it to leave; its snapshot is kept, if there was time for one.
     Stopped {
         /// Name of the signal.
         signal: String,
@@ -280,7 +283,7 @@ pub struct SubmissionRecord {
 }
 
 /// `best.json`: replaced whenever a better member is found.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BestRecord {
     /// [`FORMAT`].
@@ -302,7 +305,7 @@ pub struct BestRecord {
 }
 
 /// `evaluation-SAMPLES.json`: a final evaluation.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EvaluationRecord {
     /// [`FORMAT`].

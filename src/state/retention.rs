@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::collected::drop_collected;
 use super::publish::{TEMPORARY, is_left_behind, link, remove};
+use super::read::MAX_RECORD;
 use super::{
     ArchiveRecord, BestRecord, FORMAT, FileRef, Outcome, ResultRecord, Run, StateError, is_there,
     publish_json, read_attempts,
@@ -65,7 +66,7 @@ fn drop_generation(run: &Run, generation: u32, kept: Option<&Path>) -> Result<()
     }
     let archived = archive(run, generation);
     if let Err(error) = &archived {
-        eprintln!("pbtnas: {error}; the records of generation {generation} stay as they are");
+        eprintln!("pbtnas: {}; the records of generation {generation} stay as they are", error.what());
     }
     for member in (0..run.config.search.population as u32).map(MemberId) {
         let dir = run.layout.member(generation, member);
@@ -147,14 +148,25 @@ fn archive(run: &Run, generation: u32) -> Result<(), StateError> {
         attempts.push(read_attempts(&run.layout.attempts(generation, member))?);
     }
     let preview = keep_preview(run, generation, &results)?;
-    publish_json(&path, &ArchiveRecord { format: FORMAT, generation, results, preview, attempts })?;
+    let mut record = ArchiveRecord { format: FORMAT, generation, results, preview, attempts };
+    // Curves are the only part that a large population makes too large to be read.
+    let size = serde_json::to_vec_pretty(&record).map(|json| json.len() as u64);
+    if size.is_ok_and(|size| size > MAX_RECORD - 4096) {
+        for result in &mut record.results {
+            if let Outcome::Trained { curve, .. } = &mut result.outcome {
+                curve.clear();
+            }
+        }
+    }
+    publish_json(&path, &record)?;
     Ok(())
 }
 
 /// Keeps the preview of the best of a generation's members, if there is one: its reference under the name that stays.
 fn keep_preview(run: &Run, generation: u32, results: &[ResultRecord]) -> Result<Option<FileRef>, StateError> {
-    let fitness = |result: &ResultRecord| result.fitness().unwrap_or(f64::NEG_INFINITY);
-    let best = results.iter().max_by(|a, b| fitness(a).total_cmp(&fitness(b)));
+    let with = results.iter().filter(|result| result.fitness().is_some());
+    // Among equals the first, as everywhere.
+    let best = with.reduce(|best, other| if other.fitness() > best.fitness() { other } else { best });
     let Some(Outcome::Trained { preview: Some(preview), .. }) = best.map(|best| &best.outcome) else {
         return Ok(None);
     };

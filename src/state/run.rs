@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use super::publish::withdrawn_name;
 use super::read::{GONE, read_bytes, sound};
 use super::{
     ArchiveRecord, BestRecord, FileRef, Layout, MemberPlan, Outcome, PlanRecord, ResultRecord, RunRecord,
@@ -94,12 +95,29 @@ impl Run {
         };
         let latest = self.latest_generation()?;
         match best {
-            Some(best) if latest.is_none_or(|latest| latest < best.as_of) => Err(StateError::damaged(
-                &self.layout.generation(best.as_of),
-                "it is gone although best.json knows it (if you want it begun anew, delete best.json too)",
-            )),
+            Some(best) if latest.is_none_or(|latest| latest < best.as_of) => {
+                // Those that this program put aside since they were damaged are decided again.
+                for generation in latest.map_or(0, |latest| latest + 1)..=best.as_of {
+                    if !is_there(&withdrawn_name(&self.layout.plan(generation)))? {
+                        return Err(StateError::damaged(
+                            &self.layout.generation(best.as_of),
+                            "it is gone although best.json knows it (if you want it begun anew, delete best.json too)",
+                        ));
+                    }
+                }
+                Ok(latest)
+            }
             _ => Ok(latest),
         }
+    }
+
+    /// What to tell where there is no best member.
+    pub fn no_best(&self) -> String {
+        let state = self.layout.root().display();
+        format!(
+            "{state} has no best member: no generation is complete yet, or nothing in it has a fitness; see `pbtnas \
+             status --state {state}`"
+        )
     }
 
     /// A generation's plan.
@@ -134,14 +152,17 @@ impl Run {
 
     /// A member's result, if it is there. For all of a generation [`Run::results`] is quicker.
     pub fn result(&self, generation: u32, member: MemberId) -> Result<Option<ResultRecord>, StateError> {
+        if let Some(result) = self.result_file(generation, member)? {
+            return Ok(Some(result));
+        }
+        let archived = self.archive(generation)?.map(|archive| archive.results);
+        Ok(archived.and_then(|results| results.into_iter().nth(member.0 as usize)))
+    }
+
+    /// A member's own `result.json`, which an archived generation has no more.
+    pub fn result_file(&self, generation: u32, member: MemberId) -> Result<Option<ResultRecord>, StateError> {
         let path = self.layout.result(generation, member);
-        let result: ResultRecord = match find_json(&path)? {
-            Some(result) => result,
-            None => {
-                let archived = self.archive(generation)?.map(|archive| archive.results);
-                return Ok(archived.and_then(|results| results.into_iter().nth(member.0 as usize)));
-            }
-        };
+        let Some(result) = find_json::<ResultRecord>(&path)? else { return Ok(None) };
         if (result.generation, result.member) != (generation, member) {
             return Err(StateError::damaged(&path, "it belongs to another member"));
         }
@@ -430,7 +451,7 @@ mod tests {
             }
         }
         // Not in an archive either.
-        result.outcome = Outcome::Failed { reason: "no".into(), attempts: 3 };
+        result.outcome = Outcome::Failed { reason: "no".into(), attempts: 3, left: None };
         let mut results: Vec<ResultRecord> =
             (0..8).map(|id| ResultRecord { member: MemberId(id), ..result.clone() }).collect();
         if let Outcome::Failed { .. } = results[3].outcome {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::collected::check_collected;
+use super::read::GONE;
 use super::{
     FileRef, Layout, MemberPlan, Outcome, PlanRecord, ResultRecord, Run, SoupLayout, SoupRecord, SoupResult,
     StartRecord, StateError, find_attempts, find_json, is_there, kept_generations,
@@ -11,7 +12,7 @@ use super::{
 use crate::search::{MemberId, Offspring, Origin, first_generation, next_generation};
 
 /// Something that is not as it should be.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
 pub struct Fault {
     /// The file.
     pub path: PathBuf,
@@ -21,11 +22,18 @@ pub struct Fault {
 
 /// All faults of a run, none if it is sound.
 pub fn verify(run: &Run) -> Result<Vec<Fault>, StateError> {
-    let mut check = Check { run, faults: Vec::new(), first_kept: 0, collected: BTreeSet::new() };
+    let mut check = Check { run, faults: Vec::new(), first_kept: 0, latest: 0, collected: BTreeSet::new() };
     for file in &run.record.shared {
         check.file(file);
     }
-    if let Some(latest) = run.latest_generation()? {
+    let latest = match run.latest_of_all() {
+        Err(StateError::Damaged { path, reason }) => {
+            check.fault(path, reason);
+            run.latest_generation()?
+        }
+        found => found?,
+    };
+    if let Some(latest) = latest {
         check.first_kept = kept_generations(run.config.storage.keep, latest);
         check.generations(latest);
     }
@@ -38,11 +46,13 @@ struct Check<'a> {
     faults: Vec<Fault>,
     /// The first generation whose tensors must be there.
     first_kept: u32,
+    /// The latest generation; those before it must be complete.
+    latest: u32,
     /// Collected files that were looked at.
     collected: BTreeSet<String>,
 }
 
-/// A generation with the results that are there.
+/// A generation with the results that are there. Why one is not was noted when it was read.
 type Before = (PlanRecord, Vec<Option<ResultRecord>>);
 
 impl Check<'_> {
@@ -75,6 +85,7 @@ impl Check<'_> {
     }
 
     fn generations(&mut self, latest: u32) {
+        self.latest = latest;
         let mut before: Option<Before> = None;
         let mut best: Option<(u32, ResultRecord)> = None;
         let stored = self.run.best();
@@ -91,7 +102,7 @@ impl Check<'_> {
             let archive = run.archive(generation);
             let archive = self.good(run.layout.archive(generation), archive).flatten();
             if let Some(preview) = archive.as_ref().and_then(|archive| archive.preview.as_ref()) {
-                self.file(preview);
+                self.picture(preview);
             }
             let archived = |member: usize| archive.as_ref().and_then(|archive| archive.results.get(member));
             let results: Vec<_> = plan
@@ -109,7 +120,8 @@ impl Check<'_> {
             }
             before = Some((plan, results));
         }
-        if let Some(stored) = stored {
+        // Of generations that are gone nothing can be said; that they are gone is told.
+        if let Some(stored) = stored.filter(|stored| stored.as_of <= latest) {
             let found = best.map(|(generation, result)| (generation, result.member));
             if found != Some((stored.generation, stored.member)) {
                 self.fault(self.run.layout.best(), "it does not name the member of the highest fitness");
@@ -127,12 +139,7 @@ impl Check<'_> {
             (0, _) => (0, first_generation(&run.space, &settings, seed)),
             (_, None) => return,
             (generation, Some((last, results))) => {
-                let lost: Vec<_> =
-                    last.members.iter().zip(results).filter(|(_, result)| result.is_none()).collect();
-                if !lost.is_empty() {
-                    for (member, _) in lost {
-                        self.fault(run.layout.result(last.generation, member.id), "it is gone");
-                    }
+                if results.iter().any(Option::is_none) {
                     return;
                 }
                 let trained: Vec<_> = last
@@ -153,12 +160,26 @@ impl Check<'_> {
             .map(|m| Offspring { id: m.id, genotype: m.genotype.clone(), origin: m.origin.clone() })
             .collect();
         for (planned, expected) in planned.iter().zip(&expected).filter(|(a, b)| a != b) {
-            let what = format!("member {} is not what the search decides: {:?}", planned.id, expected.origin);
+            let changed = match (planned.genotype == expected.genotype, planned.origin == expected.origin) {
+                (true, _) => "origin",
+                (_, true) => "genotype",
+                _ => "genotype and origin",
+            };
+            let what = format!(
+                "member {} is not what the search decides from the results before it: the {changed} was changed, or \
+                 one of those results",
+                planned.id
+            );
             self.fault(path.clone(), what);
         }
         let boundary = run.config.search.schedule().ok().and_then(|s| s.next_boundary(from_epoch));
         if plan.from_epoch != from_epoch || Some(plan.to_epoch) != boundary {
-            self.fault(path, "its epochs are not those of the schedule");
+            let scheduled = boundary.map_or("no further".to_owned(), |boundary| format!("to {boundary}"));
+            let what = format!(
+                "it goes from epoch {} to {}, and the schedule from {from_epoch} {scheduled}",
+                plan.from_epoch, plan.to_epoch
+            );
+            self.fault(path, what);
         }
     }
 
@@ -221,8 +242,10 @@ impl Check<'_> {
                 self.names(plan, file, run.layout.final_checkpoint(before, member.id));
                 let path = run.layout.result(before, member.id);
                 let result = last.and_then(|(_, results)| results.get(member.id.0 as usize)?.as_ref());
-                let outcome = result.map(|result| &result.outcome);
-                if !matches!(outcome, Some(Outcome::Trained { checkpoint, .. }) if checkpoint == file) {
+                // What could not be read is told already.
+                if let Some(result) = result
+                    && !matches!(&result.outcome, Outcome::Trained { checkpoint, .. } if checkpoint == file)
+                {
                     self.fault(
                         path,
                         "it does not name the checkpoint that the member was planned to go on from",
@@ -244,22 +267,37 @@ impl Check<'_> {
                     self.good(dir.clone(), attempt);
                 }
                 let result = run.result(plan.generation, member.id);
-                self.good(path.clone(), result).flatten()?
+                let result = self.good(path.clone(), result)?;
+                if result.is_none() && plan.generation < self.latest {
+                    self.fault(path.clone(), GONE);
+                }
+                result?
             }
         };
         if let Outcome::Trained { epoch, checkpoint, preview, .. } = &result.outcome {
             self.names(plan, checkpoint, run.layout.final_checkpoint(plan.generation, member.id));
             if *epoch < plan.to_epoch - plan.from_epoch || *epoch > plan.to_epoch {
-                self.fault(path, format!("its network has seen {epoch} epochs"));
+                let (least, most) = (plan.to_epoch - plan.from_epoch, plan.to_epoch);
+                self.fault(
+                    path,
+                    format!("its network has seen {epoch} epochs, and may have seen {least} to {most}"),
+                );
             }
             if kept {
                 self.checkpoint(checkpoint);
             }
             if let Some(preview) = preview.as_ref().filter(|_| archived.is_none()) {
-                self.file(preview);
+                self.picture(preview);
             }
         }
         Some(result)
+    }
+
+    /// A picture that somebody has removed to save space is not missed.
+    fn picture(&mut self, file: &FileRef) {
+        if self.run.path_of(file).is_ok_and(|path| path.exists()) {
+            self.file(file);
+        }
     }
 
     fn names(&mut self, plan: &PlanRecord, file: &FileRef, expected: PathBuf) {

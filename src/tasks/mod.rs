@@ -10,6 +10,7 @@ use crate::search::{Address, Genotype, MemberId, Space};
 use crate::signal::StopSignal;
 
 pub mod command;
+mod diagram;
 pub mod gan;
 mod hyperparameter;
 mod nn;
@@ -18,8 +19,11 @@ mod oracle;
 mod png;
 pub mod rl;
 pub mod synthetic;
+mod words;
 
+pub use diagram::{Cluster, Diagram, Edge, Kind, Line, Node};
 pub use hyperparameter::Hyperparameter;
+pub use words::{Words, short};
 
 /// A kind of network that can be trained, evaluated and mixed.
 pub trait Task: Send + Sync {
@@ -59,9 +63,29 @@ pub trait Task: Send + Sync {
         base.files.clone()
     }
 
+    /// Bytes that the collected files of a run of so many members and epochs take at most, by and large.
+    fn collects(&self, _members: u64, _epochs: u32) -> u64 {
+        0
+    }
+
     /// The parts of the networks that soups may be made of, beside that of everything.
     fn parts(&self) -> Vec<Part> {
         Vec::new()
+    }
+
+    /// An architecture as a picture shows it.
+    fn diagram(&self, genotype: &Genotype) -> Result<Diagram> {
+        Ok(Diagram::tables(self.space(), genotype))
+    }
+
+    /// A variable in words.
+    fn variable_in_words(&self, variable: &str) -> Words {
+        Words::of_name(variable)
+    }
+
+    /// A value of a variable in words.
+    fn value_in_words(&self, _variable: &str, value: &str) -> String {
+        value.to_owned()
     }
 
     /// A member ready to train, from a checkpoint, or freshly initialised at the address of `place.seeds`.
@@ -106,7 +130,9 @@ impl Start<'_> {
                 let Meta { genotype, epoch, step, .. } = reader.meta().clone();
                 ensure!(
                     step < steps_per_epoch,
-                    "the checkpoint is {step} steps into an epoch of {steps_per_epoch}"
+                    "{} is {step} steps into an epoch, and an epoch has {steps_per_epoch} now: was the data set changed \
+                     since the search began?",
+                    reader.path().display()
                 );
                 Ok((genotype, epoch, step))
             }

@@ -260,6 +260,16 @@ impl SyntheticSession<'_> {
     }
 }
 
+impl SyntheticSession<'_> {
+    /// The mean distance of the averaged weights from 1.
+    fn distance(&self) -> f64 {
+        let floats = self.tensors.iter().flat_map(|(_, values)| &values.average);
+        let (sum, count) =
+            floats.fold((0.0, 0.0), |(sum, count), value| (sum + f64::from(value - 1.0).abs(), count + 1.0));
+        sum / f64::max(count, 1.0)
+    }
+}
+
 impl Session for SyntheticSession<'_> {
     fn position(&self) -> (u32, u64) {
         (self.epoch, self.step)
@@ -267,6 +277,10 @@ impl Session for SyntheticSession<'_> {
 
     fn steps_per_epoch(&self) -> u64 {
         self.config.steps_per_epoch
+    }
+
+    fn news(&self) -> Vec<(String, f64)> {
+        vec![("distance".into(), self.distance())]
     }
 
     /// Every weight moves on its way to a noisy 1, by default a tenth of it.
@@ -341,10 +355,7 @@ impl Session for SyntheticSession<'_> {
         for (name, _) in self.genotype.iter().filter(|(name, _)| *name != RATE) {
             quality += option_number(&self.genotype, name)? as f64;
         }
-        let floats = self.tensors.iter().flat_map(|(_, values)| &values.average);
-        let (sum, count) =
-            floats.fold((0.0, 0.0), |(sum, count), value| (sum + f64::from(value - 1.0).abs(), count + 1.0));
-        let distance = sum / f64::max(count, 1.0);
+        let distance = self.distance();
         let diverged = self.first_layer_is(self.config.diverge_option)?;
         let fitness = if diverged { f64::NAN } else { quality - distance };
         Ok(Evaluation { fitness, metrics: vec![("quality".into(), quality), ("distance".into(), distance)] })
@@ -388,7 +399,7 @@ mod tests {
             let reader = checkpoint(&task, &dir.path().join("beyond"), step);
             let error =
                 task.session(Start::Checkpoint(&reader), Place::outside(SEEDS, dir.path())).err().unwrap();
-            assert!(error.to_string().contains("steps into an epoch of"), "{error}");
+            assert!(error.to_string().contains("steps into an epoch, and an epoch has"), "{error}");
         }
         // A counter that is at its end starts again.
         let reader = checkpoint(&task, &dir.path().join("last"), steps - 1);

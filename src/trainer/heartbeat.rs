@@ -16,6 +16,9 @@ pub const HEARTBEAT: Duration = Duration::from_secs(2);
 /// Points of a step's curve: with the five numbers that a task may tell, results stay below 10 KB.
 const POINTS: usize = 32;
 
+/// Numbers that are told at a time: a script may log what it likes, and each is a chart of its own.
+const METRICS: usize = 64;
+
 /// What is told of a step beside the moment: it outlives the attempt, in the heartbeat that it leaves.
 #[derive(Default)]
 pub struct Told {
@@ -73,7 +76,7 @@ impl Life<'_> {
     pub fn beat(&self, session: &dyn Session, phase: &str) {
         let (from, target) = (f64::from(self.begins_at()), f64::from(self.target()));
         let epoch = session.progress();
-        let news = session.news().into_iter().filter(|(_, value)| value.is_finite());
+        let news = session.news().into_iter().filter(|(_, value)| value.is_finite()).take(METRICS);
         let point = CurvePoint { epoch, metrics: news.collect() };
         let beat = Heartbeat {
             format: FORMAT,

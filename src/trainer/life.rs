@@ -120,6 +120,7 @@ impl Life<'_> {
         let (generation, member) = (self.plan.generation, self.planned.id);
         let path = run.layout.final_checkpoint(generation, member);
         let (snapshot, mine) = self.snapshot(session)?;
+        self.told.saved();
         let mut published = link(&snapshot, &path)?;
         // The file that was just linked has been read for its digest.
         let mut there = match published {
@@ -158,16 +159,23 @@ impl Life<'_> {
     /// The furthest checkpoint of an earlier attempt that is sound, or the one to start from.
     pub fn restore(&self) -> Result<Restored> {
         for (path, digest) in self.snapshots()?.into_iter().rev() {
-            let sound = digest_file(&path).ok().filter(|found| found.digest.starts_with(&digest));
-            match sound.and_then(|_| Reader::open(&path).ok()) {
-                Some(reader)
-                    if reader.meta().genotype == self.planned.genotype
-                        && reader.meta().epoch <= self.target() =>
-                {
-                    return Ok(Restored::From(Some(reader)));
+            let why = match digest_file(&path).and_then(|found| Ok((found, Reader::open(&path)?))) {
+                Ok((found, _)) if !found.digest.starts_with(&digest) => {
+                    "it does not hold what its name tells".to_owned()
                 }
-                _ => eprintln!("pbtnas: the snapshot {} is damaged; trying the one before", path.display()),
-            }
+                Ok((_, reader)) if reader.meta().genotype != self.planned.genotype => {
+                    "it holds another architecture".to_owned()
+                }
+                Ok((_, reader)) if reader.meta().epoch > self.target() => {
+                    "it has seen more epochs than the step has".to_owned()
+                }
+                Ok((_, reader)) => return Ok(Restored::From(Some(reader))),
+                Err(error) => error.to_string(),
+            };
+            eprintln!(
+                "pbtnas: the snapshot {} cannot be used ({why}); trying the one before",
+                path.display()
+            );
         }
         let file = match &self.planned.start {
             StartRecord::Fresh => return Ok(Restored::From(None)),
@@ -176,7 +184,7 @@ impl Life<'_> {
         };
         let reader = match self.trainer.run.checkpoint(file) {
             Err(error) if error.is_damage() => {
-                eprintln!("pbtnas: {error}");
+                eprintln!("pbtnas: {}; making it again", error.what());
                 if let Some(end) = self.mend(file)? {
                     return Ok(Restored::Ended(end));
                 }
@@ -230,6 +238,8 @@ impl Life<'_> {
                 if session.file().is_none_or(|file| kept.as_deref() != Some(file)) {
                     self.keep_snapshot(session);
                 }
+                // What it leaves tells what is lost: nothing, if that was kept.
+                self.beat(session, "training");
                 return Ok(Some(LifeEnd::Stopped(signal.name())));
             }
             if beat.is_none_or(|beat| beat.elapsed() >= HEARTBEAT) {

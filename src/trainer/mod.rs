@@ -29,7 +29,7 @@ use life::{Life, LifeEnd};
 pub enum Ended {
     /// Its result is published (by this process or by another one).
     Done,
-    /// A signal came; a snapshot is kept.
+    /// A signal came; it goes on from its last snapshot.
     Stopped,
     /// Another process trains it.
     Busy,
@@ -95,14 +95,28 @@ impl Trainer<'_> {
             std::fs::read(&heartbeat).ok()
         };
         let mut seen = (look(), Instant::now());
+        let (mut told, mut told_stuck) = (false, false);
+        let name = format!("member {member} of generation {}", plan.generation);
         loop {
             // No clocks are compared, and no file's time: a heartbeat that changes is a sign of life.
             let stuck = seen.1.elapsed() >= patience;
+            if stuck && told && !std::mem::replace(&mut told_stuck, true) {
+                let silent = patience.as_secs();
+                eprintln!(
+                    "pbtnas: the other process at {name} showed no sign of life for {silent} s; taking over"
+                );
+            }
             if let Some(ended) = self.begin(plan, member, stuck)? {
                 return Ok(ended);
             }
             if self.stop.get().is_some() {
                 return Ok(Ended::Busy);
+            }
+            if !std::mem::replace(&mut told, true) {
+                eprintln!(
+                    "pbtnas: another process trains {name}; waiting until it ends, or shows no sign of life for {} s",
+                    patience.as_secs()
+                );
             }
             std::thread::sleep(Duration::from_secs(1));
             let found = look();

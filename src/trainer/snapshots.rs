@@ -24,13 +24,15 @@ impl Life<'_> {
     /// Writes a snapshot, then drops old ones. If the filesystem refuses, training goes on without; whether it was
     /// kept.
     pub fn keep_snapshot(&self, session: &dyn Session) -> bool {
-        let kept = self.snapshot(session).and_then(|_| self.drop_snapshots(KEPT));
-        if let Err(error) = &kept {
-            eprintln!("pbtnas: no snapshot was kept: {}", message(error));
-        } else {
-            self.told.saved();
+        if let Err(error) = self.snapshot(session) {
+            eprintln!("pbtnas: no snapshot was kept: {}", message(&error));
+            return false;
         }
-        kept.is_ok()
+        self.told.saved();
+        if let Err(error) = self.drop_snapshots(KEPT) {
+            eprintln!("pbtnas: a snapshot was kept, and an older one was not removed: {}", message(&error));
+        }
+        true
     }
 
     /// Writes a snapshot; its path, size and digest.

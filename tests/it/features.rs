@@ -33,6 +33,15 @@ fn both_files_of_the_inception_network_can_be_checked_and_others_are_refused() {
         "{said}"
     );
     assert!(said.contains("ms for an image on C"), "{said}");
+    let output = Command::new(PBTNAS)
+        .args(["features", "check", "--json"])
+        .arg(in_dir("inception.pt"))
+        .output()
+        .unwrap();
+    std::fs::write(in_dir("check.json"), output.stdout).unwrap();
+    let files = [Path::new("docs/schemas/features.json"), &in_dir("check.json")];
+    let valid = oracle(&[Path::new("tests/oracle/validate.py"), files[0], files[1]]);
+    assert!(valid.status.success(), "{}", text(&valid));
 
     // pytorch-fid's weights are refused until they are converted.
     let (code, said) = check(&in_dir("weights.pth"));

@@ -1,7 +1,7 @@
 //! SLURM's commands, run as processes. When the controller is away or a queue is full, they are tried again.
 
-use std::io::Write;
-use std::process::{Command, Stdio};
+use std::io::{Read, Write};
+use std::process::{Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::failpoint;
@@ -65,11 +65,78 @@ fn find(name: &str) -> Result<Option<String>, SchedulerError> {
     Ok(output.lines().next().and_then(parse::submitted))
 }
 
-/// Runs one of SLURM's commands. Variables of the job in which this runs are kept away from it: a step's
-/// memory or number of tasks must not become those of the training jobs.
+/// Asks SLURM something once; a command that takes too long is ended.
+pub fn ask(program: &str, arguments: &[&str], patience: Duration) -> Result<String, SchedulerError> {
+    let started = |source| SchedulerError::Start { command: program.into(), source };
+    let mut child =
+        prepared(program, arguments).stdin(Stdio::null()).stderr(Stdio::piped()).spawn().map_err(started)?;
+    let pid = child.id();
+    let (told, heard) = std::sync::mpsc::channel();
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let read = |from: Option<Box<dyn Read + Send>>| {
+        std::thread::spawn(move || {
+            let mut text = Vec::new();
+            let _ = from.map(|mut from| from.read_to_end(&mut text));
+            String::from_utf8_lossy(&text).into_owned()
+        })
+    };
+    let output = read(stdout.map(|pipe| Box::new(pipe) as _));
+    let complaint = read(stderr.map(|pipe| Box::new(pipe) as _));
+    std::thread::spawn(move || told.send(child.wait()));
+    let refused =
+        |message| SchedulerError::Refused { command: format!("{program} {}", arguments.join(" ")), message };
+    let Ok(status) = heard.recv_timeout(patience) else {
+        let _ = nix::sys::signal::kill(
+            nix::unistd::Pid::from_raw(pid.cast_signed()),
+            nix::sys::signal::Signal::SIGKILL,
+        );
+        return Err(refused(format!("no answer within {} s", patience.as_secs())));
+    };
+    let text = |reader: std::thread::JoinHandle<String>| reader.join().unwrap_or_default();
+    let status = status.map_err(started)?;
+    match status.success() {
+        true => Ok(text(output)),
+        false => Err(refused(complaint_of(&text(complaint), status))),
+    }
+}
+
+/// Runs one of SLURM's commands; what it printed on its standard output.
 fn command(program: &str, arguments: &[&str], input: Option<&str>) -> Result<String, SchedulerError> {
+    Ok(String::from_utf8_lossy(&call(program, arguments, input)?.stdout).into_owned())
+}
+
+/// Runs one of SLURM's commands.
+pub fn call(program: &str, arguments: &[&str], input: Option<&str>) -> Result<Output, SchedulerError> {
     let started = |source| SchedulerError::Start { command: program.into(), source };
     failpoint::reach("call the scheduler").map_err(started)?;
+    let mut child =
+        prepared(program, arguments).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(started)?;
+    if let (Some(mut stdin), Some(input)) = (child.stdin.take(), input) {
+        // A command that refuses its arguments does not read its input; what it says is more use than that.
+        let _ = stdin.write_all(input.as_bytes());
+    }
+    let output = child.wait_with_output().map_err(started)?;
+    failpoint::reach("hear from the scheduler").map_err(started)?;
+    if output.status.success() {
+        return Ok(output);
+    }
+    Err(SchedulerError::Refused {
+        command: format!("{program} {}", arguments.join(" ")),
+        message: complaint_of(&String::from_utf8_lossy(&output.stderr), output.status),
+    })
+}
+
+/// What a command that failed said, or how it ended.
+fn complaint_of(text: &str, status: ExitStatus) -> String {
+    match text.trim() {
+        "" => format!("it said nothing ({status})"),
+        said => said.to_owned(),
+    }
+}
+
+/// One of SLURM's commands. Variables of the job in which this runs are kept away from it: a step's memory or number
+/// of tasks must not become those of the training jobs.
+fn prepared(program: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy();
@@ -79,26 +146,8 @@ fn command(program: &str, arguments: &[&str], input: Option<&str>) -> Result<Str
             command.env_remove(name.as_ref());
         }
     }
-    let mut child = command
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(started)?;
-    if let (Some(mut stdin), Some(input)) = (child.stdin.take(), input) {
-        // A command that refuses its arguments does not read its input; what it says is more use than that.
-        let _ = stdin.write_all(input.as_bytes());
-    }
-    let output = child.wait_with_output().map_err(started)?;
-    failpoint::reach("hear from the scheduler").map_err(started)?;
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-    }
-    Err(SchedulerError::Refused {
-        command: format!("{program} {}", arguments.join(" ")),
-        message: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-    })
+    command.args(arguments).stdout(Stdio::piped());
+    command
 }
 
 /// The name of this machine.

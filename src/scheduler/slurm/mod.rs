@@ -6,7 +6,14 @@
 //! jobs, which have never run, are cancelled by name, and the next round begins. Since only one submission
 //! can be published for a round, no crash and no slow process can double or lose work.
 
+mod ask;
+pub mod cluster;
 mod commands;
+mod look;
+pub mod show;
+#[cfg(test)]
+mod show_tests;
+pub mod units;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -25,8 +32,10 @@ use crate::state::{
     Ending, FORMAT, IntentRecord, Lock, Published, Run, StateError, SubmissionRecord, ensure_dir, find_json,
     find_sound_json, intent, is_gone, is_there, machine, publish_json, read_attempts, refresh, submission,
 };
+pub use ask::Ask;
 use commands::Slurm;
 pub use commands::{host, own_job, requeue_own_job};
+pub use look::{Queue, look};
 
 /// How long an intent may stay without a submission before the round is given up.
 const INTENT_PATIENCE: Duration = Duration::from_secs(30);
@@ -71,11 +80,26 @@ pub fn step(work: &dyn Work, program: &Path) -> Result<Stepped> {
     if own_job().is_none() {
         return step_once(work, program);
     }
-    StopSignal::listen(|signal| {
-        if signal == Signal::Warning
-            && let Err(error) = requeue_own_job()
-        {
-            eprintln!("pbtnas: {error}");
+    let again = format!(
+        "`pbtnas {} --state {}`",
+        work.step_arguments().join(" "),
+        work.run().layout.root().display()
+    );
+    StopSignal::listen(move |signal| {
+        match signal {
+            Signal::Warning => {
+                if let Err(error) = requeue_own_job() {
+                    eprintln!(
+                        "pbtnas: {error}; this step is near its time limit, and nothing calls the next one now: call \
+                         {again}"
+                    );
+                }
+            }
+            _ => eprintln!(
+                "pbtnas: this step was ended by {} before it was done; unless SLURM puts its job back into the queue, \
+                 nothing calls the next one: call {again}",
+                signal.name()
+            ),
         }
         std::process::exit(STOPPED.into());
     })
@@ -95,7 +119,14 @@ pub fn step(work: &dyn Work, program: &Path) -> Result<Stepped> {
 
 fn step_once(work: &dyn Work, program: &Path) -> Result<Stepped> {
     let run = work.run();
-    let _lock = Lock::take(&run.layout.step_lock(), LOCK_PATIENCE);
+    let lock = run.layout.step_lock();
+    let _lock = Lock::try_take(&lock).unwrap_or_else(|| {
+        eprintln!(
+            "pbtnas: another step is at work on this run; waiting for it, {} s at most",
+            LOCK_PATIENCE.as_secs()
+        );
+        Lock::take(&lock, LOCK_PATIENCE)
+    });
     ensure_dir(&run.layout.logs())?;
     let own_job = std::env::var("SLURM_JOB_ID").ok();
     // A job has nobody who would call it again, and nothing else to do.
@@ -141,6 +172,8 @@ fn step_once(work: &dyn Work, program: &Path) -> Result<Stepped> {
 }
 
 const STEP_SUFFIX: &str = "-step";
+/// Why a job is cancelled that SLURM calls `DependencyNeverSatisfied`.
+const NEVER: &str = "what it waits for can never come about (DependencyNeverSatisfied)";
 
 struct Cluster<'a> {
     work: &'a dyn Work,
@@ -158,11 +191,6 @@ impl Cluster<'_> {
         (0..arrays).map(|array| format!("{stem}-a{array}")).chain([format!("{stem}{STEP_SUFFIX}")]).collect()
     }
 
-    /// What names of the run's jobs begin with: no record makes this program touch another job.
-    fn prefix(&self) -> String {
-        format!("pbtnas-{}-", self.run.record.run_id)
-    }
-
     /// A submission that is there, if it can be this run's.
     fn submission(&self, path: &Path) -> Result<Option<SubmissionRecord>, StateError> {
         let Some(record) = find_sound_json::<SubmissionRecord>(path)? else { return Ok(None) };
@@ -175,8 +203,8 @@ impl Cluster<'_> {
     }
 
     fn check_names(&self, path: &Path, names: &[String]) -> Result<(), StateError> {
-        let plain = |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-        match names.iter().find(|name| !name.starts_with(&self.prefix()) || !plain(name)) {
+        let prefix = prefix(self.run);
+        match names.iter().find(|name| !is_own(&prefix, name)) {
             Some(name) => Err(StateError::damaged(path, format!("{name:?} is no job of this run"))),
             None => Ok(()),
         }
@@ -284,7 +312,10 @@ impl Cluster<'_> {
             Err(error) => {
                 // What was submitted is held and not recorded: it must not run.
                 let _ = self.cancel(&names);
-                publish_json(&path, &record(Vec::new(), None, Vec::new()))?;
+                // What sbatch says is what has to be mended.
+                if let Err(other) = publish_json(&path, &record(Vec::new(), None, Vec::new())) {
+                    eprintln!("pbtnas: {other}");
+                }
                 Err(error.into())
             }
             Ok((arrays, step)) => {
@@ -329,7 +360,11 @@ impl Cluster<'_> {
             let stray = job.state == JobState::Held && !recorded(&array);
             if stray || job.state == JobState::Hopeless {
                 if !mended.contains(&array) {
-                    eprintln!("pbtnas: cancelling job {array} ({})", job.reason);
+                    let why = match stray {
+                        true => "it is held, and the step that submitted it failed before it recorded it",
+                        false => NEVER,
+                    };
+                    eprintln!("pbtnas: cancelling job {array}: {why}; its members are submitted again");
                     self.slurm.call("scancel", &[&array])?;
                     mended.push(array);
                 }
@@ -351,7 +386,7 @@ impl Cluster<'_> {
         for job in steps.into_iter().filter(|job| Some(&job.id) != self.own_job.as_ref()) {
             match job.state {
                 JobState::Hopeless => {
-                    eprintln!("pbtnas: cancelling the step {} ({})", job.id, job.reason);
+                    eprintln!("pbtnas: cancelling the step {}: {NEVER}; another one takes its place", job.id);
                     self.slurm.call("scancel", &[&job.id])?;
                     continue;
                 }
@@ -419,9 +454,9 @@ impl Cluster<'_> {
                 return Err(SchedulerError::Refused {
                     command: "the training job".into(),
                     message: format!(
-                        "number {member} of {} was submitted {submitted} times, and {begun} of the tasks came as far as \
-                         training{}; look at {} and then call `pbtnas {} --state {}`",
-                        self.work.label(generation),
+                        "{} was submitted {submitted} times, and {begun} of the tasks came as far as training{}; look at \
+                         {} and then call `pbtnas {} --state {}`",
+                        self.work.name(generation, *member),
                         attempts.last().filter(|last| last.hindered()).map_or(String::new(), |last| format!(
                             " (the last: {})",
                             last.reason()
@@ -436,6 +471,15 @@ impl Cluster<'_> {
         }
         Ok(())
     }
+}
+
+/// What names of a run's jobs begin with: no record makes this program touch another job.
+fn prefix(run: &Run) -> String {
+    format!("pbtnas-{}-", run.record.run_id)
+}
+
+fn is_own(prefix: &str, name: &str) -> bool {
+    name.starts_with(prefix) && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
 /// Whether the process that published an intent is known to be gone; of another machine nothing is known.

@@ -6,11 +6,12 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::plain::plain;
+
 /// Bytes that are kept for messages.
 const KEPT: usize = 8 << 10;
 /// Lines, and characters of a line, that a message shows.
 const LINES: usize = 12;
-const COLUMNS: usize = 160;
 
 /// What a program has printed so far.
 #[derive(Debug)]
@@ -92,40 +93,9 @@ fn listen(mut pipe: PipeReader, limit: u64, heard: &Mutex<Heard>, _end: Sender<(
     }
 }
 
-/// A line as it would stand on a terminal: what a progress bar wrote over itself is gone, and so are colours.
-fn plain(line: &str) -> String {
-    let line = line.trim_end_matches('\r').rsplit('\r').next().unwrap_or_default();
-    let mut plain = String::new();
-    let mut characters = line.chars().peekable();
-    while let Some(character) = characters.next() {
-        if character == '\u{1b}' {
-            // A control sequence: ESC [ … letter.
-            if characters.next_if_eq(&'[').is_some() {
-                characters.find(|character| ('@'..='~').contains(character));
-            }
-        } else if character == '\t' {
-            plain.push_str("    ");
-        } else if !character.is_control() {
-            plain.push(character);
-        }
-    }
-    if plain.chars().count() > COLUMNS {
-        plain = plain.chars().take(COLUMNS).collect::<String>() + " …";
-    }
-    plain
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_line_is_shown_as_a_terminal_would() {
-        assert_eq!(plain("\u{1b}[31merror\u{1b}[0m:\u{7} no\tway"), "error: no    way");
-        assert_eq!(plain("10 %\r 20 %\r100 %\r"), "100 %");
-        assert_eq!(plain("\u{1b}]0;title\u{7}"), "]0;title");
-        assert_eq!(plain(&"x".repeat(500)).chars().count(), COLUMNS + 2);
-    }
 
     #[test]
     fn the_last_lines_are_kept_and_the_rest_is_counted() {

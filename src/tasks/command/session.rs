@@ -1,9 +1,10 @@
 //! A member that a program of the user's trains.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 use super::CommandTask;
 use super::accept::accept;
@@ -87,7 +88,7 @@ impl<'a> Caller<'a, '_> {
     pub fn init(&self, purpose: &str) -> Result<Reader> {
         let mut process = self.start(Action::Init, purpose, None, None, None)?;
         process.finish(&self.place.stop)?;
-        let reader = self.take(OUTPUT, 0).map_err(|error| process.fault(&says(&error)))?;
+        let reader = self.take(OUTPUT, 0).map_err(|error| breach(&process, error))?;
         match (reader.meta().epoch, reader.meta().step) {
             (0, 0) => Ok(reader),
             _ => Err(process.fault("wrote a checkpoint whose epoch and step are not 0 and 0")),
@@ -103,7 +104,11 @@ impl<'a> Caller<'a, '_> {
             Ok(_) => bail!("{name} is no file of its own, but a link or a folder"),
             Err(_) => bail!("it wrote no checkpoint to {name}"),
         }
-        fs::rename(&there, &taken).with_context(|| format!("failed to rename {}", there.display()))?;
+        fs::rename(&there, &taken).map_err(|error| match error.kind() {
+            // The program took it away meanwhile.
+            ErrorKind::NotFound => anyhow!("it wrote no checkpoint to {name}"),
+            _ => anyhow!(Hindered { path: there.clone(), error }),
+        })?;
         accept(&taken, self.genotype)
     }
 }
@@ -112,9 +117,21 @@ const OUTPUT: &str = "output.safetensors";
 const SNAPSHOT: &str = "snapshot.safetensors";
 const RESULT: &str = "result.json";
 
-/// An error as what the program did wrong.
-fn says(error: &anyhow::Error) -> String {
-    format!("did not keep the contract: {}", crate::error::message(error))
+/// The filesystem refused what this program, not the user's, did with a checkpoint.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to rename {}", path.display())]
+struct Hindered {
+    path: PathBuf,
+    #[source]
+    error: std::io::Error,
+}
+
+/// An error as what the program did wrong, if it is its fault.
+fn breach(process: &Process, error: anyhow::Error) -> anyhow::Error {
+    match error.is::<Hindered>() {
+        true => error,
+        false => process.fault(&format!("did not keep the contract: {}", crate::error::message(&error))),
+    }
 }
 
 /// A member in training. Its state is always a file: the checkpoint that it began with, or the last that the program
@@ -172,9 +189,11 @@ impl<'a> CommandSession<'a> {
         let (before, after) = (at(self.state.meta()), at(reader.meta()));
         if after < before || after > (target, 0) {
             bail!(
-                "{name} is at epoch {} and step {}, which is not between {before:?} and the end",
+                "{name} is at epoch {} and step {}, which is not between epoch {} and step {} and the end",
                 after.0,
-                after.1
+                after.1,
+                before.0,
+                before.1
             );
         }
         let old = std::mem::replace(&mut self.state, reader);
@@ -216,7 +235,7 @@ impl Session for CommandSession<'_> {
         };
         match process.look() {
             Ok(false) => {
-                self.take(SNAPSHOT, target).map_err(|error| process.fault(&says(&error)))?;
+                self.take(SNAPSHOT, target).map_err(|error| breach(&process, error))?;
                 self.process = Some(process);
                 return Ok(());
             }
@@ -228,7 +247,7 @@ impl Session for CommandSession<'_> {
             }
             Err(error) => return Err(error),
         }
-        let taken = self.take(OUTPUT, target).map_err(|error| process.fault(&says(&error)))?;
+        let taken = self.take(OUTPUT, target).map_err(|error| breach(&process, error))?;
         let (epoch, step) = self.position();
         if epoch == target || is_leaving(&self.place.stop) {
             return Ok(());
@@ -248,7 +267,7 @@ impl Session for CommandSession<'_> {
         // What did not leave in time may still be writing.
         let names: &[&str] = if left.is_ok() { &[SNAPSHOT, OUTPUT] } else { &[SNAPSHOT] };
         for name in names {
-            let taken = self.take(name, u32::MAX).map_err(|error| process.fault(&says(&error)));
+            let taken = self.take(name, u32::MAX).map_err(|error| breach(&process, error));
             if let Err(error) = taken {
                 eprintln!("pbtnas: {}", crate::error::message(&error));
             }
@@ -276,7 +295,7 @@ impl Session for CommandSession<'_> {
         let _ = fs::remove_file(self.folder.file(RESULT));
         let mut process = self.start(Action::Evaluate, purpose, None, samples)?;
         process.finish(&self.place.stop)?;
-        read_result(&self.folder.file(RESULT)).map_err(|error| process.fault(&says(&error)))
+        read_result(&self.folder.file(RESULT)).map_err(|error| breach(&process, error))
     }
 
     fn export(&mut self, _dir: &Path) -> Result<Vec<String>> {

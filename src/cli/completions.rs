@@ -1,0 +1,25 @@
+use anyhow::Result;
+use clap::{Args, CommandFactory};
+use clap_complete::{Shell, generate};
+
+use super::Cli;
+
+/// Print a script that completes pbtnas's commands and options in a shell.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  pbtnas completions bash > ~/.local/share/bash-completion/completions/pbtnas\n  pbtnas completions fish > ~/.config/fish/completions/pbtnas.fish"
+)]
+pub struct Completions {
+    /// The shell.
+    #[arg(value_enum)]
+    shell: Shell,
+}
+
+impl Completions {
+    pub fn run(self) -> Result<u8> {
+        let mut script = Vec::new();
+        generate(self.shell, &mut Cli::command(), "pbtnas", &mut script);
+        print!("{}", String::from_utf8_lossy(&script));
+        Ok(0)
+    }
+}

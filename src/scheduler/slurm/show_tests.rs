@@ -1,0 +1,117 @@
+//! Output of real clusters, recorded (tests/data/slurm: SLURM 22.05.8), and of odd ones.
+
+use proptest::prelude::*;
+
+use super::show::*;
+use super::units::Limit;
+
+fn recorded(name: &str) -> String {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/slurm");
+    std::fs::read_to_string(folder.join(name)).unwrap()
+}
+
+#[test]
+fn the_settings_of_a_real_cluster() {
+    let settings = settings(&recorded("config.txt"));
+    assert_eq!(settings.name, "sandbox");
+    assert_eq!((settings.max_array_size, settings.max_job_count), (Some(1001), Some(10_000)));
+    assert_eq!((settings.job_requeue, settings.kill_wait), (Some(true), Some(10)));
+    assert_eq!((settings.preemption, settings.preempted), (Preemption::ByPartition, Preempted::Requeued));
+    let s = &settings;
+    assert!(!s.kills_invalid_dependencies && !s.accounts_enforced && !s.limits_enforced);
+}
+
+#[test]
+fn settings_of_odd_clusters() {
+    let odd = settings(
+        "DependencyParameters    = kill_invalid_depend,max_depend_depth=5\nJobRequeue = 0\n\
+         AccountingStorageEnforce = associations,limits,qos,safe\nPreemptMode = gang,SUSPEND\nMaxArraySize = many\n",
+    );
+    assert!(odd.kills_invalid_dependencies && odd.accounts_enforced && odd.limits_enforced);
+    assert_eq!(odd.job_requeue, Some(false));
+    assert_eq!((odd.preempted, odd.preemption), (Preempted::Suspended, Preemption::None));
+    let enforced = settings("AccountingStorageEnforce = associations\n");
+    assert!(enforced.accounts_enforced && !enforced.limits_enforced);
+    assert_eq!((odd.max_array_size, odd.kill_wait), (None, None));
+}
+
+#[test]
+fn the_partitions_of_a_real_cluster() {
+    let partitions = partitions(&recorded("partitions.txt"));
+    let names: Vec<&str> = partitions.iter().map(|partition| &*partition.name).collect();
+    assert_eq!(names, ["main", "low", "high"]);
+    let main = &partitions[0];
+    assert!(main.default && !partitions[1].default && main.state == "UP");
+    assert_eq!((main.max_time, main.default_time), (Some(Limit::Unlimited), Some(Limit::Seconds(3600))));
+    assert_eq!((main.preempted, partitions[1].preempted), (Preempted::Never, Preempted::Requeued));
+    assert_eq!((main.priority_tier, partitions[1].priority_tier, main.grace_time), (10, 1, 0));
+    assert_eq!((&main.accounts, &main.qos), (&None, &None));
+}
+
+#[test]
+fn partitions_of_odd_clusters() {
+    let odd = partitions(
+        "PartitionName=gpu\n   AllowGroups=ALL AllowAccounts=vision,speech AllowQos=long\n   \
+         DefaultTime=NONE GraceTime=120 MaxTime=2-00:00:00 State=DOWN PreemptMode=CANCEL\n\n\
+         PartitionName=old State=UP MaxTime=whenever PriorityTier=-\n",
+    );
+    assert_eq!(odd.len(), 2);
+    assert_eq!((odd[0].max_time, odd[0].default_time), (Some(Limit::Seconds(172_800)), None));
+    assert_eq!(odd[0].accounts.as_deref(), Some(&["vision".to_owned(), "speech".to_owned()][..]));
+    assert_eq!(odd[0].qos.as_deref(), Some(&["long".to_owned()][..]));
+    assert_eq!((odd[0].grace_time, odd[0].preempted, &*odd[0].state), (120, Preempted::Cancelled, "DOWN"));
+    assert_eq!((odd[1].max_time, odd[1].priority_tier, odd[1].preempted), (None, 1, Preempted::Never));
+    assert!(partitions("No partitions in the system\n").is_empty());
+}
+
+#[test]
+fn the_nodes_of_a_real_cluster() {
+    let nodes = nodes(&recorded("nodes.txt"));
+    assert_eq!(nodes.len(), 4);
+    let first = &nodes[0];
+    assert_eq!((&*first.name, first.cpus), ("n1", Some(2)));
+    assert_eq!(first.memory, Some(24_105));
+    assert_eq!((first.gres[0].to_string(), first.gres.len()), ("gpu:1".to_owned(), 1));
+    assert_eq!(first.partitions, ["main", "low", "high"]);
+    assert!(first.features.is_empty() && nodes.iter().all(Node::usable));
+}
+
+#[test]
+fn nodes_of_odd_clusters() {
+    let odd = nodes(
+        "NodeName=g01 Arch=x86_64 CPUTot=64 RealMemory=1000 MemSpecLimit=100 \n   AvailableFeatures=a100,ib \n   \
+         Gres=gpu:a100:4(S:0-1),shard:8\n   State=DOWN*+DRAIN ThreadsPerCore=1\n   Partitions=gpu \n   \
+         OS=Linux 5.14.0 #1 SMP\n   Reason=Not responding [slurm@2025-01-01T00:00:00]\n\nNodeName=cloud1 \
+         State=IDLE+CLOUD+POWERED_DOWN\n\nNodeName=old State=MIXED+DRAIN\n\nNodeName=slow State=IDLE*\n",
+    );
+    assert_eq!((odd[0].memory, odd[0].cpus, &*odd[0].host), (Some(900), Some(64), "g01"));
+    assert_eq!(odd[0].features, ["a100", "ib"]);
+    assert_eq!(odd[0].gres.len(), 2);
+    assert_eq!(odd.iter().map(Node::usable).collect::<Vec<_>>(), [false, true, false, false]);
+}
+
+#[test]
+fn the_rest() {
+    let (state, reason, nodes) = job(&recorded("job.txt")).unwrap();
+    assert_eq!((&*state, &*reason, &*nodes), ("COMPLETED", "None", "n1"));
+    assert_eq!(job("slurm_load_jobs error: Invalid job id specified"), None);
+    assert!(a_controller_is_up("Slurmctld(primary) at vm is UP\n"));
+    assert!(a_controller_is_up("Slurmctld(primary) at a is DOWN\nSlurmctld(backup) at b is UP\n"));
+    assert!(!a_controller_is_up("Slurmctld(primary) at vm is DOWN\n"));
+    let all = associations("vision||20|4\nvision|gpu||\n\nsacctmgr: a notice\n");
+    assert_eq!(all.len(), 2);
+    assert_eq!((all[0].max_submit, all[0].max_jobs, &all[0].partition), (Some(20), Some(4), &None));
+    assert_eq!((all[1].max_submit, all[1].partition.as_deref()), (None, Some("gpu")));
+}
+
+proptest! {
+    #[test]
+    fn no_output_is_too_strange(output in "(?s).{0,200}|([A-Za-z]{1,12} ?=[^\n]{0,20}[ \n]){0,20}") {
+        settings(&output);
+        partitions(&format!("PartitionName={output}"));
+        nodes(&format!("NodeName={output}"));
+        associations(&output);
+        job(&format!("JobId={output}"));
+        a_controller_is_up(&output);
+    }
+}
