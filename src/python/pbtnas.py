@@ -370,7 +370,10 @@ class Job:
             try:
                 self._save(self._request["snapshot"])
             except OSError as error:  # a full disk, say; the next one may fit
-                print(f"no snapshot was saved: {error}", file=sys.stderr)
+                print(
+                    f"no snapshot was saved to {self._request['snapshot']}: {error.strerror or error}",
+                    file=sys.stderr,
+                )
                 self._saved = time.monotonic()
 
     def _leave(self) -> None:
@@ -505,7 +508,7 @@ def _surely(write: Callable[..., None], *arguments: Any) -> None:
     try:
         write(*arguments)
     except OSError as error:
-        print(f"failed to write: {error}", file=sys.stderr)
+        print(f"failed to write {error.filename or arguments[0]}: {error.strerror or error}", file=sys.stderr)
         sys.exit(74)
 
 
