@@ -62,7 +62,7 @@ fn but(found: &Option<(Dtype, Vec<usize>)>) -> String {
 }
 
 /// BLAKE3 of a file, as `blake3:` and 64 hexadecimal digits.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(try_from = "String")]
 pub struct Digest(String);
 

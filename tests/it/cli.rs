@@ -17,6 +17,48 @@ fn init_is_idempotent_and_refuses_another_configuration() {
 }
 
 #[test]
+fn what_is_no_run_and_no_generation_is_told_as_that() {
+    let search = Search::init(&synthetic(0, ""));
+    let none = search.call(&["train", "--member", "0", "--generation", "0"]);
+    assert_eq!(none.status.code(), Some(1));
+    assert!(text(&none).contains("the run has no generation yet"), "{}", text(&none));
+    let best = search.call(&["best"]);
+    assert!(text(&best).contains("has no best member: no generation is complete yet"), "{}", text(&best));
+    let file = search.folder().join("config.toml");
+    let wrong = Command::new(PBTNAS).args(["status", "--state", file.to_str().unwrap()]).output().unwrap();
+    assert_eq!(wrong.status.code(), Some(4));
+    assert!(text(&wrong).contains("is a file: --state takes the directory"), "{}", text(&wrong));
+}
+
+#[test]
+fn a_beginning_of_a_run_is_not_called_a_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let (config, state) = (dir.path().join("c.toml"), dir.path().join("run"));
+    std::fs::write(&config, synthetic(0, "")).unwrap();
+    std::fs::create_dir(&state).unwrap();
+    std::fs::write(state.join("config.toml"), "seed = 1\n").unwrap();
+    let output = Command::new(PBTNAS)
+        .args(["init", "--config", config.to_str().unwrap(), "--state", state.to_str().unwrap()])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(4));
+    assert!(text(&output).contains("was not finished: remove the directory"), "{}", text(&output));
+}
+
+#[test]
+fn nobody_has_to_read_the_output_to_its_end() {
+    let mut schema = Command::new(PBTNAS);
+    schema
+        .args(["schema", "compare"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped());
+    let mut schema = schema.spawn().unwrap();
+    drop(schema.stdout.take());
+    let output = schema.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), text(&output).as_str()), (Some(141), ""));
+}
+
+#[test]
 fn a_wrong_configuration_makes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let (config, state) = (dir.path().join("c.toml"), dir.path().join("run"));

@@ -93,7 +93,7 @@ fn cancelled_tasks_and_steps_are_made_up_for() {
     wait_for("an empty queue", 60, || cluster.jobs(&search).is_empty().then_some(()));
     assert!(!search.path("generations/0002").exists());
     assert!(cluster.step(&search).contains("generation 1: submitted 1 member(s)"));
-    cluster.wait(&search, 120);
+    cluster.wait(&search);
     search.assert_same(&local());
 }
 
@@ -110,7 +110,7 @@ fn a_node_that_goes_down_and_comes_back_costs_its_attempts() {
         cluster.jobs(&search).iter().any(|job| job.contains("_0 PENDING")).then_some(())
     });
     cluster.mend();
-    cluster.wait(&search, 180);
+    cluster.wait(&search);
     assert!(search.path("generations/0000/members/00/attempts/0002.start.json").exists());
     search.assert_same(&local());
 }
@@ -147,7 +147,7 @@ fn a_task_that_is_believed_dead_and_its_replacement_publish_one_result() {
             let end = search.json("generations/0000/members/00/attempts/0001.end.json");
             assert_eq!(end["ending"]["kind"], "superseded");
         }
-        cluster.wait(&search, 180);
+        cluster.wait(&search);
         drop(frozen);
         cluster.mend();
         let attempt = &search.json("generations/0000/members/00/result.json")["outcome"]["attempt"];
@@ -184,8 +184,8 @@ fn a_controller_that_is_away_is_waited_for() {
     assert!(text(&output).contains("nable to contact slurm controller"), "{}", text(&output));
     cluster.mend();
     cluster.step(&impatient);
-    cluster.wait(&impatient, 90);
-    cluster.wait(&search, 180);
+    cluster.wait(&impatient);
+    cluster.wait(&search);
     search.assert_same(&local());
     impatient.assert_same(&local());
 }
@@ -210,7 +210,7 @@ fn a_full_queue_is_waited_for() {
     let output = step.wait_with_output().unwrap();
     assert!(output.status.success(), "{}", text(&output));
     assert!(text(&output).contains("submitted 8 member(s)"), "{}", text(&output));
-    cluster.wait(&search, 120);
+    cluster.wait(&search);
     search.assert_same(&local());
 }
 
@@ -255,7 +255,7 @@ fn held_jobs_and_dependencies_that_never_come_are_healed_by_a_step() {
     assert!(said.contains("submission.json is damaged") && said.contains("submitted 8 member(s)"), "{said}");
     assert!(!cluster.jobs(&search).iter().any(|job| job.starts_with(&array)));
     cluster.command("scontrol", &["update", "partition=main", "state=up"]);
-    cluster.wait(&search, 120);
+    cluster.wait(&search);
     search.assert_same(&local());
 }
 
@@ -272,7 +272,7 @@ fn a_step_that_is_killed_in_its_job_is_started_again_there() {
     fs::remove_dir_all(&search.state).unwrap();
     search.init_again(&synthetic(10, &setup));
     cluster.step(&search);
-    cluster.wait(&search, 120);
+    cluster.wait(&search);
     let logs = fs::read_dir(search.path("logs")).unwrap().map(|entry| entry.unwrap().path());
     let killed = logs.filter(|log| fs::read_to_string(log).unwrap().contains("Killed")).count();
     assert!(killed > 0, "no step was killed");
@@ -287,6 +287,6 @@ fn the_same_search_by_hand_and_by_job_at_once() {
     cluster.pid(&search, 0, 0, 1);
     let output = search.call(&["run", "--workers", "3"]);
     assert!(output.status.success(), "{}", text(&output));
-    cluster.wait(&search, 120);
+    cluster.wait(&search);
     search.assert_same(&local());
 }

@@ -1,7 +1,7 @@
 //! A process dies at every write, fsync, link, rename, removal and submission in turn. After each death the run
 //! is sound, and what follows ends as if nothing had happened. The same with errors in place of deaths.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -15,7 +15,7 @@ use pbtnas::state::{Run, RunRecord, SoupRecord, read_json, replace_json, verify}
 use pbtnas::trainer::Identity;
 
 use crate::slurm::Cluster;
-use crate::support::{essence, text, wait_for};
+use crate::support::{essence, text, wait_for, wait_for_the_end};
 use crate::tiny::{CONFIG, assert_sound, copy, finished_copy, folder, init, ok, pbtnas, trainer, work_off};
 
 /// Works the search for a soup off in this process.
@@ -69,6 +69,15 @@ fn was_killed(output: &Output) -> bool {
     output.status.signal() == Some(9)
 }
 
+/// Plans and checkpoints are those of another run.
+fn assert_same(state: &Path, expected: &BTreeMap<String, Vec<u8>>) {
+    let found = essence(state);
+    let names: BTreeSet<&String> = found.keys().chain(expected.keys()).collect();
+    let differing: Vec<_> =
+        names.into_iter().filter(|name| found.get(*name) != expected.get(*name)).collect();
+    assert!(differing.is_empty(), "{}: another population: {differing:?}", state.display());
+}
+
 /// Kills a command at every failpoint in turn, then lets every failpoint fail; `after` must get the run, sound
 /// as it is, to the end `calm`.
 fn sweep(name: &str, before: &Path, arguments: &[&str], calm: &Path, after: impl Fn(&Path)) {
@@ -108,7 +117,7 @@ fn sweep(name: &str, before: &Path, arguments: &[&str], calm: &Path, after: impl
             after(&place);
             assert_sound(&place, &when);
             assert_tidy(&place, &when);
-            assert!(essence(&place) == expected, "{when}: another population");
+            assert_same(&place, &expected);
         }
     }
     println!(
@@ -257,7 +266,7 @@ fn soup_dies_anywhere() {
 }
 
 #[test]
-fn step_dies_anywhere_alone_and_beside_another() {
+fn step_dies_anywhere_on_a_cluster_alone_and_beside_another() {
     let cluster = Cluster::get();
     let dir = folder();
     let before = init(dir.path(), CONFIG);
@@ -282,7 +291,8 @@ fn step_dies_anywhere_alone_and_beside_another() {
     let points = points(&mut step(&place("count".into())), dir.path());
     let mut runs = vec![];
     for beside in [false, true] {
-        for number in 1..=points.len() {
+        // Beside another one it is a matter of chance where the two meet: a third of the points are enough tries.
+        for number in (1..=points.len()).step_by(if beside { 3 } else { 1 }) {
             let state = place(format!("{number}-{beside}"));
             let other =
                 beside.then(|| step(&state).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
@@ -301,9 +311,7 @@ fn step_dies_anywhere_alone_and_beside_another() {
     let killed = runs.iter().filter(|(_, killed)| *killed).count();
     for (state, _) in &runs {
         let run = Run::open(state).unwrap();
-        wait_for("the end of a search", 300, || {
-            (0..4).all(|id| run.result(2, MemberId(id)).unwrap().is_some()).then_some(())
-        });
+        wait_for_the_end(state);
         for member in 0..4 {
             let attempts = std::fs::read_dir(run.layout.attempts(2, MemberId(member))).unwrap().count();
             assert!(attempts <= 2, "{}: member {member} was trained more than once", state.display());
@@ -315,7 +323,7 @@ fn step_dies_anywhere_alone_and_beside_another() {
     for (state, _) in &runs {
         assert_sound(state, "at the end");
         assert_tidy(state, "at the end");
-        assert!(essence(state) == expected, "{}: another population", state.display());
+        assert_same(state, &expected);
     }
     println!(
         "step: {} points swept ({}), alone and beside a second step: {killed} of {} died",

@@ -172,6 +172,25 @@ fn every_folder_is_removed_in_turn() {
 }
 
 #[test]
+fn a_damaged_plan_of_a_trained_generation_is_decided_again_and_a_lost_one_is_told() {
+    let dir = folder();
+    let state = init(dir.path(), &CONFIG.replace("keep = 1", "keep = 2"));
+    work_off(&state, u32::MAX);
+    let (before, run) = (essence(&state), Run::open(&state).unwrap());
+    let plan = run.layout.plan(2);
+    fs::write(&plan, "{").unwrap();
+    work_off(&state, u32::MAX);
+    assert_eq!(essence(&state), before);
+    assert_sound(&state, "decided again");
+
+    fs::remove_dir_all(run.layout.generation(2)).unwrap();
+    let told = try_work_off(&state, u32::MAX).unwrap_err().to_string();
+    assert!(told.contains("it is gone although best.json knows it"), "{told}");
+    let faults = verify(&run).unwrap();
+    assert!(faults.iter().any(|fault| fault.what.contains("although best.json knows it")), "{faults:?}");
+}
+
+#[test]
 fn a_damaged_parent_is_trained_again_and_the_child_is_the_same() {
     let dir = folder();
     let state = init(dir.path(), CONFIG);

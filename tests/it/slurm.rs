@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::gan::config as gan_config;
 use crate::soup::{CONVERGING, check_greedy};
-use crate::support::{PBTNAS, Search, signal, synthetic, text, wait_for};
+use crate::support::{PBTNAS, Search, signal, synthetic, text, wait_for, wait_for_the_end};
 
 /// The cluster, for one test at a time: a preemption of one would be a disturbance of another.
 pub struct Cluster {
@@ -18,6 +18,11 @@ pub struct Cluster {
 impl Cluster {
     pub fn get() -> Self {
         static TURN: Mutex<()> = Mutex::new(());
+        let test = std::thread::current().name().unwrap_or_default().to_owned();
+        assert!(
+            test.contains("cluster") || test.contains("slurm::"),
+            "scripts/test looks for it in the name: {test}"
+        );
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let cluster = Self { conf: root.join(".slurm/slurm.conf"), _turn: turn };
@@ -75,9 +80,9 @@ impl Cluster {
         output.status.code()
     }
 
-    pub fn wait(&self, search: &Search, seconds: u64) {
-        wait_for("the end of the search", seconds, || (search.status()["finished"] == true).then_some(()));
-        wait_for("an empty queue", 30, || self.jobs(search).is_empty().then_some(()));
+    pub fn wait(&self, search: &Search) {
+        wait_for_the_end(&search.state);
+        wait_for("an empty queue", 60, || self.jobs(search).is_empty().then_some(()));
     }
 
     /// `id state name` of a run's jobs, a line for each task.
@@ -121,7 +126,7 @@ fn a_search_drives_itself_and_ends_as_the_local_one() {
     let search = Search::init(&synthetic(10, ""));
     let printed = cluster.step(&search);
     assert!(printed.contains("generation 0: submitted 8 member(s)"), "{printed}");
-    cluster.wait(&search, 90);
+    cluster.wait(&search);
     search.assert_same(&local());
     assert!(cluster.step(&search).contains("finished: generation 2 was the last"));
     assert!(cluster.jobs(&search).is_empty(), "a finished search submits nothing");
@@ -134,7 +139,7 @@ fn gans_trained_on_the_cluster_are_those_trained_here() {
     let (here, there) = (Search::init(&gan_config(2, gan)), Search::init(&gan_config(2, gan)));
     here.ok(&["run"]);
     cluster.step(&there);
-    cluster.wait(&there, 120);
+    cluster.wait(&there);
     here.assert_same(&there);
 }
 
@@ -163,11 +168,7 @@ fn sbatch_starts_and_continues_a_search() {
     };
     sbatch();
     sbatch();
-    let status = || Command::new(PBTNAS).args(["status", "--json", "--state"]).arg(&state).output().unwrap();
-    wait_for("the end of the search", 90, || {
-        let status: serde_json::Value = serde_json::from_slice(&status().stdout).ok()?;
-        (status["finished"] == true).then_some(())
-    });
+    wait_for_the_end(&state);
     let submissions = std::fs::read_dir(state.join("generations/0000")).unwrap();
     let submissions =
         submissions.filter(|e| e.as_ref().unwrap().file_name().to_string_lossy().starts_with("submission"));
@@ -210,7 +211,7 @@ fn twenty_steps_at_once_make_one_generation_and_one_submission() {
             .filter(|name| name.starts_with("submission"))
             .collect();
         assert_eq!(files.len(), 2, "{files:?}");
-        cluster.wait(&search, 120);
+        cluster.wait(&search);
         search.assert_same(&local());
     }
 }
@@ -225,17 +226,19 @@ fn a_step_killed_while_it_submits_neither_loses_nor_doubles_work() {
     assert_eq!(jobs.len(), 8, "{jobs:?}");
     assert!(!search.path("generations/0000/submission.json").exists());
     assert!(cluster.step(&search).contains("submitted 8 member(s)"));
-    cluster.wait(&search, 90);
+    cluster.wait(&search);
     assert!(search.endings(0).iter().all(|ending| ending == "done") && search.endings(0).len() == 8);
     search.assert_same(&local());
 
     // Between the record and the release: the array is held, and must be released.
     let search = Search::init(&synthetic(10, ""));
-    let script = "[[ $1 == release ]] && kill -9 $PPID\nexec $real \"$@\"";
+    // Once: the jobs that it submits find this scontrol, too.
+    let script = "[[ $1 == release ]] && mkdir \"$0.done\" && kill -9 $PPID && exit 1\nexec $real \"$@\"";
     assert_eq!(cluster.step_with(&search, "scontrol", script), None);
     assert!(search.path("generations/0000/submission.json").exists());
-    assert!(cluster.step(&search).contains("the next step waits"));
-    cluster.wait(&search, 90);
+    let said = cluster.step(&search);
+    assert!(said.contains("the next step waits"), "{said}");
+    cluster.wait(&search);
     assert_eq!(search.endings(0).len(), 8);
     search.assert_same(&local());
 }
@@ -249,7 +252,7 @@ fn preempted_members_are_requeued_and_go_on_from_their_snapshots() {
     cluster.pid(&search, 0, 0, 1);
     std::thread::sleep(std::time::Duration::from_secs(1));
     cluster.preempt();
-    cluster.wait(&search, 180);
+    cluster.wait(&search);
     let endings: Vec<String> = (0..3).flat_map(|generation| search.endings(generation)).collect();
     let stopped = endings.iter().filter(|ending| *ending == "stopped SIGTERM").count();
     assert!(stopped >= 4, "{endings:?}");
@@ -264,7 +267,7 @@ fn near_its_time_limit_a_task_snapshots_and_requeues_itself() {
     let short = |milliseconds, slurm| synthetic(milliseconds, slurm).replace("epochs = 6", "epochs = 2");
     let search = Search::init(&short(4000, slurm));
     cluster.step(&search);
-    cluster.wait(&search, 300);
+    cluster.wait(&search);
     let endings = search.endings(0);
     assert!(endings.iter().any(|ending| ending == "stopped SIGUSR1"), "{endings:?}");
     assert!(!search.path("generations/0000/submission-2.json").exists(), "the tasks requeued themselves");
@@ -279,14 +282,14 @@ fn a_killed_task_is_submitted_again_and_a_hopeless_member_is_given_up() {
     let search = Search::init(&synthetic(300, ""));
     cluster.step(&search);
     signal(cluster.pid(&search, 0, 2, 1), "KILL");
-    cluster.wait(&search, 120);
+    cluster.wait(&search);
     assert_eq!(search.json("generations/0000/submission-2.json")["members"], serde_json::json!([2]));
     assert!(search.endings(0).contains(&"lost".to_owned()));
     search.assert_same(&local());
 
     let search = Search::init(&synthetic(0, "crash_option = 0"));
     cluster.step(&search);
-    cluster.wait(&search, 180);
+    cluster.wait(&search);
     assert_eq!(search.endings(0).iter().filter(|ending| *ending == "failed").count(), 6);
     let calm = Search::init(&synthetic(0, "crash_option = 0"));
     calm.ok(&["run"]);
@@ -311,7 +314,7 @@ fn cancelled_jobs_are_made_up_for_by_a_step_at_any_time() {
     );
     wait_for("an empty queue", 30, || cluster.jobs(&search).is_empty().then_some(()));
     assert!(cluster.step(&search).contains("submitted"));
-    cluster.wait(&search, 120);
+    cluster.wait(&search);
     search.assert_same(&local());
 }
 
@@ -323,7 +326,7 @@ fn several_members_share_a_task() {
     cluster.step(&search);
     let tasks = cluster.jobs(&search).iter().filter(|job| !job.contains("-step")).count();
     assert!(tasks <= 3, "eight members in groups of three make three tasks, not {tasks}");
-    cluster.wait(&search, 120);
+    cluster.wait(&search);
     search.assert_same(&local());
 }
 
@@ -337,7 +340,7 @@ fn a_population_larger_than_an_array_may_be_goes_into_several() {
     assert_eq!(cluster.step_with(&search, "scontrol", script), Some(0));
     let submission = search.json("generations/0000/submission.json");
     assert_eq!(submission["arrays"].as_array().unwrap().len(), 3);
-    cluster.wait(&search, 90);
+    cluster.wait(&search);
     assert_eq!(search.endings(0).len(), 8, "each member once");
     search.assert_same(&local());
 }

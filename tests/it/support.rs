@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use pbtnas::report::status;
+use pbtnas::state::Run;
 use serde_json::Value;
 
 /// The program under test.
@@ -159,6 +161,13 @@ pub fn wait_for<T>(what: &str, seconds: u64, mut look: impl FnMut() -> Option<T>
         assert!(Instant::now() < until, "{what}: not within {seconds} s");
         std::thread::sleep(Duration::from_millis(100));
     }
+}
+
+/// Waits until a search is finished, however many other tests use the cluster. Looks from here: a program that looked
+/// would take the processors away from those that train.
+pub fn wait_for_the_end(state: &Path) {
+    let finished = || Some(status(&Run::open(state).ok()?).ok()?.finished);
+    wait_for("the end of the search", 900, || (finished() == Some(true)).then_some(()));
 }
 
 /// Sends a signal (by its name without SIG) to a process.

@@ -251,7 +251,7 @@ fn preempted_scripts_on_a_cluster_save_leave_and_come_back() {
     cluster.pid(&search, 0, 0, 1);
     std::thread::sleep(std::time::Duration::from_secs(3));
     cluster.preempt();
-    cluster.wait(&search, 240);
+    cluster.wait(&search);
     let endings: Vec<String> = (0..3).flat_map(|generation| search.endings(generation)).collect();
     let stopped = endings.iter().filter(|ending| *ending == "stopped SIGTERM").count();
     assert!(stopped >= 4, "{endings:?}");

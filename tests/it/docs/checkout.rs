@@ -74,7 +74,7 @@ impl Checkout {
                     call.line, call.command
                 ));
             }
-            std::thread::sleep(Duration::from_millis(1000));
+            std::thread::sleep(Duration::from_millis(300));
         }
         if ["cd ", "export "].iter().any(|word| call.command.starts_with(word)) {
             self.before.push(call.command.clone());
