@@ -39,6 +39,32 @@ pub fn short(number: f64) -> String {
 }
 
 #[cfg(test)]
+pub(super) mod testing {
+    use std::collections::BTreeSet;
+
+    use super::Words;
+    use crate::search::Space;
+
+    /// Every variable, and every option of a variable, is called something else, in words.
+    pub fn assert_words_of_their_own(
+        space: &Space,
+        variable: impl Fn(&str) -> Words,
+        value: impl Fn(&str, &str) -> String,
+    ) {
+        let names: BTreeSet<String> =
+            space.variables.iter().map(|known| variable(&known.name).to_string()).collect();
+        assert_eq!(names.len(), space.variables.len());
+        assert!(names.iter().all(|name| !name.contains(['/', '_'])), "{names:?}");
+        for known in &space.variables {
+            let words: BTreeSet<String> =
+                known.options().iter().map(|option| value(&known.name, option)).collect();
+            assert_eq!(words.len(), known.options().len(), "{words:?}");
+            assert!(words.iter().all(|words| !words.contains('_')), "{}: {words:?}", known.name);
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -32,6 +32,8 @@ pub struct Figures {
     pub cost: Cost,
     /// Seconds that GPUs were taken.
     pub gpu_seconds: f64,
+    /// Those of them that came to nothing.
+    pub gpu_lost_seconds: f64,
     /// When somebody was last seen: the latest time in any record of the last generation.
     pub seen: Option<chrono::DateTime<chrono::Utc>>,
 }
@@ -39,6 +41,7 @@ pub struct Figures {
 /// Looks at all of a run.
 pub fn figures(history: &History, facts: &Facts) -> Figures {
     let costs = cost(history);
+    let (of_jobs, lost_of_jobs) = job_seconds(history);
     let epoch_seconds = median(history.generations.iter().flat_map(paces).collect());
     let generation_left = epoch_seconds.and_then(|pace| generation_left(history, pace));
     let search_left = generation_left
@@ -52,7 +55,8 @@ pub fn figures(history: &History, facts: &Facts) -> Figures {
         generation_left,
         search_left,
         cost: costs.into_iter().fold(Cost::default(), |a, b| a + b),
-        gpu_seconds: facts.gpus * job_seconds(history),
+        gpu_seconds: facts.gpus * of_jobs,
+        gpu_lost_seconds: facts.gpus * lost_of_jobs,
         seen: history.latest().and_then(|latest| bounds(latest).1),
     }
 }

@@ -142,14 +142,12 @@ pub fn spans(member: &Member) -> Vec<Span> {
     member.attempts.iter().enumerate().map(span).collect()
 }
 
-/// Seconds that members were at work as jobs.
-pub fn job_seconds(history: &History) -> f64 {
+/// Seconds that members were at work as jobs, and those of them that came to nothing.
+pub fn job_seconds(history: &History) -> (f64, f64) {
     let members = history.generations.iter().flat_map(|generation| &generation.members);
-    let of = |member: &Member| -> f64 {
-        let attempts = spans(member).into_iter().zip(&member.attempts);
-        attempts.filter(|(_, attempt)| attempt.start.job.is_some()).map(|(span, _)| span.seconds()).sum()
-    };
-    members.map(of).sum()
+    let jobs = members.flat_map(|member| spans(member).into_iter().zip(&member.attempts));
+    jobs.filter(|(_, attempt)| attempt.start.job.is_some())
+        .fold((0.0, 0.0), |(all, lost), (span, _)| (all + span.seconds(), lost + span.lost()))
 }
 
 fn seconds(time: TimeDelta) -> f64 {
@@ -180,6 +178,14 @@ mod tests {
         killed.attempts[2].start.left =
             Some(Left { attempt: 2, seen: second(159), saved: Some(second(110)) });
         assert_eq!(cost_of(&killed).lost_seconds, 20.0 + 50.0 + 20.0);
+        // As jobs: the first two.
+        for attempt in &mut killed.attempts[..2] {
+            attempt.start.job = Some("41_0".into());
+        }
+        killed.attempts[2].start.job = None;
+        killed.attempts[3].start.job = None;
+        let history = History { generations: vec![generation(0, vec![killed])] };
+        assert_eq!(job_seconds(&history), (50.0 + 60.0, 20.0 + 50.0));
     }
 
     #[test]

@@ -434,7 +434,7 @@ fn cost(report: &Report) -> Option<Section> {
     let begun = report.costs.iter().skip(1).filter(|cost| cost.attempts > 0);
     let between: Vec<f64> = begun.map(|cost| cost.idle_seconds).collect();
     let gpus = gpus_of_a_member(&report.run.config.slurm);
-    let gpu_seconds = (gpus > 0.0).then(|| gpus * job_seconds(&report.history));
+    let of_jobs = (gpus > 0.0).then(|| job_seconds(&report.history));
     let mut sorted = between.clone();
     sorted.sort_by(f64::total_cmp);
     let median = crate::report::statistics::quantile(&sorted, 0.5);
@@ -442,10 +442,11 @@ fn cost(report: &Report) -> Option<Section> {
         table {
             tbody {
                 tr { td { "Members trained and were evaluated for" } td.number { (hours(total.seconds)) } }
-                @if let Some(seconds) = gpu_seconds {
-                    tr { td { "GPU time of jobs" } td.number { (hours(seconds)) } }
-                }
                 tr { td { "of which came to nothing" } td.number { (hours(total.lost_seconds)) } }
+                @if let Some((seconds, lost)) = of_jobs {
+                    tr { td { "GPU time of jobs" } td.number { (hours(gpus * seconds)) } }
+                    tr { td { "of which came to nothing" } td.number { (hours(gpus * lost)) } }
+                }
                 tr { td { "Attempts" } td.number { (total.attempts) } }
                 tr { td { "interrupted (preempted, killed, machine lost)" } td.number { (total.interruptions) } }
                 tr { td { "failed" } td.number { (total.failures) } }

@@ -127,25 +127,15 @@ pub fn variable(name: &str) -> Words {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::super::{SpaceKind, space};
     use super::*;
+    use crate::tasks::words::testing::assert_words_of_their_own;
 
     #[test]
     fn every_variable_and_option_of_both_spaces_has_words_of_its_own() {
         for kind in [SpaceKind::Gan, SpaceKind::GanHard] {
             let space = space(kind);
-            let names: BTreeSet<String> =
-                space.variables.iter().map(|known| variable(&known.name).to_string()).collect();
-            assert_eq!(names.len(), space.variables.len());
-            assert!(names.iter().all(|name| !name.contains(['/', '_'])), "{names:?}");
-            for known in &space.variables {
-                let words: BTreeSet<String> =
-                    known.options().iter().map(|option| value(&known.name, option)).collect();
-                assert_eq!(words.len(), known.options().len(), "{words:?}");
-                assert!(words.iter().all(|words| !words.contains('_')), "{}: {words:?}", known.name);
-            }
+            assert_words_of_their_own(&space, variable, value);
         }
     }
 

@@ -76,24 +76,13 @@ pub fn variable(name: &str) -> Words {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::super::space;
     use super::*;
+    use crate::tasks::words::testing::assert_words_of_their_own;
 
     #[test]
     fn every_variable_and_option_has_words_of_its_own() {
-        let space = space();
-        let names: BTreeSet<String> =
-            space.variables.iter().map(|known| variable(&known.name).to_string()).collect();
-        assert_eq!(names.len(), space.variables.len());
-        assert!(names.iter().all(|name| !name.contains(['/', '_'])), "{names:?}");
-        for known in &space.variables {
-            let words: BTreeSet<String> =
-                known.options().iter().map(|option| value(&known.name, option)).collect();
-            assert_eq!(words.len(), known.options().len(), "{words:?}");
-            assert!(words.iter().all(|words| !words.contains('_')), "{}: {words:?}", known.name);
-        }
+        assert_words_of_their_own(&space(), variable, value);
     }
 
     #[test]

@@ -133,20 +133,21 @@ fn time(view: &View, width: usize) -> Line<'static> {
     }
     let cost = &figures.cost;
     if cost.attempts > 0 {
-        let lost = match cost.lost_seconds {
-            lost if lost >= 1.0 => format!(", {} lost", hours(lost)),
-            _ => String::new(),
-        };
-        parts.push(format!("{} member-hours{lost}", hours(cost.seconds)));
+        parts.push(format!("{} member-hours{}", hours(cost.seconds), lost(cost.lost_seconds)));
     }
     if figures.gpu_seconds > 0.0 {
-        parts.push(format!("{} GPU-hours", hours(figures.gpu_seconds)));
+        parts.push(format!("{} GPU-hours{}", hours(figures.gpu_seconds), lost(figures.gpu_lost_seconds)));
     }
     if parts.is_empty() {
         parts.push("nothing is known yet".into());
     }
     let parts = parts.into_iter().map(|part| (part, Tone::Plain)).collect();
     joined(view, ("time", parts), width)
+}
+
+/// Time that came to nothing, if it is worth telling.
+fn lost(seconds: f64) -> String {
+    if seconds >= 1.0 { format!(", {} lost", hours(seconds)) } else { String::new() }
 }
 
 type Parts = (&'static str, Vec<(String, Tone)>);
