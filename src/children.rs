@@ -17,12 +17,7 @@ use crate::tasks::Task;
 
 /// The members that an offspring's first checkpoint is made of.
 pub fn parents(child: &Offspring) -> Vec<MemberId> {
-    match child.origin {
-        Origin::Mix { base, donor, .. } => vec![base, donor],
-        Origin::Mutation { parent, .. } => vec![parent],
-        Origin::Perturbed => vec![child.id],
-        Origin::Random | Origin::Survivor => vec![],
-    }
+    if child.origin.is_made() { child.origin.parents(child.id) } else { Vec::new() }
 }
 
 /// Makes the start checkpoints of all children, several at a time: as many as there are cores.

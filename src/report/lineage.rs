@@ -83,12 +83,7 @@ impl Plans {
         let Some((before, plan)) = of.generation.checked_sub(1).zip(self.member(of)) else {
             return Vec::new();
         };
-        let ids = match &plan.origin {
-            Origin::Random => vec![],
-            Origin::Survivor | Origin::Perturbed => vec![of.member],
-            Origin::Mutation { parent, .. } => vec![*parent],
-            Origin::Mix { base, donor, .. } => vec![*base, *donor],
-        };
+        let ids = plan.origin.parents(of.member);
         ids.into_iter().map(|member| Ancestor { generation: before, member }).collect()
     }
 

@@ -102,6 +102,16 @@ impl Origin {
         !matches!(self, Self::Survivor | Self::Perturbed)
     }
 
+    /// The members of the generation before that it comes from, the base first; a survivor comes from itself, `own`.
+    pub fn parents(&self, own: MemberId) -> Vec<MemberId> {
+        match self {
+            Self::Random => Vec::new(),
+            Self::Survivor | Self::Perturbed => vec![own],
+            Self::Mutation { parent, .. } => vec![*parent],
+            Self::Mix { base, donor, .. } => vec![*base, *donor],
+        }
+    }
+
     /// Whether the member begins with a checkpoint of its own, made from those of its parents.
     pub fn is_made(&self) -> bool {
         matches!(self, Self::Perturbed | Self::Mutation { .. } | Self::Mix { .. })

@@ -7,7 +7,7 @@ use super::lines::{Lines, Series, lines};
 use super::{Svg, short};
 use crate::report::history::{Generation, History, Member};
 use crate::report::statistics::quantile;
-use crate::search::{Ancestor, MemberId, Origin};
+use crate::search::{Ancestor, Origin, base_lineage};
 
 /// Beyond so many members only the distribution of their fitness is drawn.
 const DRAWN: usize = 6000;
@@ -119,28 +119,18 @@ fn title(generation: &Generation, member: &Member) -> String {
     )
 }
 
-/// A member's parents, and the class of the line from each.
+/// A member's parents, and the class of the line from each, that from the base last: it lies above the other.
 fn parents(of: Ancestor, origin: &Origin) -> Vec<(Ancestor, &'static str)> {
-    let Some(before) = of.generation.checked_sub(1) else { return Vec::new() };
-    let at = |member: MemberId| Ancestor { generation: before, member };
-    match origin {
-        Origin::Random => Vec::new(),
-        Origin::Survivor | Origin::Perturbed => vec![(at(of.member), "survive")],
-        Origin::Mutation { parent, .. } => vec![(at(*parent), "base")],
-        Origin::Mix { base, donor, .. } => vec![(at(*donor), "donor"), (at(*base), "base")],
-    }
+    let Some(generation) = of.generation.checked_sub(1) else { return Vec::new() };
+    let base = if origin.is_replacement() { "base" } else { "survive" };
+    let parents = origin.parents(of.member).into_iter().map(|member| Ancestor { generation, member });
+    parents.zip([base, "donor"]).rev().collect()
 }
 
 /// A member and those that it came from: survivors' own past, a child's base parent. From the oldest.
 pub fn main_line(history: &History, of: Option<Ancestor>) -> BTreeSet<Ancestor> {
-    let mut line = BTreeSet::new();
-    let mut next = of;
-    while let Some(of) = next {
-        line.insert(of);
-        // The base comes last.
-        next = history.member(of).and_then(|member| Some(parents(of, &member.plan.origin).last()?.0));
-    }
-    line
+    let origin = |one| history.member(one).map(|member| member.plan.origin.clone());
+    of.into_iter().flat_map(|of| base_lineage(of, origin)).collect()
 }
 
 /// Nearly all fitnesses: members that fell far behind lie at the lower end.
@@ -187,6 +177,7 @@ fn distribution(history: &History, size: (f64, f64)) -> Svg {
 mod tests {
     use super::*;
     use crate::report::history::testing::{generation, member};
+    use crate::search::MemberId;
 
     fn mix(id: u32, base: u32, donor: u32, fitness: f64) -> Member {
         let mut child = member(id, Some(fitness));

@@ -158,12 +158,8 @@ impl AttemptRow {
 /// All members of all generations.
 pub fn members(history: &History) -> impl Iterator<Item = MemberRow> + '_ {
     all(history).map(|(generation, member)| {
-        let (base, donor) = match &member.plan.origin {
-            Origin::Random => (None, None),
-            Origin::Survivor | Origin::Perturbed => (Some(member.plan.id), None),
-            Origin::Mutation { parent, .. } => (Some(*parent), None),
-            Origin::Mix { base, donor, .. } => (Some(*base), Some(*donor)),
-        };
+        let mut parents = member.plan.origin.parents(member.plan.id).into_iter();
+        let (base, donor) = (parents.next(), parents.next());
         let outcome = member.result.as_ref().map(|result| &result.outcome);
         let (state, epochs, metrics, finished) = match outcome {
             None => ("open", None, BTreeMap::new(), None),
