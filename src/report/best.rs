@@ -48,7 +48,9 @@ pub fn export_best(run: &Run, best: &BestRecord, output: &Path) -> Result<Vec<Pa
     let mut session = task.session(Start::Checkpoint(&reader), place)?;
     let pictures = session.export(output)?;
     // At last: whoever finds it finds pictures of the same member beside it.
-    fs::write(&lineage, lineage_json(run, best)?)
+    let of = Ancestor { generation: best.generation, member: best.member };
+    let carriers = Plans::read(run, best.generation)?.all_carriers(&run.space, of);
+    fs::write(&lineage, lineage_json(&carriers)?)
         .with_context(|| format!("failed to write {}", lineage.display()))?;
     let mut paths = vec![network, genotype, lineage];
     paths.extend(pictures.into_iter().map(|name| output.join(name)));
@@ -56,9 +58,7 @@ pub fn export_best(run: &Run, best: &BestRecord, output: &Path) -> Result<Vec<Pa
 }
 
 /// What is in [`LINEAGE`]: for each variable, the members through which its value and weights came.
-pub fn lineage_json(run: &Run, best: &BestRecord) -> Result<String> {
-    let of = Ancestor { generation: best.generation, member: best.member };
-    let plans = Plans::read(run, best.generation)?;
-    let lineage: BTreeMap<String, Vec<Carrier>> = plans.all_carriers(&run.space, of).into_iter().collect();
+pub fn lineage_json(variables: &[(String, Vec<Carrier>)]) -> Result<String> {
+    let lineage: BTreeMap<_, _> = variables.iter().map(|(name, carriers)| (name, carriers)).collect();
     Ok(serde_json::to_string_pretty(&lineage)? + "\n")
 }

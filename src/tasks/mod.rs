@@ -16,7 +16,7 @@ mod hyperparameter;
 mod nn;
 #[cfg(test)]
 mod oracle;
-mod png;
+pub mod png;
 pub mod rl;
 pub mod synthetic;
 mod words;

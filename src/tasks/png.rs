@@ -13,3 +13,10 @@ pub fn encode((width, height): (usize, usize), color: png::ColorType, pixels: &[
     writer.finish().context("failed to encode a picture")?;
     Ok(bytes)
 }
+
+/// Width and height of a PNG file, which stand at its beginning.
+pub fn size(file: &[u8]) -> Option<(u32, u32)> {
+    let number = |at: usize| file.get(at..at + 4)?.try_into().ok().map(u32::from_be_bytes);
+    file.starts_with(b"\x89PNG").then_some(())?;
+    Some((number(16)?, number(20)?))
+}

@@ -15,6 +15,7 @@ use super::events::{Events, Value};
 use crate::report::history::{Generation, History, Member, diversity};
 use crate::report::words::origin;
 use crate::state::{FileRef, Outcome, Run};
+use crate::tasks::png;
 
 const PARTS_OF_AN_EPOCH: &str = "Steps are hundredths of an epoch.";
 const EPOCHS: &str = "Steps are epochs.";
@@ -97,17 +98,10 @@ fn add_population(run: &Run, events: &mut Events, generation: &Generation) {
     add("diversity/architectures", Some(architectures as f64));
     let sound = |file: &&FileRef| run.check_file(file).is_ok();
     let picture = generation.preview().filter(sound).and_then(|file| fs::read(run.path_of(file).ok()?).ok());
-    if let Some((file, width, height)) =
-        picture.as_deref().and_then(|file| Some((file, side(file, 16)?, side(file, 20)?)))
+    if let Some((file, (width, height))) = picture.as_deref().and_then(|file| Some((file, png::size(file)?)))
     {
         events.add(end, step, "best member", EPOCHS, &Value::Picture(file, width, height));
     }
-}
-
-/// Width or height of a PNG file, by its place there.
-fn side(file: &[u8], at: usize) -> Option<u32> {
-    file.starts_with(b"\x89PNG").then_some(())?;
-    file.get(at..at + 4)?.try_into().ok().map(u32::from_be_bytes)
 }
 
 fn genotype(member: &Member) -> String {

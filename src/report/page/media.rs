@@ -5,7 +5,9 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::report::best::{LINEAGE, lineage_json};
 use crate::report::history::{Generation, History};
-use crate::state::{BestRecord, FileRef, Run};
+use crate::report::lineage::Carrier;
+use crate::state::{FileRef, Run};
+use crate::tasks::png;
 
 /// A film of more bytes is left out: mail programs and notebooks would refuse the page.
 const MOST: u64 = 24 << 20;
@@ -37,12 +39,13 @@ pub struct Media {
 
 impl Media {
     /// Reads what is there. A picture that somebody has removed is not missed.
-    pub fn read(run: &Run, history: &History, best: Option<&BestRecord>) -> Self {
+    /// `ancestry` is the best member's.
+    pub fn read(run: &Run, history: &History, ancestry: &[(String, Vec<Carrier>)]) -> Self {
         let with: Vec<&Generation> =
             history.generations.iter().filter(|generation| generation.preview().is_some()).collect();
         let chosen = thinned(with.len(), SHOWN).into_iter().filter_map(|at| with.get(at));
         let previews = chosen.filter_map(|generation| preview(run, generation)).collect();
-        Self { previews, exported: best.map(|best| exported(run, best)).unwrap_or_default() }
+        Self { previews, exported: exported(run, ancestry) }
     }
 }
 
@@ -56,8 +59,7 @@ fn thinned(count: usize, most: usize) -> Vec<usize> {
 
 fn preview(run: &Run, generation: &Generation) -> Option<Picture> {
     let bytes = read(run, generation.preview()?)?;
-    let number = |at: usize| bytes.get(at..at + 4)?.try_into().ok().map(u32::from_be_bytes);
-    let (width, height) = (number(16)?, number(20)?);
+    let (width, height) = png::size(&bytes)?;
     Some(Picture {
         generation: generation.number,
         epoch: generation.to_epoch,
@@ -73,12 +75,12 @@ fn read(run: &Run, file: &FileRef) -> Option<Vec<u8>> {
     std::fs::read(path).ok().filter(|bytes| bytes.starts_with(b"\x89PNG"))
 }
 
-/// The PNG files in the run's folder `best`, if they are those of this member.
-fn exported(run: &Run, best: &BestRecord) -> Vec<(String, String)> {
+/// The PNG files in the run's folder `best`, if they are those of the member with this ancestry.
+fn exported(run: &Run, ancestry: &[(String, Vec<Carrier>)]) -> Vec<(String, String)> {
     let folder = run.layout.root().join("best");
     // It ends with the very member: a survivor's genotype would be that of its past, too.
     let lineage = std::fs::read_to_string(folder.join(LINEAGE)).ok();
-    if lineage.is_none() || lineage != lineage_json(run, best).ok() {
+    if ancestry.is_empty() || lineage.is_none() || lineage != lineage_json(ancestry).ok() {
         return Vec::new();
     }
     let Ok(entries) = std::fs::read_dir(&folder) else { return Vec::new() };

@@ -48,7 +48,7 @@ impl<'a> Report<'a> {
         Ok(Self {
             costs: cost(&history),
             soups: parts::soups(run)?,
-            media: Media::read(run, &history, best.as_ref()),
+            media: Media::read(run, &history, &ancestry),
             config: parts::config(run)?,
             run,
             history,

@@ -272,7 +272,7 @@ impl Cluster<'_> {
             Vec::new()
         } else {
             let config = self.slurm.call("scontrol", &["show", "config"])?;
-            let limit = parse::max_array_size(&config).unwrap_or(1001);
+            let limit = parse::max_array_size(&config).unwrap_or(show::USUAL_ARRAY_SIZE);
             chunks(members, self.work.pieces_per_task(), limit)
         };
         let names = self.names(generation, round, chunks.len());
