@@ -66,10 +66,15 @@ impl StopSignal {
         Ok(stop)
     }
 
-    /// As if SIGTERM had come.
-    #[cfg(test)]
-    pub fn raise(&self) {
-        self.0.store(SIGTERM, Ordering::SeqCst);
+    /// As if a signal had come; nothing happens if one has already.
+    pub fn raise(&self, signal: Signal) {
+        let number = match signal {
+            Signal::Terminate => SIGTERM,
+            Signal::Warning => SIGUSR1,
+            Signal::Interrupt => SIGINT,
+            Signal::Hangup => SIGHUP,
+        };
+        let _ = self.0.compare_exchange(0, number, Ordering::SeqCst, Ordering::SeqCst);
     }
 
     /// The first signal that came, if one has.

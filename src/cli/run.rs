@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -10,23 +11,27 @@ use super::StateArg;
 use crate::advance::{Next, advance};
 use crate::config::Config;
 use crate::create::create;
-use crate::error::STOPPED;
+use crate::error::{IO, STOPPED, exit_code, message};
 use crate::report;
-use crate::scheduler::local::{self, Watcher};
-use crate::scheduler::{Search, Work};
+use crate::scheduler::pool::{LOOK, Watcher};
+use crate::scheduler::slurm::Allocation;
+use crate::scheduler::{Search, Work, local};
 use crate::search::MemberId;
 use crate::signal::StopSignal;
 use crate::state::{Heartbeat, Outcome, Run, read_attempts};
 
-/// Run a search to its end on this machine, without a scheduler.
+/// Run a search to its end: on this machine, or within a SLURM job on all its nodes.
 ///
-/// Interrupt it whenever you like: the same command goes on from the last snapshots.
+/// Interrupt it whenever you like: the same command goes on from the last snapshots. In the script of a SLURM job (or
+/// the shell of salloc) members train as steps of the job, as many at a time as it has room for; near its time limit the
+/// job puts itself back into the queue.
 #[derive(Debug, Args)]
 #[command(
     name = "run",
     after_help = "Examples:\n  \
     pbtnas run --config configs/fashion-small.toml --state runs/first\n  \
-    pbtnas run --state runs/first --workers 4"
+    pbtnas run --state runs/first --workers 4\n  \
+    sbatch --nodes=4 slurm/allocation.sbatch configs/fashion-small.toml runs/first"
 )]
 pub struct RunLocally {
     #[command(flatten)]
@@ -37,9 +42,13 @@ pub struct RunLocally {
     /// Another seed than the configuration's, to repeat an experiment.
     #[arg(long, value_name = "N", requires = "config", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     seed: Option<u64>,
-    /// Members that train at a time; by default as configured, or one for each core.
+    /// Members that train at a time (in a SLURM job: steps); by default as configured, or one for each core, or as many
+    /// as the job has room for.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     workers: Option<u32>,
+    /// Train on this machine alone, as processes, even within a SLURM job.
+    #[arg(long)]
+    here: bool,
 }
 
 impl RunLocally {
@@ -51,38 +60,154 @@ impl RunLocally {
             create(&self.state.state, &config, config.task()?.as_ref())?;
         }
         let run = Run::open(&self.state.state)?;
-        let workers = self
-            .workers
-            .map(|workers| workers as usize)
-            .or(run.config.local.workers)
-            .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+        let place = Place::find(&run.config, self.here, self.workers.map(|workers| workers as usize))?;
         let stop = StopSignal::listen(|_| {}).context("failed to listen for signals")?;
+        if let Place::Job(job) = &place {
+            println!("{}", job.describe());
+            job.watch_time(&stop);
+        }
         let program = std::env::current_exe().context("failed to find this program")?;
         let task = run.config.task()?;
-        let search = Search { run: &run, task: task.as_ref() };
-        let mut tries: BTreeMap<(u32, MemberId), usize> = BTreeMap::new();
+        let mut search = Loop {
+            search: Search { run: &run, task: task.as_ref() },
+            program,
+            place,
+            stop,
+            tries: BTreeMap::new(),
+        };
+        let mut pause = Duration::from_secs(1);
         loop {
-            let (generation, members) = match advance(&run, task.as_ref(), true)? {
-                Next::Finished { .. } => break,
-                Next::Train { generation, members } => (generation, members),
+            let turn = match search.turn() {
+                // Nobody would call it again there, and the job has waited for its nodes.
+                Err(error) if matches!(search.place, Place::Job(_)) && exit_code(&error) == IO => {
+                    search.wait_after(&error, &mut pause)
+                }
+                other => other?,
             };
-            for member in &members {
-                *tries.entry((generation, *member)).or_default() += 1;
+            match turn {
+                Turn::Next => pause = Duration::from_secs(1),
+                Turn::Again => {}
+                Turn::Finished => break,
+                Turn::Stopped => {
+                    println!("stopped; {}", search.place.after(&run, &search.stop));
+                    return Ok(STOPPED);
+                }
             }
-            let mut progress = Progress::new(&run, generation, members.len())?;
-            let whole =
-                local::work_off(&search, &program, generation, &members, workers, &stop, &mut progress)?;
-            progress.finish()?;
-            if !whole {
-                println!("stopped; `pbtnas run --state {}` goes on from here", run.layout.root().display());
-                return Ok(STOPPED);
-            }
-            let of_generation =
-                tries.iter().filter(|((g, _), _)| *g == generation).map(|((_, m), n)| (*m, *n)).collect();
-            check_unfinished(&search, generation, of_generation)?;
         }
         print!("{}", report::result_table(&run)?);
         Ok(0)
+    }
+}
+
+/// How far a turn of the loop came.
+enum Turn {
+    /// Another one follows.
+    Next,
+    /// The filesystem refused; another one follows.
+    Again,
+    /// The search is over.
+    Finished,
+    /// A signal came.
+    Stopped,
+}
+
+/// Decide, train, and again.
+struct Loop<'a> {
+    search: Search<'a>,
+    program: PathBuf,
+    place: Place,
+    stop: StopSignal,
+    tries: BTreeMap<(u32, MemberId), usize>,
+}
+
+impl Loop<'_> {
+    fn turn(&mut self) -> Result<Turn> {
+        let Search { run, task } = self.search;
+        let (generation, members) = match advance(run, task, true)? {
+            Next::Finished { .. } => return Ok(Turn::Finished),
+            Next::Train { generation, members } => (generation, members),
+        };
+        for member in &members {
+            *self.tries.entry((generation, *member)).or_default() += 1;
+        }
+        let mut progress = Progress::new(run, generation, members.len())?;
+        let whole = self.place.work_off(
+            &self.search,
+            &self.program,
+            generation,
+            &members,
+            &self.stop,
+            &mut progress,
+        )?;
+        progress.finish()?;
+        if !whole {
+            return Ok(Turn::Stopped);
+        }
+        let of_generation =
+            self.tries.iter().filter(|((g, _), _)| *g == generation).map(|((_, m), n)| (*m, *n)).collect();
+        check_unfinished(&self.search, generation, of_generation)?;
+        Ok(Turn::Next)
+    }
+
+    /// Waits longer and longer while the filesystem refuses.
+    fn wait_after(&mut self, error: &anyhow::Error, pause: &mut Duration) -> Turn {
+        eprintln!("pbtnas: {}; trying again in {} s", message(error), pause.as_secs());
+        self.tries.clear();
+        let until = Instant::now() + *pause;
+        while Instant::now() < until {
+            if self.stop.get().is_some() {
+                return Turn::Stopped;
+            }
+            std::thread::sleep(LOOK);
+        }
+        *pause = (*pause * 2).min(Duration::from_secs(60));
+        Turn::Again
+    }
+}
+
+/// Where members train.
+enum Place {
+    /// As processes of this machine, so many at a time.
+    Here(usize),
+    /// On the nodes of the job in which this process runs.
+    Job(Box<Allocation>),
+}
+
+impl Place {
+    fn find(config: &Config, here: bool, workers: Option<usize>) -> Result<Self> {
+        let job = if here { None } else { Allocation::find(config, workers)? };
+        Ok(match job {
+            Some(job) => Self::Job(Box::new(job)),
+            None => Self::Here(
+                workers
+                    .or(config.local.workers)
+                    .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
+            ),
+        })
+    }
+
+    fn work_off(
+        &self,
+        work: &dyn Work,
+        program: &Path,
+        stage: u32,
+        pieces: &[MemberId],
+        stop: &StopSignal,
+        watcher: &mut dyn Watcher,
+    ) -> Result<bool> {
+        match self {
+            Self::Here(workers) => local::work_off(work, program, stage, pieces, *workers, stop, watcher),
+            Self::Job(job) => job.work_off(work, program, stage, pieces, stop, watcher),
+        }
+    }
+
+    /// Sees to it that the search goes on after a signal, where it can; what goes on.
+    fn after(&self, run: &Run, stop: &StopSignal) -> String {
+        let by_hand = format!("`pbtnas run --state {}` goes on from here", run.layout.root().display());
+        match self {
+            Self::Here(_) => by_hand,
+            Self::Job(job) => job.after(stop.get(), &by_hand),
+        }
     }
 }
 
@@ -126,7 +251,7 @@ impl<'a> Progress<'a> {
         }
         total.set_message(message);
         if bars.is_some() {
-            total.enable_steady_tick(std::time::Duration::from_secs(1));
+            total.enable_steady_tick(Duration::from_secs(1));
         }
         Ok(Self { run, generation, bars, total, members: BTreeMap::new() })
     }

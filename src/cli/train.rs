@@ -6,6 +6,7 @@ use nix::sys::signal::{Signal as Unix, raise};
 
 use super::StateArg;
 use crate::error::{BUSY, FAILED, STOPPED};
+use crate::scheduler::pool::Watcher;
 use crate::scheduler::{Search, local, slurm};
 use crate::search::MemberId;
 use crate::signal::{Signal, StopSignal};
@@ -173,7 +174,7 @@ fn train_beside(run: &Run, generation: u32, members: &[MemberId]) -> Result<u8> 
 
 struct Failures<'a>(&'a mut Vec<MemberId>);
 
-impl local::Watcher for Failures<'_> {
+impl Watcher for Failures<'_> {
     fn started(&mut self, _: MemberId) {}
     fn heartbeat(&mut self, _: MemberId, _: &Heartbeat) {}
     fn waiting(&mut self, member: MemberId) {

@@ -285,6 +285,7 @@ fn wait_until<T>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::signal::Signal;
     use proptest::prelude::*;
 
     #[test]
@@ -342,7 +343,7 @@ mod tests {
     fn a_signal_ends_the_waiting() {
         let dir = tempfile::tempdir().unwrap();
         let stop = StopSignal::default();
-        stop.raise();
+        stop.raise(Signal::Terminate);
         let error = ask(dir.path(), PATIENCE.0, &stop).unwrap_err().to_string();
         assert_eq!(error, "stopped by SIGTERM");
     }

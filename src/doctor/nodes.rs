@@ -414,6 +414,7 @@ mod tests {
     use super::super::finding::Verdict;
     use super::*;
     use crate::scheduler::slurm::cluster::{Node, Partition, Preempted, Settings};
+    use crate::signal::Signal;
 
     fn cluster(nodes: &[(&str, &str)]) -> Cluster {
         let node = |&(name, host): &(&str, &str)| Node {
@@ -527,7 +528,7 @@ mod tests {
         );
         let no = not_submitted(error("invalid partition specified: x"), &stop);
         assert!(no.verdict == Verdict::Problem && no.consequence.unwrap().ends_with("was refused."));
-        stop.raise();
+        stop.raise(Signal::Terminate);
         assert_eq!(not_submitted(error(""), &stop).verdict, Verdict::Skipped, "sbatch was killed with this");
     }
 
@@ -553,7 +554,7 @@ mod tests {
         );
         let stop = StopSignal::default();
         assert_eq!(broken_off("late", &stop).verdict, Verdict::Problem);
-        stop.raise();
+        stop.raise(Signal::Terminate);
         assert_eq!(broken_off("stopped", &stop).verdict, Verdict::Skipped);
     }
 }

@@ -3,44 +3,29 @@
 //! Processes of their own, as on a cluster: the same code runs in both places, and a member that crashes takes
 //! nothing with it but the process it ran in, which is replaced.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal as Unix, kill};
 use nix::unistd::Pid;
 
 use super::Work;
-use crate::error::{BUSY, STOPPED, exit_code, message};
+use super::pool::{self, Crew, Group, LOOK, Watcher};
+use crate::error::{STOPPED, exit_code, message};
 use crate::failpoint;
 use crate::search::MemberId;
 use crate::signal::StopSignal;
-use crate::state::{Heartbeat, ensure_dir, read_attempts};
+use crate::state::read_attempts;
 
-/// The variable that tells a member's process who started it.
+/// The variable that tells a member's process that a pool started it: the number of the pool's process, or a word where
+/// that is on another machine. Such a process has a pool that goes on with its member, so it puts no job into the queue.
 pub const PARENT: &str = "PBTNAS_PARENT";
-/// Time between two looks at heartbeats and at signals.
-const LOOK: Duration = Duration::from_millis(100);
-/// Time before a piece is tried again that another process is at.
-const BUSY_PAUSE: Duration = Duration::from_secs(1);
-
-/// What a pool tells while it works.
-pub trait Watcher {
-    /// A member's process was started.
-    fn started(&mut self, member: MemberId);
-    /// News of a member that trains.
-    fn heartbeat(&mut self, member: MemberId, heartbeat: &Heartbeat);
-    /// Another process trains a member, and this one waits for it; told once.
-    fn waiting(&mut self, _member: MemberId) {}
-    /// A member's process ended; `done` tells whether its result is there.
-    fn ended(&mut self, member: MemberId, done: bool);
-}
-
 /// Works off pieces of a stage (members of a generation, say), `workers` at a time, until each was tried once.
 /// False if a signal came.
 ///
@@ -54,56 +39,10 @@ pub fn work_off(
     stop: &StopSignal,
     watcher: &mut dyn Watcher,
 ) -> Result<bool> {
-    ensure_dir(&work.run().layout.logs())?;
     let (news, heard) = channel();
     let mut pool = Pool { work, program, stage, workers: BTreeMap::new(), started: 0, news, heard };
-    let mut queue: VecDeque<MemberId> = pieces.iter().copied().collect();
-    let mut later: VecDeque<(Instant, MemberId)> = VecDeque::new();
-    let mut waiting = BTreeSet::new();
-    let mut looked = Instant::now();
-    while stop.get().is_none() {
-        while later.front().is_some_and(|(when, _)| *when <= Instant::now()) {
-            queue.extend(later.pop_front().map(|(_, piece)| piece));
-        }
-        while pool.busy() < workers
-            && let Some(piece) = queue.pop_front()
-        {
-            pool.give(piece)?;
-            // One that another process is at is tried again and again.
-            if !waiting.contains(&piece) {
-                watcher.started(piece);
-            }
-        }
-        if pool.busy() == 0 && later.is_empty() {
-            return Ok(true);
-        }
-        if let Some((piece, code)) = pool.hear()? {
-            let done = work.is_done(stage, piece)?;
-            if code == Some(BUSY) && !done {
-                later.push_back((Instant::now() + BUSY_PAUSE, piece));
-                if waiting.insert(piece) {
-                    watcher.waiting(piece);
-                }
-            } else {
-                watcher.ended(piece, done);
-            }
-        }
-        if looked.elapsed() >= Duration::from_millis(500) {
-            looked = Instant::now();
-            for piece in pool.workers.values().filter_map(|worker| worker.piece) {
-                if let Some(beat) = work.heartbeat(stage, piece) {
-                    watcher.heartbeat(piece, &beat);
-                }
-            }
-        }
-    }
-    pool.stop();
-    while pool.busy() > 0 {
-        if let Some((piece, _)) = pool.hear()? {
-            watcher.ended(piece, work.is_done(stage, piece)?);
-        }
-    }
-    Ok(false)
+    let groups = pieces.iter().map(|piece| vec![*piece]);
+    pool::work_off((work, stage), groups, workers, stop, watcher, &mut pool)
 }
 
 /// A process that works off pieces; see [`serve`].
@@ -127,12 +66,8 @@ struct Pool<'a> {
 }
 
 impl Pool<'_> {
-    fn busy(&self) -> usize {
-        self.workers.values().filter(|worker| worker.piece.is_some()).count()
-    }
-
     /// Lets an idle process, or a new one, work on a piece.
-    fn give(&mut self, piece: MemberId) -> Result<()> {
+    fn give_one(&mut self, piece: MemberId) -> Result<()> {
         let idle = self.workers.iter().find(|(_, worker)| worker.piece.is_none()).map(|(&id, _)| id);
         let id = match idle {
             Some(id) => id,
@@ -178,9 +113,14 @@ impl Pool<'_> {
         self.workers.insert(id, Worker { child, input, piece: None });
         Ok(id)
     }
+}
 
-    /// Waits a little for news: a piece that ended, and its exit code unless its process is gone.
-    fn hear(&mut self) -> Result<Option<(MemberId, Option<u8>)>> {
+impl Crew for Pool<'_> {
+    fn give(&mut self, group: Group) -> Result<()> {
+        group.into_iter().try_for_each(|piece| self.give_one(piece))
+    }
+
+    fn hear(&mut self) -> Result<Option<(Group, Option<u8>)>> {
         let (id, code) = match self.heard.recv_timeout(LOOK) {
             Ok(news) => news,
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return Ok(None),
@@ -192,15 +132,18 @@ impl Pool<'_> {
             drop(worker.input);
             worker.child.wait().context("failed to wait for a process")?;
         }
-        Ok(piece.map(|piece| (piece, code)))
+        Ok(piece.map(|piece| (vec![piece], code)))
     }
 
-    /// Asks all processes to leave.
     fn stop(&mut self) {
         for worker in self.workers.values_mut() {
             let _ = kill(Pid::from_raw(worker.child.id().cast_signed()), Unix::SIGTERM);
             worker.input = None;
         }
+    }
+
+    fn pause_after_a_stop(&self) -> Duration {
+        Duration::ZERO
     }
 }
 
@@ -241,7 +184,7 @@ pub fn serve(
 }
 
 /// What the process of a piece prints.
-fn log_of(work: &dyn Work, stage: u32, piece: MemberId) -> PathBuf {
+pub(super) fn log_of(work: &dyn Work, stage: u32, piece: MemberId) -> PathBuf {
     work.run().layout.logs().join(log_name(&work.label(stage), piece))
 }
 
@@ -250,12 +193,13 @@ pub fn log_name(label: &str, piece: MemberId) -> String {
     format!("{label}-{piece}.log")
 }
 
-fn open_log(path: &Path) -> Result<File> {
+/// A file that grows by what is written to it.
+pub(super) fn open_log(path: &Path) -> Result<File> {
     let open = || File::options().create(true).append(true).open(path);
     open().with_context(|| format!("failed to open {}", path.display()))
 }
 
-/// Ends this process with the one that started it, if that was a pool.
+/// Ends this process with the one that started it, if that was a pool on this machine.
 pub fn follow_parent() -> Result<()> {
     let Some(parent) = std::env::var(PARENT).ok().and_then(|pid| pid.parse::<i32>().ok()) else {
         return Ok(());

@@ -1,7 +1,9 @@
-//! Where members train: on this machine ([`local`]), or as jobs of a SLURM cluster ([`slurm`]).
+//! Where members train: on this machine ([`local`]), or as jobs of a SLURM cluster or steps within one of them
+//! ([`slurm`]).
 
 pub mod local;
 pub mod parse;
+pub mod pool;
 pub mod script;
 pub mod slurm;
 mod work;

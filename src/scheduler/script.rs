@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::Work;
 use super::parse::array_spec;
 use crate::config::SlurmConfig;
 use crate::search::MemberId;
@@ -74,7 +75,22 @@ pub struct Context<'a> {
     pub step: Vec<String>,
 }
 
-impl Context<'_> {
+impl<'a> Context<'a> {
+    /// Of a stage of some work.
+    pub fn new(work: &'a dyn Work, program: &'a Path, stage: u32) -> Self {
+        let run = work.run();
+        Self {
+            config: &run.config.slurm,
+            program,
+            state: run.layout.root(),
+            label: work.label(stage),
+            piece: work.piece_arguments(stage),
+            piece_option: work.piece_option(),
+            pieces_per_task: work.pieces_per_task(),
+            step: work.step_arguments(),
+        }
+    }
+
     fn head(&self) -> String {
         let mut text = String::from("#!/bin/bash\n");
         for (name, value) in &self.config.environment {
@@ -94,18 +110,24 @@ impl Context<'_> {
         (program, quote(&self.state.to_string_lossy()))
     }
 
-    /// The script of a task. `exec`: signals must reach the program itself.
+    /// The script of a task of an array.
     pub fn piece_script(&self, offset: u32) -> String {
+        let size = self.pieces_per_task;
+        let first = format!("first=$(( (SLURM_ARRAY_TASK_ID + {offset}) * {size} ))");
+        let call = self.piece_call(&format!("\"$first-$(( first + {} ))\"", size - 1));
+        format!("{}{first}\n{call}", self.head())
+    }
+
+    /// The script of a process that works on some neighbouring pieces.
+    pub fn group_script(&self, first: MemberId, last: MemberId) -> String {
+        format!("{}{}", self.head(), self.piece_call(&format!("{}-{}", first.0, last.0)))
+    }
+
+    /// The last line of such a script. `exec`: signals must reach the program itself.
+    fn piece_call(&self, pieces: &str) -> String {
         let (program, state) = self.call(&self.config.program);
         let (command, rest) = words(&self.piece);
-        let size = self.pieces_per_task;
-        format!(
-            "{head}first=$(( (SLURM_ARRAY_TASK_ID + {offset}) * {size} ))\n\
-             exec {program} {command} --state {state}{rest} {option} \"$first-$(( first + {last} ))\"\n",
-            head = self.head(),
-            option = self.piece_option,
-            last = size - 1,
-        )
+        format!("exec {program} {command} --state {state}{rest} {} {pieces}\n", self.piece_option)
     }
 
     /// The script of the step that follows. Nobody would call a step again that was killed (by the kernel, for want
@@ -379,12 +401,11 @@ mod tests {
                 pieces_per_task: 2,
                 step: words("step"),
             };
+            let train = vec!["train", "--state", &state, "--generation", "1", "--member", "26-27"];
             for (script, arguments) in [
                 (context.step_script(), vec!["step", "--state", &state]),
-                (
-                    context.piece_script(10),
-                    vec!["train", "--state", &state, "--generation", "1", "--member", "26-27"],
-                ),
+                (context.piece_script(10), train.clone()),
+                (context.group_script(MemberId(26), MemberId(27)), train),
             ] {
                 let output = std::process::Command::new("bash")
                     .args(["-c", &script])

@@ -24,6 +24,10 @@ pub fn fuzz(input: &[u8]) {
     show::associations(&output);
     show::a_controller_is_up(&output);
     show::job(&output);
+    show::cpus_per_core(&output);
+    if let Some(job) = show::running_job(&output) {
+        job.left();
+    }
     show::partitions(&output);
     for node in show::nodes(&output) {
         node.usable();
@@ -31,6 +35,8 @@ pub fn fuzz(input: &[u8]) {
     units::limit(&output);
     units::mebibytes(&output);
     units::gres(&output);
+    units::numbers(&output);
+    units::hosts(&output);
 
     let words = input.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
     let mut indices: Vec<u32> = words.flat_map(|word| [word, word | 1, word.saturating_add(1)]).collect();

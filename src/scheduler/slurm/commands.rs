@@ -141,13 +141,36 @@ fn prepared(program: &str, arguments: &[&str]) -> Command {
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy();
         let of_job = name.starts_with("SLURM_") && name != "SLURM_CONF";
-        let foreign = ["SBATCH_", "SQUEUE_", "SCANCEL_"].iter().any(|prefix| name.starts_with(prefix));
+        let foreign =
+            ["SBATCH_", "SQUEUE_", "SCANCEL_", "SRUN_"].iter().any(|prefix| name.starts_with(prefix));
         if of_job || foreign || failpoint::VARIABLES.contains(&&*name) {
             command.env_remove(name.as_ref());
         }
     }
     command.args(arguments).stdout(Stdio::piped());
     command
+}
+
+/// `srun`, for a step of a job: of the job's variables it gets those that say which job of which cluster it is. The others
+/// (processors of a task, memory of a node) would be taken for options.
+pub fn srun(job: &str, arguments: &[String]) -> Command {
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let mut command = prepared("srun", &arguments);
+    command.env("SLURM_JOB_ID", job);
+    if let Some(cluster) = std::env::var_os("SLURM_WORKING_CLUSTER") {
+        command.env("SLURM_WORKING_CLUSTER", cluster);
+    }
+    command
+}
+
+/// The number of the job in whose allocation this process runs: in its script or in the shell of `salloc`. None in one
+/// of the job's steps: what belongs to this process there is the step.
+pub fn own_allocation() -> Option<String> {
+    // Shells of `salloc` and of scripts may have the numbers of special steps.
+    const SPECIAL: u64 = 0xffff_fff0;
+    let step = std::env::var("SLURM_STEP_ID").ok();
+    let in_step = step.is_some_and(|step| step.parse::<u64>().is_ok_and(|step| step < SPECIAL));
+    std::env::var("SLURM_JOB_ID").ok().filter(|_| !in_step).and_then(|job| parse::submitted(&job))
 }
 
 /// The name of this machine.

@@ -6,13 +6,16 @@
 //! jobs, which have never run, are cancelled by name, and the next round begins. Since only one submission
 //! can be published for a round, no crash and no slow process can double or lose work.
 
+mod allocation;
 mod ask;
 pub mod cluster;
 mod commands;
 mod look;
+mod room;
 pub mod show;
 #[cfg(test)]
 mod show_tests;
+mod steps;
 pub mod units;
 
 use std::path::Path;
@@ -32,6 +35,7 @@ use crate::state::{
     Ending, FORMAT, IntentRecord, Lock, Published, Run, StateError, SubmissionRecord, ensure_dir, find_json,
     find_sound_json, intent, is_gone, is_there, machine, publish_json, read_attempts, refresh, submission,
 };
+pub use allocation::Allocation;
 pub use ask::Ask;
 use commands::Slurm;
 pub use commands::{host, own_job, requeue_own_job};
@@ -258,16 +262,7 @@ impl Cluster<'_> {
         members: &[MemberId],
         after: &[String],
     ) -> Result<Option<Stepped>> {
-        let context = Context {
-            config: &self.run.config.slurm,
-            program: self.program,
-            state: self.run.layout.root(),
-            label: self.work.label(generation),
-            piece: self.work.piece_arguments(generation),
-            piece_option: self.work.piece_option(),
-            pieces_per_task: self.work.pieces_per_task(),
-            step: self.work.step_arguments(),
-        };
+        let context = Context::new(self.work, self.program, generation);
         let chunks = if members.is_empty() {
             Vec::new()
         } else {

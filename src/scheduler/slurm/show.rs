@@ -260,6 +260,86 @@ pub fn job(output: &str) -> Option<(String, String, String)> {
     Some((record.get("JobState")?.to_owned(), value("Reason"), value("NodeList")))
 }
 
+/// A job that runs, as `scontrol --details show job` tells of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunningJob {
+    /// Whether it has a script, so that it can be put back into the queue.
+    pub batch: bool,
+    /// Its time limit.
+    pub limit: Option<Limit>,
+    /// Seconds for which it has been running.
+    pub ran: u64,
+    /// Its nodes, as SLURM writes them.
+    pub nodes: String,
+    /// What it has on them.
+    pub shares: Vec<Share>,
+}
+
+/// What a job has on each of some nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Share {
+    /// How many nodes.
+    pub nodes: u64,
+    /// Processors.
+    pub cpus: u64,
+    /// MiB; 0 where the cluster does not count memory.
+    pub memory: u64,
+    /// Generic resources.
+    pub gres: Vec<Gres>,
+}
+
+impl RunningJob {
+    /// Seconds until its time limit, if there is one.
+    pub fn left(&self) -> Option<u64> {
+        match self.limit? {
+            Limit::Seconds(limit) => Some(limit.saturating_sub(self.ran)),
+            Limit::Unlimited => None,
+        }
+    }
+}
+
+/// Reads `scontrol --details show job`.
+pub fn running_job(output: &str) -> Option<RunningJob> {
+    let job = records(output, "JobId").into_iter().next()?;
+    // Of a heterogeneous job the first one: it is in that one that this process runs.
+    let end = output.match_indices("JobId=").nth(1).map_or(output.len(), |(at, _)| at);
+    let share = |record: Record| {
+        // A job's name may hold anything: the words that follow tell.
+        (record.0.get(1)?.0 == "CPU_IDs").then_some(())?;
+        Some(Share {
+            nodes: units::hosts(record.get("Nodes")?)?,
+            cpus: units::numbers(record.get("CPU_IDs")?)?,
+            memory: record.get("Mem").and_then(units::mebibytes).unwrap_or(0),
+            gres: record.get("GRES").map(units::gres).unwrap_or_default(),
+        })
+    };
+    let ran = match record_limit(&job, "RunTime")? {
+        Limit::Seconds(seconds) => seconds,
+        // A time of zero.
+        Limit::Unlimited => 0,
+    };
+    Some(RunningJob {
+        batch: job.get("BatchFlag").is_some_and(|flag| flag != "0"),
+        limit: record_limit(&job, "TimeLimit"),
+        ran,
+        nodes: job.get("NodeList")?.into(),
+        shares: records(&output[..end], "Nodes").into_iter().filter_map(share).collect(),
+    })
+}
+
+fn record_limit(record: &Record, key: &str) -> Option<Limit> {
+    record.get(key).and_then(units::limit)
+}
+
+/// The processors (threads, where SLURM counts those) of a core, by `scontrol show node`; the most of all nodes.
+pub fn cpus_per_core(output: &str) -> u64 {
+    let of_node = |record: Record| {
+        let cores = record.number("Sockets")?.checked_mul(record.number("CoresPerSocket")?)?;
+        record.number("CPUTot")?.checked_div(cores)
+    };
+    records(output, "NodeName").into_iter().filter_map(of_node).max().unwrap_or(1).max(1)
+}
+
 /// `Key=Value` pairs of one thing.
 struct Record<'a>(Vec<(&'a str, &'a str)>);
 

@@ -104,6 +104,38 @@ fn the_rest() {
     assert_eq!((all[1].max_submit, all[1].partition.as_deref()), (None, Some("gpu")));
 }
 
+#[test]
+fn a_job_that_runs_as_slurm_tells_of_it() {
+    let job = running_job(&recorded("running-job.txt")).unwrap();
+    let share = Share { nodes: 4, cpus: 2, memory: 0, gres: crate::scheduler::slurm::units::gres("gpu:1") };
+    assert_eq!((job.batch, job.limit, job.ran), (true, Some(Limit::Seconds(300)), 0));
+    assert_eq!((&*job.nodes, job.shares.as_slice()), ("n[1-4]", [share].as_slice()));
+    assert_eq!(job.left(), Some(300));
+
+    let uneven = "JobId=7 JobName=x BatchFlag=0\n RunTime=1-00:00:10 TimeLimit=UNLIMITED NodeList=a[1-2],b\n\
+                  Nodes=a[1-2] CPU_IDs=0-3,8 Mem=2000 GRES=gpu:a100:2(IDX:0,3)\n Nodes=b CPU_IDs=7 Mem=500 GRES=\n\n\
+                  JobId=8 RunTime=00:00:01 NodeList=c\n Nodes=c CPU_IDs=0-9 Mem=0 GRES=\n";
+    let job = running_job(uneven).unwrap();
+    assert_eq!((job.batch, job.ran, job.left()), (false, 86_410, None));
+    let counts: Vec<_> = job.shares.iter().map(|share| (share.nodes, share.cpus, share.memory)).collect();
+    assert_eq!(counts, [(2, 5, 2000), (1, 1, 500)]);
+    assert_eq!(running_job(""), None);
+    // One that is over its limit, and one that waits.
+    let late = "JobId=7 RunTime=00:02:00 TimeLimit=00:01:00 NodeList=n1";
+    assert_eq!(running_job(late).unwrap().left(), Some(0));
+    assert_eq!(running_job("JobId=7 RunTime=00:00:00 TimeLimit=00:01:00 NodeList=(null)"), None);
+}
+
+#[test]
+fn threads_of_a_core_are_counted_where_slurm_counts_them() {
+    let node = |cpus| format!("NodeName=a CoresPerSocket=16 CPUTot={cpus} Sockets=2 ThreadsPerCore=2\n");
+    assert_eq!(cpus_per_core(&recorded("nodes.txt")), 1);
+    assert_eq!(cpus_per_core(&node(64)), 2);
+    assert_eq!(cpus_per_core(&node(32)), 1);
+    assert_eq!(cpus_per_core(&format!("{}{}", node(32), node(64))), 2);
+    assert_eq!([cpus_per_core(""), cpus_per_core("NodeName=a CoresPerSocket=0 CPUTot=2 Sockets=1")], [1, 1]);
+}
+
 proptest! {
     #[test]
     fn no_output_is_too_strange(output in "(?s).{0,200}|([A-Za-z]{1,12} ?=[^\n]{0,20}[ \n]){0,20}") {
@@ -112,6 +144,8 @@ proptest! {
         nodes(&format!("NodeName={output}"));
         associations(&output);
         job(&format!("JobId={output}"));
+        running_job(&format!("JobId={output}"));
+        cpus_per_core(&format!("NodeName={output}"));
         a_controller_is_up(&output);
     }
 }

@@ -123,6 +123,33 @@ pub fn satisfies(there: &[Gres], asked: &Gres) -> bool {
     there.iter().filter(fits).map(|one| one.count).fold(0, u64::saturating_add) >= asked.count
 }
 
+/// How many numbers a list holds: `0-3,8` are five.
+pub fn numbers(list: &str) -> Option<u64> {
+    let count = |part: &str| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last) = (first.parse::<u64>().ok()?, last.parse::<u64>().ok()?);
+        last.checked_sub(first)?.checked_add(1)
+    };
+    list.split(',').try_fold(0_u64, |sum, part| sum.checked_add(count(part)?))
+}
+
+/// How many machines a list names: `n[1-4,7],m3` are six.
+pub fn hosts(list: &str) -> Option<u64> {
+    let mut inside = false;
+    let parts = list.split(|c| {
+        inside = (inside || c == '[') && c != ']';
+        c == ',' && !inside
+    });
+    let count = |part: &str| {
+        let mut all = 1_u64;
+        for opened in part.split('[').skip(1) {
+            all = all.checked_mul(numbers(opened.split_once(']')?.0)?)?;
+        }
+        (!part.is_empty()).then_some(all)
+    };
+    parts.map(count).try_fold(0_u64, |sum, count| sum.checked_add(count?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -182,9 +209,20 @@ mod tests {
         assert!(!has("gpu:7") && !has("gpu:k80:3") && !has("gpu:h100") && !has("shard:1"));
     }
 
+    #[test]
+    fn lists_are_counted() {
+        assert_eq!(["0", "0-3", "0-3,8", "7-7"].map(numbers), [Some(1), Some(4), Some(5), Some(1)]);
+        assert_eq!(["", "x", "3-1", "1-"].map(numbers), [None; 4]);
+        let lists = ["n1", "n[1-4]", "n[1-4,7],m3", "r[1-2]n[01-10]", "a,b", "gpu-3"];
+        assert_eq!(lists.map(hosts), [1, 4, 6, 20, 2, 1].map(Some));
+        assert_eq!(["", "n[1-", "n[x]", "n[1-4],"].map(hosts), [None; 4]);
+    }
+
     proptest! {
         #[test]
         fn nothing_is_too_strange(text: String) {
+            numbers(&text);
+            hosts(&text);
             limit(&text);
             mebibytes(&text);
             gres(&text);

@@ -6,6 +6,7 @@ use super::replay::Share;
 use super::{RlConfig, RlTask};
 use crate::checkpoint::{Reader, write};
 use crate::search::{Genotype, Initial, MemberId, initial_population};
+use crate::signal::Signal;
 use crate::tasks::{Interrupted, Measure, Place, Seeds, Session, Start, Task};
 
 const SEEDS: Seeds = Seeds { run: 1, generation: 2, member: MemberId(3) };
@@ -156,7 +157,7 @@ fn an_evaluation_is_left_when_a_signal_comes() {
     let task = task(|_| ());
     let genotype = genotype(&task);
     let place = place(dir.path());
-    place.stop.raise();
+    place.stop.raise(Signal::Terminate);
     let mut session = task.session(Start::Fresh(&genotype), place).unwrap();
     assert!(session.evaluate(Measure::Search).unwrap_err().is::<Interrupted>());
 }
