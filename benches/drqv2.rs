@@ -8,9 +8,9 @@
 //!
 //! A frame is a step of the environment. The Python needs PyTorch and dm-control; `scripts/setup oracle` makes one.
 
-use std::io::{BufRead, BufReader, Lines, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+mod shared;
+
+use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
@@ -20,6 +20,7 @@ use pbtnas::search::{Genotype, Initial, MemberId, initial_population};
 use pbtnas::tasks::rl::environment::EnvironmentKind;
 use pbtnas::tasks::rl::{RlConfig, RlTask};
 use pbtnas::tasks::{Place, Seeds, Start, Task};
+use shared::{PYTHON, Peer, root};
 
 /// Steps of the agent before the first update.
 const SEED_STEPS: u64 = 2000;
@@ -48,7 +49,7 @@ struct Options {
     #[arg(long)]
     size: Option<String>,
     /// A Python with PyTorch and dm-control.
-    #[arg(long, default_value = ".deps/oracle/bin/python")]
+    #[arg(long, default_value = PYTHON)]
     python: PathBuf,
     /// What cargo adds.
     #[arg(long, hide = true)]
@@ -77,7 +78,7 @@ fn compare(options: &Options, hidden: usize, batch: usize, steps: u64) -> Result
     for _ in 0..SEED_STEPS {
         ours.advance(u32::MAX)?;
     }
-    let mut theirs = Peer::start(options, hidden, batch)?;
+    let mut theirs = peer(options, hidden, batch)?;
     println!(
         "hidden {hidden}, batch {batch}; {steps} steps of the agent in a turn, an update at every second one"
     );
@@ -90,7 +91,7 @@ fn compare(options: &Options, hidden: usize, batch: usize, steps: u64) -> Result
         // Waits for what the device still works on.
         ours.news();
         let mine = began.elapsed().as_secs_f64();
-        let other = theirs.advance(steps)?;
+        let other = *theirs.ask(&steps.to_string())?.first().context("no number")?;
         println!("turn {turn}: pbtnas {:.1}, PyTorch {:.1} frames/s", rate(steps, mine), rate(steps, other));
         our_seconds += mine;
         their_seconds += other;
@@ -121,7 +122,7 @@ fn task(options: &Options, hidden: usize, batch: usize) -> Result<RlTask> {
     };
     Ok(RlTask::new(RlConfig {
         environment,
-        models: Path::new(env!("CARGO_MANIFEST_DIR")).join(".deps/data/dm-control"),
+        models: root().join(".deps/data/dm-control"),
         hidden,
         batch,
         n_step: 1,
@@ -152,52 +153,16 @@ fn drqv2(task: &RlTask) -> Genotype {
 }
 
 /// The loop in PyTorch, in a process of its own.
-struct Peer {
-    process: Child,
-    input: Option<ChildStdin>,
-    output: Lines<BufReader<ChildStdout>>,
-}
-
-impl Peer {
-    fn start(options: &Options, hidden: usize, batch: usize) -> Result<Self> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let python = root.join(&options.python);
-        let mut process = Command::new(&python)
-            .arg("-W")
-            .arg("ignore")
-            .arg(root.join("benches/drqv2.py"))
-            .args(["--environment", &options.environment, "--device", &options.device])
-            .args(["--hidden", &hidden.to_string(), "--batch", &batch.to_string()])
-            .args(["--threads", &options.threads.to_string(), "--workers", &options.workers.to_string()])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("failed to start {}: call scripts/setup oracle", python.display()))?;
-        let input = process.stdin.take();
-        let output = BufReader::new(process.stdout.take().context("no output")?).lines();
-        let mut peer = Self { process, input, output };
-        let said = peer.line()?;
-        if said != "ready" {
-            bail!("benches/drqv2.py said {said:?}");
-        }
-        Ok(peer)
-    }
-
-    fn line(&mut self) -> Result<String> {
-        Ok(self.output.next().context("benches/drqv2.py has ended")??)
-    }
-
-    /// Seconds that it took for so many steps.
-    fn advance(&mut self, steps: u64) -> Result<f64> {
-        writeln!(self.input.as_mut().context("no input")?, "{steps}")?;
-        self.line()?.parse().context("benches/drqv2.py told no number")
-    }
-}
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        // The end of its input is its end.
-        drop(self.input.take());
-        let _ = self.process.wait();
-    }
+fn peer(options: &Options, hidden: usize, batch: usize) -> Result<Peer> {
+    let [hidden, batch] = [hidden, batch].map(|number| number.to_string());
+    let [threads, workers] = [options.threads.to_string(), options.workers.to_string()];
+    let arguments = [
+        ["--environment", &options.environment],
+        ["--device", &options.device],
+        ["--hidden", &hidden],
+        ["--batch", &batch],
+        ["--threads", &threads],
+        ["--workers", &workers],
+    ];
+    Peer::start(&options.python, "drqv2.py", arguments.as_flattened())
 }

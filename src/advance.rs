@@ -1,11 +1,12 @@
 //! From one generation to the next: read results, select, mix, publish. Nothing here submits or trains.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
 
 use crate::checkpoint::Reader;
 use crate::children::{make_children, parents};
+use crate::parallel;
 use crate::search::{MemberId, Offspring, Origin, Trained, first_generation, next_generation};
 use crate::state::{
     BestRecord, FORMAT, FileRef, Heartbeat, Lock, MemberPlan, Outcome, PlanRecord, Published, ResultRecord,
@@ -229,33 +230,35 @@ fn next(
     Ok(true)
 }
 
-/// Opens and checks the checkpoints of all parents, each once; none if one is damaged.
+/// Opens and checks the checkpoints of all parents, each once, several at a time; none if one is damaged.
 fn open_parents(
     run: &Run,
     generation: u32,
     children: &[&Offspring],
     files: &BTreeMap<MemberId, &FileRef>,
 ) -> Result<Option<BTreeMap<MemberId, Reader>>> {
-    let mut opened: BTreeMap<MemberId, Reader> = BTreeMap::new();
-    let mut whole = true;
-    let needed: std::collections::BTreeSet<MemberId> =
-        children.iter().flat_map(|child| parents(child)).collect();
-    for parent in needed {
-        match run.checkpoint(file_of(files, parent)?) {
+    let needed: BTreeSet<MemberId> = children.iter().flat_map(|child| parents(child)).collect();
+    let needed: Vec<MemberId> = needed.into_iter().collect();
+    let opened = parallel::each(&needed, |&parent| {
+        let file = file_of(files, parent)?;
+        Ok::<_, anyhow::Error>((parent, run.checkpoint(file)))
+    })?;
+    let mut whole = BTreeMap::new();
+    for (parent, opened) in opened {
+        match opened {
             Ok(reader) => {
-                opened.insert(parent, reader);
+                whole.insert(parent, reader);
             }
             Err(error) if error.is_damage() => {
                 let what = error.what();
                 eprintln!("pbtnas: {what}; member {parent} of generation {generation} is trained again");
                 withdraw(&run.layout.result(generation, parent))?;
                 remove(&run.layout.final_checkpoint(generation, parent))?;
-                whole = false;
             }
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(whole.then_some(opened))
+    Ok((whole.len() == needed.len()).then_some(whole))
 }
 
 fn file_of<'a>(files: &BTreeMap<MemberId, &'a FileRef>, member: MemberId) -> Result<&'a FileRef> {

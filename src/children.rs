@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result};
 
 use crate::checkpoint::{
     CheckpointError, Meta, Reader, ShrinkPerturb, Surgery, Written, digest_file, offspring,
 };
+use crate::parallel;
 use crate::place::place;
 use crate::search::{Change, MemberId, Offspring, Origin};
 use crate::signal::StopSignal;
@@ -28,30 +28,10 @@ pub fn make_children(
     children: &[&Offspring],
     parents: &BTreeMap<MemberId, Reader>,
 ) -> Result<BTreeMap<MemberId, FileRef>> {
-    let workers = std::thread::available_parallelism().map_or(1, usize::from).min(children.len());
-    let turn = AtomicUsize::new(0);
-    let made: Vec<Result<Vec<_>>> = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..workers)
-            .map(|_| {
-                scope.spawn(|| {
-                    let mut made = Vec::new();
-                    while let Some(child) = children.get(turn.fetch_add(1, Ordering::Relaxed)) {
-                        made.push((child.id, make_child(run, task, generation, child, parents)?));
-                    }
-                    Ok(made)
-                })
-            })
-            .collect();
-        workers
-            .into_iter()
-            .map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-            .collect()
-    });
-    let mut starts = BTreeMap::new();
-    for made in made {
-        starts.extend(made?);
-    }
-    Ok(starts)
+    let made = parallel::each(children, |child| {
+        Ok::<_, anyhow::Error>((child.id, make_child(run, task, generation, child, parents)?))
+    })?;
+    Ok(made.into_iter().collect())
 }
 
 /// Makes one child's start checkpoint. If one is there, that of an earlier process, it must be the same.

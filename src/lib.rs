@@ -7,6 +7,7 @@
 //! checkpoint  search                         safetensors streaming, layer surgery, shrink-perturb
 //! failpoint   nobody                         where tests let a process die
 //! gpu         nobody                         device and precision; loads libtorch's CUDA half
+//! parallel    nobody                         the same for many things, on all cores
 //! plain       nobody                         texts of others, for a terminal
 //! signal      nobody                         what asks to leave
 //! tasks       search, checkpoint, gpu,       what is trained: gan, rl, synthetic, or a program of the
@@ -41,6 +42,7 @@ pub mod error;
 pub mod evaluate;
 pub mod failpoint;
 pub mod gpu;
+pub mod parallel;
 pub mod place;
 pub mod plain;
 pub mod rehearse;

@@ -1,0 +1,129 @@
+//! What a step costs beside making children: reading results and planning for many members, and whether it grows with the
+//! generations that are finished. Members are those of the task `synthetic`, with as many variables as GanHard.
+//!
+//! ```text
+//! cargo bench --bench plan                                          10 000 members; 24 members and 1000 generations
+//! cargo bench --bench plan -- --members 1000 --generations 100 --dir /scratch
+//! ```
+
+mod shared;
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use clap::Parser;
+use pbtnas::advance::{Next, advance};
+use pbtnas::config::Config;
+use pbtnas::create::create;
+use pbtnas::parallel;
+use pbtnas::search::{MemberId, next_generation};
+use pbtnas::signal::StopSignal;
+use pbtnas::state::Run;
+use pbtnas::trainer::{Claim, Identity, Trainer};
+use shared::{machine, median, scratch};
+
+#[derive(Parser)]
+struct Options {
+    /// Members of a large population.
+    #[arg(long, default_value_t = 10_000)]
+    members: u32,
+    /// Generations of a long search of 24 members.
+    #[arg(long, default_value_t = 1000)]
+    generations: u32,
+    /// Where the runs are made; by default where files are quickest: what is measured is not the disk.
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// What cargo adds.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() -> Result<()> {
+    let options = Options::parse();
+    println!("Planning: {}", machine());
+    let quick = Some(PathBuf::from("/dev/shm")).filter(|dir| dir.is_dir());
+    let dir = scratch(options.dir.as_ref().or(quick.as_ref()))?;
+    large(&dir.path().join("large"), options.members)?;
+    long(&dir.path().join("long"), options.generations)
+}
+
+fn new(state: &Path, members: u32, epochs: u32) -> Result<Run> {
+    let text = format!(
+        "seed = 1\n[search]\npopulation = {members}\nepochs = {epochs}\nepochs_per_step = 1\n[task]\n\
+         kind = \"synthetic\"\n[synthetic]\nlayers = 72\nsteps_per_epoch = 1\n[storage]\nvisibility_timeout = 0\n"
+    );
+    let config = Config::parse(Path::new("plan.toml"), &text)?;
+    Ok(create(state, &config, config.task()?.as_ref())?.0)
+}
+
+/// Trains the members of a generation in this process.
+fn train(run: &Run, generation: u32, members: &[MemberId]) -> Result<()> {
+    let task = run.config.task()?;
+    let plan = run.plan(generation)?;
+    parallel::each(members, |member| {
+        let trainer = Trainer {
+            run,
+            task: task.as_ref(),
+            identity: Identity { job: None, host: "here".into() },
+            stop: StopSignal::default(),
+            claim: Claim::default(),
+        };
+        trainer.train(&plan, *member).with_context(|| format!("member {member}"))
+    })?;
+    Ok(())
+}
+
+fn large(state: &Path, members: u32) -> Result<()> {
+    let run = new(state, members, 2)?;
+    let task = run.config.task()?;
+    let Next::Train { members: all, .. } = advance(&run, task.as_ref(), false)? else {
+        bail!("nothing to train")
+    };
+    train(&run, 0, &all)?;
+
+    let began = Instant::now();
+    let run = Run::open(state)?;
+    let plan = run.plan(0)?;
+    let mut trained = Vec::new();
+    for member in &plan.members {
+        let result = run.sound_result(0, member.id)?.context("a member has no result")?;
+        trained.push(Run::trained(member, &result));
+    }
+    let read = began.elapsed().as_secs_f64();
+    let planned = next_generation(&run.space, &run.config.settings(), run.record.seed, 1, &trained)?;
+    let both = began.elapsed().as_secs_f64();
+    let children = planned.iter().filter(|member| member.origin.is_replacement()).count();
+    let began = Instant::now();
+    advance(&run, task.as_ref(), false)?;
+    println!(
+        "{members} members: read {read:.2} s, read and planned {both:.2} s; the whole step, with {children} children of a few \
+         kilobytes made, {:.2} s",
+        began.elapsed().as_secs_f64()
+    );
+    Ok(())
+}
+
+fn long(state: &Path, generations: u32) -> Result<()> {
+    let run = new(state, 24, generations + 1)?;
+    let task = run.config.task()?;
+    let mut steps = Vec::new();
+    loop {
+        let began = Instant::now();
+        let next = advance(&run, task.as_ref(), false)?;
+        let seconds = began.elapsed().as_secs_f64();
+        let Next::Train { generation, members } = next else { break };
+        steps.push(1e3 * seconds);
+        train(&run, generation, &members)?;
+    }
+    // The first ones have nothing to drop yet.
+    let steps = steps.get(3..).context("too few generations")?;
+    let part = (steps.len() / 10).max(1);
+    let early = steps.get(..part).context("too few generations")?;
+    let (early, late) = (median(early), median(&steps[steps.len() - part..]));
+    println!(
+        "24 members, {generations} generations: a step takes {early:.1} ms at first and {late:.1} ms in the end ({:.2} times)",
+        late / early
+    );
+    Ok(())
+}

@@ -1,0 +1,112 @@
+//! What several benchmarks need: the peer in Python, and what the machine is.
+
+// A benchmark uses a part of it.
+#![allow(dead_code)]
+
+use std::io::{BufRead, BufReader, Lines, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+/// The Python that `scripts/setup oracle` makes.
+pub const PYTHON: &str = ".deps/oracle/bin/python";
+
+/// The clone.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A script in Python that says `ready`, and then answers each line with one of its own.
+pub struct Peer {
+    script: &'static str,
+    process: Child,
+    input: Option<ChildStdin>,
+    output: Lines<BufReader<ChildStdout>>,
+}
+
+impl Peer {
+    /// Starts a script of `benches` and waits until it is ready.
+    pub fn start(python: &Path, script: &'static str, arguments: &[&str]) -> Result<Self> {
+        let python = root().join(python);
+        let mut process = Command::new(&python)
+            .args(["-W", "ignore"])
+            .arg(root().join("benches").join(script))
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("failed to start {}: call scripts/setup oracle", python.display()))?;
+        let input = process.stdin.take();
+        let output = BufReader::new(process.stdout.take().context("no output")?).lines();
+        let mut peer = Self { script, process, input, output };
+        let said = peer.line()?;
+        if said != "ready" {
+            bail!("benches/{script} said {said:?}");
+        }
+        Ok(peer)
+    }
+
+    fn line(&mut self) -> Result<String> {
+        Ok(self.output.next().with_context(|| format!("benches/{} has ended", self.script))??)
+    }
+
+    /// What it answers to a line: numbers, with spaces between them.
+    pub fn ask(&mut self, line: &str) -> Result<Vec<f64>> {
+        writeln!(self.input.as_mut().context("no input")?, "{line}")?;
+        let answer = self.line()?;
+        let numbers = answer.split_whitespace().map(str::parse).collect::<Result<_, _>>();
+        numbers.with_context(|| format!("benches/{} answered {answer:?}", self.script))
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        // The end of its input is its end.
+        drop(self.input.take());
+        let _ = self.process.wait();
+    }
+}
+
+/// Processor, cores and memory, in a line.
+pub fn machine() -> String {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let field = |text: &str, name: &str| {
+        let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_default().to_owned();
+        line.split_once(':').map_or(String::new(), |(_, value)| value.trim().to_owned())
+    };
+    let memory = field(&read("/proc/meminfo"), "MemTotal");
+    let kib: f64 = memory.split_whitespace().next().and_then(|kib| kib.parse().ok()).unwrap_or_default();
+    format!(
+        "{}, {} cores, {:.0} GiB",
+        field(&read("/proc/cpuinfo"), "model name"),
+        std::thread::available_parallelism().map_or(1, usize::from),
+        kib / f64::from(1 << 20)
+    )
+}
+
+/// The middle one.
+pub fn median(values: &[f64]) -> f64 {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    match values.len() {
+        0 => f64::NAN,
+        count if count % 2 == 1 => values[count / 2],
+        count => (values[count / 2 - 1] + values[count / 2]) / 2.0,
+    }
+}
+
+/// A folder in which a benchmark may make gigabytes of files; removed in the end.
+pub fn scratch(dir: Option<&PathBuf>) -> Result<tempfile::TempDir> {
+    let near = dir.cloned().unwrap_or_else(|| root().join("target"));
+    let made = tempfile::Builder::new().prefix("bench-").tempdir_in(&near);
+    made.with_context(|| format!("no folder can be made in {}", near.display()))
+}
+
+/// A member of a process's memory in MiB: `VmRSS` (now), `VmHWM` (at most so far).
+pub fn memory(field: &str) -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
+    kib.unwrap_or_default() / 1024.0
+}
