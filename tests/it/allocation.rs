@@ -116,7 +116,10 @@ fn a_job_of_the_cluster_survives_the_death_of_members_and_of_srun_and_a_warning(
     cluster.pid(&search, 0, 5, 1);
     let run_id = search.json("run.json")["run_id"].as_str().unwrap().to_owned();
     let srun = format!("^srun .*--job-name=pbtnas-{run_id}-g0000-05 ");
-    assert!(Command::new("pkill").args(["-KILL", "-f", &srun]).status().unwrap().success());
+    // First the newer of its two processes, which would end the step once the other one is gone.
+    for which in ["--newest", "--oldest"] {
+        assert!(Command::new("pkill").args(["-KILL", which, "-f", &srun]).status().unwrap().success());
+    }
     cluster.pid(&search, 1, 0, 1);
     cluster.command("scancel", &["--signal=USR1", "--batch", &job.id]);
     wait_for("a requeue", 30, || job.log().contains("is back in the queue").then_some(()));

@@ -1,7 +1,8 @@
 //! Members as steps of one job: a process `srun` for each group, which starts it on a node with room.
 //!
 //! What srun makes of signals was tried (SLURM 22.05): SIGTERM kills its step at once, SIGUSR1 is handed on to all
-//! processes of the step, or ends an srun that waits for room; when srun itself is killed, its step goes on.
+//! processes of the step, or ends an srun that waits for room. An srun has a second process that ends the step when the
+//! first one is killed; when both are, the step goes on.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
