@@ -9,7 +9,7 @@ use super::discriminator_cell::Cell;
 use super::layers::{Conv, Linear, Shape};
 use super::space::{DISCRIMINATOR_CELLS, SpaceKind};
 use crate::search::Genotype;
-use crate::tasks::nn::Scope;
+use crate::tasks::nn::{Scope, channels_last};
 
 /// From images `(n, channels, size, size)` to scores `(n, 1)`.
 pub struct Discriminator {
@@ -50,7 +50,7 @@ impl Discriminator {
 
     /// `train` lets every spectral norm that is passed do one power iteration.
     pub fn forward(&self, images: &Tensor, train: bool) -> Tensor {
-        let image = images.shallow_clone();
+        let image = channels_last(images);
         let x = match &self.body {
             Body::Fixed(blocks) => blocks.iter().fold(image, |x, block| block.forward(&x, train)),
             Body::Searched(cells) => cells.iter().fold(image, |x, cell| cell.forward(&x, train)),

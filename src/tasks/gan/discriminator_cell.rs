@@ -8,7 +8,7 @@
 use anyhow::Result;
 use tch::Tensor;
 
-use super::layers::{Conv, Shape};
+use super::layers::{Conv, Node, Shape};
 use super::space::{Down, Edge, Pool, down, edge, enabled};
 use crate::search::Genotype;
 use crate::tasks::nn::Scope;
@@ -57,24 +57,26 @@ impl Cell {
 
     /// `train` lets every spectral norm that is passed do one power iteration.
     pub fn forward(&self, x: &Tensor, train: bool) -> Tensor {
-        let along = |edge: usize, node: &Tensor| self.edges[edge].forward(node, train);
-        let nodes = [along(0, x), along(1, x), along(2, x)];
+        let along = |edge: usize, node: &Node| self.edges[edge].forward(node, train);
+        let input = Node::new(x.shallow_clone());
+        let nodes = [0, 1, 2].map(|edge| along(edge, &input).map(Node::new));
         let branches = [(1, 3, 5), (2, 4, 6)].into_iter().zip(&self.downs);
         let branches = branches.filter_map(|((node, from0, last), down)| {
             let down = self.downsample.then_some(down);
             let begin = |x: &Tensor| down.map_or_else(|| x.shallow_clone(), |down| down.at_start(x));
-            let branch = begin(nodes[node].as_ref()?);
+            let branch = begin(&nodes[node].as_ref()?.value);
             // Never in place: a skip shares its input's memory.
             let branch = match nodes[0].as_ref().and_then(|node0| along(from0, node0)) {
                 Some(more) => &branch + begin(&more),
                 None => branch,
             };
-            let branch = along(last, &branch).unwrap_or(branch);
+            let branch = Node::new(branch);
+            let branch = along(last, &branch).unwrap_or(branch.value);
             Some(down.map_or_else(|| branch.shallow_clone(), |down| down.at_end(&branch, train)))
         });
         let sum = branches.reduce(|a, b| a + b);
         let [node0, ..] = nodes;
-        sum.or(node0).unwrap_or_else(|| x.shallow_clone())
+        sum.or(node0.map(|node| node.value)).unwrap_or_else(|| x.shallow_clone())
     }
 }
 
@@ -96,12 +98,12 @@ impl Operation {
         }
     }
 
-    fn forward(&self, x: &Tensor, train: bool) -> Option<Tensor> {
+    fn forward(&self, node: &Node, train: bool) -> Option<Tensor> {
         match self {
             Self::None => None,
-            Self::Skip => Some(x.shallow_clone()),
-            Self::Conv { conv, activation: true } => Some(conv.forward(&x.relu(), train)),
-            Self::Conv { conv, activation: false } => Some(conv.forward(x, train)),
+            Self::Skip => Some(node.value.shallow_clone()),
+            Self::Conv { conv, activation: true } => Some(conv.forward(node.activated(), train)),
+            Self::Conv { conv, activation: false } => Some(conv.forward(&node.value, train)),
         }
     }
 }

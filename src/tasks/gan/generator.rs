@@ -4,7 +4,7 @@ use anyhow::Result;
 use tch::Tensor;
 
 use super::GanConfig;
-use super::layers::{BatchNorm, Conv, DepthwiseUp, Shape};
+use super::layers::{BatchNorm, Conv, DepthwiseUp, Node, Shape};
 use super::projection::{Mode, Projection};
 use super::space::{CELLS, Edge, Up, edge, up};
 use crate::search::Genotype;
@@ -43,10 +43,10 @@ impl Generator {
         projected.resize_with(self.cells.len(), || None);
         let mut skips: Vec<Tensor> = Vec::new();
         let mut x: Option<Tensor> = None;
-        for (cell, projection) in self.cells.iter().zip(projected) {
+        for (number, (cell, projection)) in self.cells.iter().zip(projected).enumerate() {
             let Some(input) = sum([x.take(), projection]) else { break };
-            let (skip, output) = cell.forward(&input, &skips);
-            skips.push(skip);
+            let (skip, output) = cell.forward(&input, &skips, number + 1 == self.cells.len());
+            skips.extend(skip);
             x = Some(output);
         }
         // The first projection is always there, so that there is an output.
@@ -87,20 +87,30 @@ impl Cell {
         Ok(Self { ups, edges, skips, bilinear_skips: cell == 2 })
     }
 
-    /// The skip output (node 2 before the skips of earlier cells are added), and the output.
-    fn forward(&self, x: &Tensor, skips: &[Tensor]) -> (Tensor, Tensor) {
-        let [node0, node1] = [self.ups[0].forward(x), self.ups[1].forward(x)];
+    /// The skip output (node 2 before the skips of earlier cells are added; none if `last`: no cell reads it), and the
+    /// output.
+    fn forward(&self, x: &Tensor, skips: &[Tensor], last: bool) -> (Option<Tensor>, Tensor) {
+        let nodes = [self.ups[0].forward(x), self.ups[1].forward(x)].map(Node::new);
         let [c0, c1, c2, c3, c4] = &self.edges;
-        let along = |edge: &Option<EdgeLayer>, node: &Tensor| edge.as_ref().map(|edge| edge.forward(node));
-        let skip = sum([along(c0, &node0), along(c1, &node1)]).unwrap_or_else(|| &node0 + &node1);
-        let side = skip.size()[2];
-        // Never in place: `skip` leaves the cell as it is.
-        let node2 = self.skips.iter().zip(skips).fold(skip.shallow_clone(), |node, (conv, skip)| {
-            node + conv.forward(&resize(skip, side, self.bilinear_skips), true)
+        let along = |edge: &Option<EdgeLayer>, node: &Node| edge.as_ref().map(|edge| edge.forward(node));
+        let ends_in_node2 = [c2, c3, c4].iter().all(|edge| edge.is_none());
+        let node2 = (!last || c4.is_some() || ends_in_node2).then(|| {
+            let skip = sum([along(c0, &nodes[0]), along(c1, &nodes[1])])
+                .unwrap_or_else(|| &nodes[0].value + &nodes[1].value);
+            let side = skip.size()[2];
+            // Never in place: `skip` leaves the cell as it is. A convolution 1x1 and a resizing can change places: its
+            // weights are the same everywhere, and those of a resizing add up to one. At the smaller size it costs less.
+            let node2 = self.skips.iter().zip(skips).fold(skip.shallow_clone(), |node, (conv, skip)| {
+                node + resize(&conv.forward(skip, true), side, self.bilinear_skips)
+            });
+            (skip, Node::new(node2))
         });
-        let inputs = [along(c2, &node0), along(c3, &node1), along(c4, &node2)];
-        let output = sum(inputs).unwrap_or(node2);
-        (skip, output)
+        let from_node2 = node2.as_ref().and_then(|(_, node2)| along(c4, node2));
+        let output = sum([along(c2, &nodes[0]), along(c3, &nodes[1]), from_node2]);
+        let (skip, node2) = node2.map_or((None, None), |(skip, node2)| (Some(skip), Some(node2.value)));
+        // One of the two is there.
+        let output = output.or(node2).unwrap_or_else(|| x.shallow_clone());
+        (skip.filter(|_| !last), output)
     }
 }
 
@@ -140,8 +150,12 @@ impl UpEdge {
 
     fn forward(&self, x: &Tensor) -> Tensor {
         match self {
-            Self::Interpolated { bilinear, conv } => {
-                conv.forward(&resize(x, 2 * x.size()[2], *bilinear).relu(), true)
+            // To take the nearest pixel can wait until after the convolution 1x1, which then has a quarter of the work.
+            Self::Interpolated { bilinear: false, conv } => {
+                resize(&conv.forward(&x.relu(), true), 2 * x.size()[2], false)
+            }
+            Self::Interpolated { bilinear: true, conv } => {
+                conv.forward(&resize(x, 2 * x.size()[2], true).relu(), true)
             }
             Self::Transposed { up, conv } => conv.forward(&up.forward(&x.relu()), true),
         }
@@ -165,10 +179,10 @@ impl EdgeLayer {
         }
     }
 
-    fn forward(&self, x: &Tensor) -> Tensor {
+    fn forward(&self, node: &Node) -> Tensor {
         match self {
-            Self::Skip => x.shallow_clone(),
-            Self::Conv(conv) => conv.forward(&x.relu(), true),
+            Self::Skip => node.value.shallow_clone(),
+            Self::Conv(conv) => conv.forward(node.activated(), true),
         }
     }
 }

@@ -1,9 +1,11 @@
 //! Layers, with the initial distributions of the published code (facts: GAN task).
 
+use std::cell::OnceCell;
+
 use tch::{Kind, Tensor, no_grad};
 
 use crate::checkpoint::Init;
-use crate::tasks::nn::{Role, Scope};
+use crate::tasks::nn::{Role, Scope, channels_last};
 
 /// Bound of PyTorch's default for weights and biases of a layer.
 fn default_bound(fan_in: i64) -> Init {
@@ -45,6 +47,24 @@ impl Spectral {
 /// A vector of length 1 in the same direction.
 fn unit(vector: &Tensor) -> Tensor {
     vector / vector.norm().clamp_min(1e-12)
+}
+
+/// What edges begin at: several of them may want its activation, which is computed once.
+pub struct Node {
+    /// As it is.
+    pub value: Tensor,
+    activated: OnceCell<Tensor>,
+}
+
+impl Node {
+    pub fn new(value: Tensor) -> Self {
+        Self { value, activated: OnceCell::new() }
+    }
+
+    /// ReLU of it.
+    pub fn activated(&self) -> &Tensor {
+        self.activated.get_or_init(|| self.value.relu())
+    }
 }
 
 /// A convolution of `(n, c, h, w)` that keeps height and width, or halves them (rounding up) with stride 2.
@@ -105,7 +125,9 @@ impl Conv {
         let kind = self.compute.unwrap_or(x.kind());
         let bias = self.bias.as_ref().map(|bias| bias.to_kind(kind));
         let (stride, padding, dilation) = ([stride, stride], [padding, padding], [dilation, dilation]);
-        x.to_kind(kind).conv2d(&weight.to_kind(kind), bias, stride, padding, dilation, 1).to_kind(x.kind())
+        // Parameters, and what an optimizer does to them, keep the usual layout.
+        let weight = channels_last(&weight.to_kind(kind));
+        x.to_kind(kind).conv2d(&weight, bias, stride, padding, dilation, 1).to_kind(x.kind())
     }
 }
 

@@ -173,22 +173,26 @@ fn a_training_cycle_ends_in_the_weights_that_pytorch_s_ends_in() {
             ours.push(outputs);
         }
     }
-    let mut differences: Vec<f64> = Vec::new();
+    let mut errors: Vec<(f64, f64)> = Vec::new();
     for (number, (ours, theirs)) in ours.iter().zip(&oracle.call()).enumerate() {
-        assert_eq!(ours.keys().collect::<Vec<_>>(), theirs.keys().collect::<Vec<_>>(), "case {number}");
-        let mut worst = 0.0;
+        let names = theirs.keys().filter(|name| !name.starts_with("exact/"));
+        assert_eq!(ours.keys().collect::<Vec<_>>(), names.collect::<Vec<_>>(), "case {number}");
+        let mut worst = (0f64, 0f64);
         for (name, tensor) in ours {
             let what = format!("case {number}: {name}");
-            worst = f64::max(worst, assert_close(&what, tensor, &theirs[name], KINK, 1e-2));
+            let exact = &theirs[&format!("exact/{name}")];
+            worst.0 = worst.0.max(assert_close(&what, tensor, exact, KINK, 1e-2));
+            worst.1 = worst.1.max(assert_close(&what, &theirs[name], exact, KINK, 1e-2));
         }
-        differences.push(worst);
+        errors.push(worst);
     }
-    // On some processors a number is rounded to the other side of a ReLU's kink, and a step differs by more than
-    // rounding. That is rare, and small; what is wrong with a step is wrong with every network.
-    let told: Vec<String> = differences.iter().map(|difference| format!("{difference:.0e}")).collect();
-    println!("largest differences, network by network: {}", told.join(", "));
-    let close = differences.iter().filter(|difference| **difference <= SINGLE).count();
-    assert!(close + 2 >= differences.len(), "{told:?}");
+    // What is computed in another order is rounded differently, and six steps make more of it; now and then a number
+    // falls on the other side of a ReLU's kink. So both are compared with what they are both to come to.
+    let told: Vec<String> =
+        errors.iter().map(|(ours, theirs)| format!("{ours:.0e} and {theirs:.0e}")).collect();
+    println!("largest errors of pbtnas and of PyTorch, network by network: {}", told.join(", "));
+    let sound = errors.iter().filter(|(ours, theirs)| *ours <= SINGLE.max(3.0 * theirs)).count();
+    assert!(sound + 2 >= errors.len(), "{told:?}");
 }
 
 #[test]

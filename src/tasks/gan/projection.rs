@@ -8,7 +8,7 @@ use super::generator::{ROLE, resize};
 use super::layers::Linear;
 use super::space::{CELLS, Projected, Side, SpaceKind, bilinear, dropout, enabled, projected};
 use crate::search::Genotype;
-use crate::tasks::nn::Scope;
+use crate::tasks::nn::{Scope, channels_last};
 
 /// What a forward pass is for.
 pub enum Mode<'a> {
@@ -91,7 +91,8 @@ impl Projection {
             return None;
         }
         let part = latents.narrow(1, self.columns.0, self.columns.1);
-        let mut x = self.linear.forward(&part, true).view([-1, self.channels, self.made, self.made]);
+        let x = self.linear.forward(&part, true).view([-1, self.channels, self.made, self.made]);
+        let mut x = channels_last(&x);
         if self.made != self.target {
             x = resize(&x, self.target, self.bilinear);
         }

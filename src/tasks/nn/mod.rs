@@ -10,5 +10,5 @@ mod weights;
 pub use optimizer::{AdamW, Moments};
 pub use options::{names, option, value};
 pub use scope::{Role, Scope, Values};
-pub use transfer::{bytes_of, compute_kind, normal, to_device, uniform};
+pub use transfer::{bytes_of, channels_last, compute_kind, normal, to_device, uniform};
 pub use weights::Weights;

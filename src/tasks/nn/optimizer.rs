@@ -54,12 +54,19 @@ impl AdamW {
             parameter *= 1.0 - self.learning_rate * self.weight_decay;
         }
         let _ = moments.exp_avg.lerp_(gradient, 1.0 - self.beta1);
-        moments.exp_avg_sq *= self.beta2;
-        moments.exp_avg_sq += gradient * gradient * (1.0 - self.beta2);
+        let _ = moments.exp_avg_sq.lerp_(&gradient.square(), 1.0 - self.beta2);
         let correction1 = 1.0 - self.beta1.powf(moments.step);
         let correction2 = 1.0 - self.beta2.powf(moments.step);
-        let denominator = moments.exp_avg_sq.sqrt() / correction2.sqrt() + self.epsilon;
-        parameter -= &moments.exp_avg / denominator * (self.learning_rate / correction1);
+        // Nothing moves, and what follows divides by it.
+        if self.learning_rate < f64::from(f32::MIN_POSITIVE) {
+            return;
+        }
+        // As few passes over memory as libtorch's operations allow: the step's size and its sign are in the denominator.
+        let scale = -correction1 / self.learning_rate;
+        let mut denominator = moments.exp_avg_sq.sqrt();
+        denominator *= scale / correction2.sqrt();
+        denominator += scale * self.epsilon;
+        let _ = parameter.addcdiv_(&moments.exp_avg, &denominator);
     }
 }
 
@@ -89,6 +96,17 @@ mod tests {
             assert!((parameter.double_value(&[i as i64]) - p).abs() < 1e-12);
         }
         assert_eq!(state["p"].step, 3.0);
+    }
+
+    #[test]
+    fn without_a_learning_rate_nothing_moves() {
+        let adam = AdamW { learning_rate: 0.0, beta1: 0.0, beta2: 0.9, epsilon: 0.0, weight_decay: 0.1 };
+        let parameter = Tensor::from_slice(&[1.0f64, 2.0]);
+        let mut state = BTreeMap::new();
+        let gradients = [Tensor::from_slice(&[0.0f64, 3.0])];
+        adam.step(&mut state, &[("p".to_owned(), parameter.shallow_clone())], &gradients);
+        assert_eq!(Vec::<f64>::try_from(&parameter).unwrap(), [1.0, 2.0]);
+        assert_eq!(state["p"].step, 1.0);
     }
 
     #[test]

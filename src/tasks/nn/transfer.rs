@@ -23,6 +23,21 @@ pub fn to_device(tensor: Tensor, device: Device) -> Tensor {
     }
 }
 
+/// On the CPU, the same `(n, c, h, w)` with the channels next to each other in memory: what is computed of it keeps that
+/// layout, and oneDNN's convolutions need not rearrange it before and after. Anything else stays as it is.
+pub fn channels_last(tensor: &Tensor) -> Tensor {
+    let &[n, c, h, w] = tensor.size().as_slice() else { return tensor.shallow_clone() };
+    if tensor.device() != Device::Cpu {
+        return tensor.shallow_clone();
+    }
+    let moved = match c == 1 || h * w == 1 {
+        // The same bytes: only the strides tell libtorch which layout it is.
+        true => tensor.contiguous().view([n, h, w, c]),
+        false => tensor.permute([0, 2, 3, 1]).contiguous(),
+    };
+    moved.permute([0, 3, 1, 2])
+}
+
 /// Numbers in [0, 1) from an addressed generator: libtorch's own is one for the whole process.
 pub fn uniform(rng: &mut ChaCha8Rng, shape: &[i64], device: Device) -> Tensor {
     tensor(rng.random_iter(), shape, device)

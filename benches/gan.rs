@@ -1,0 +1,139 @@
+//! Members of the task `gan` against the same networks trained in PyTorch (benches/gan.py): real images a second of
+//! both, in turns, with as many threads, over random architectures of GanHard at a small and at the paper's width.
+//! A turn is a cycle: five discriminator steps and a generator step. Evaluation is not measured.
+//!
+//! ```text
+//! cargo bench --bench gan                                    five architectures at both widths
+//! cargo bench --bench gan -- --size small --turns 5 --tuned
+//! cargo bench --bench gan -- --device cuda --python /path/to/python
+//! ```
+
+mod shared;
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use clap::Parser;
+use pbtnas::gpu::DeviceChoice;
+use pbtnas::search::{Genotype, Initial, MemberId, initial_population};
+use pbtnas::tasks::gan::{GanConfig, GanTask, SpaceKind};
+use pbtnas::tasks::{Place, Seeds, Session, Start, Task};
+use shared::{PYTHON, Peer, machine, median, root, scratch};
+
+#[derive(Parser)]
+struct Options {
+    /// cpu or cuda.
+    #[arg(long, default_value = "cpu")]
+    device: String,
+    /// Random architectures.
+    #[arg(long, default_value_t = 5)]
+    genotypes: usize,
+    /// Seed of the architectures.
+    #[arg(long, default_value_t = 8)]
+    seed: u64,
+    /// Cycles that are timed, at the small width; at the full one a third as many.
+    #[arg(long, default_value_t = 9)]
+    turns: usize,
+    /// Threads, of both.
+    #[arg(long, default_value_t = 2)]
+    threads: i32,
+    /// Only this size: `small` or `full`.
+    #[arg(long)]
+    size: Option<String>,
+    /// PyTorch in the best form that its documentation names: no graph where none is needed, fused AdamW, multi-tensor
+    /// average, channels-last.
+    #[arg(long)]
+    tuned: bool,
+    /// A Python with PyTorch.
+    #[arg(long, default_value = PYTHON)]
+    python: PathBuf,
+    /// What cargo adds.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() -> Result<()> {
+    let options = Options::parse();
+    let kind = if options.tuned { "PyTorch, tuned" } else { "PyTorch eager" };
+    println!("GAN training against {kind}: {}, {} threads, {}", machine(), options.threads, options.device);
+    for (size, width, turns) in [("small", [32, 32], options.turns), ("full", [256, 128], options.turns / 3)]
+    {
+        if options.size.as_deref().is_none_or(|only| only == size) {
+            compare(&options, size, width, turns.max(1))?;
+        }
+    }
+    Ok(())
+}
+
+fn compare(
+    options: &Options,
+    size: &str,
+    [generator, discriminator]: [usize; 2],
+    turns: usize,
+) -> Result<()> {
+    let config = GanConfig {
+        space: SpaceKind::GanHard,
+        data: root().join(".deps/data/fashion-mnist"),
+        generator_width: generator,
+        discriminator_width: discriminator,
+        threads: options.threads,
+        device: match options.device.as_str() {
+            "cpu" => DeviceChoice::Cpu,
+            "cuda" => DeviceChoice::Cuda,
+            other => bail!("--device is {other:?}, not cpu or cuda"),
+        },
+        ..GanConfig::default()
+    };
+    println!("{size}: generator {generator}, discriminator {discriminator} channels, {turns} cycles each");
+    let images = (config.batch as u64 * config.discriminator_steps) as f64;
+    let task = GanTask::new(config.clone());
+    let genotypes = initial_population(task.space(), options.genotypes, Initial::Uniform, options.seed);
+    let mut ratios = Vec::new();
+    for (number, genotype) in genotypes.iter().enumerate() {
+        let folder = scratch(None)?;
+        let seeds = Seeds { run: 1, generation: 0, member: MemberId(number as u32) };
+        let mut ours = task.session(Start::Fresh(genotype), Place::outside(seeds, folder.path()))?;
+        let mut theirs = peer(options, &config, genotype)?;
+        let (mut our_seconds, mut their_seconds) = (Vec::new(), Vec::new());
+        for turn in 0..=turns {
+            let mine = cycle(ours.as_mut(), config.discriminator_steps)?;
+            let other = *theirs.ask("1")?.first().context("no number")?;
+            // The first warms up.
+            if turn > 0 {
+                our_seconds.push(mine);
+                their_seconds.push(other);
+            }
+        }
+        let (mine, other) = (median(&our_seconds), median(&their_seconds));
+        ratios.push(other / mine);
+        println!(
+            "  architecture {number}: pbtnas {:.1}, PyTorch {:.1} images/s, ratio {:.2}",
+            images / mine,
+            images / other,
+            other / mine
+        );
+    }
+    println!("  {size}: median ratio {:.2}", median(&ratios));
+    Ok(())
+}
+
+/// Seconds of a cycle.
+fn cycle(session: &mut dyn Session, steps: u64) -> Result<f64> {
+    let began = Instant::now();
+    for _ in 0..steps {
+        session.advance(u32::MAX)?;
+    }
+    // Waits for what the device still works on.
+    session.news();
+    Ok(began.elapsed().as_secs_f64())
+}
+
+fn peer(options: &Options, config: &GanConfig, genotype: &Genotype) -> Result<Peer> {
+    let mut case = serde_json::to_value(config)?;
+    case["genotype"] = serde_json::to_value(genotype)?;
+    case["channels"] = 1.into();
+    case["tuned"] = options.tuned.into();
+    case["device"] = options.device.clone().into();
+    Peer::start(&options.python, "gan.py", &[&case.to_string()])
+}
