@@ -11,6 +11,7 @@ modules   the usual way: they are loaded into the child's networks and optimizer
 
 import copy
 import json
+import os
 import shutil
 import sys
 import threading
@@ -94,7 +95,10 @@ def make(case, child, base, donor, to, modules):
     states = {"model": model, "average": average, "optimizer": optimizer}
     if modules:
         states = through_modules(case, gan, model, average, optimizer)
-    torch.save(states, to)
+    with open(to, "wb") as file:
+        torch.save(states, file)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def main():

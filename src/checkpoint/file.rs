@@ -327,14 +327,17 @@ impl Reader {
         read.map_err(|source| CheckpointError::Io { doing: "read", path: self.path.clone(), source })
     }
 
+    /// All bytes of a tensor, in a buffer that can be used for one after the other: memory that is new is slow.
+    pub fn read(&self, entry: &Entry, buffer: &mut Vec<u8>) -> Result<(), CheckpointError> {
+        let (start, end) = self.place(entry)?;
+        buffer.resize(end - start, 0);
+        self.read_part(entry, 0, buffer)
+    }
+
     /// All bytes of a tensor.
     pub fn bytes(&self, entry: &Entry) -> Result<Vec<u8>, CheckpointError> {
-        let (start, end) = self.place(entry)?;
-        let mut bytes = Vec::with_capacity(end - start);
-        self.stream(entry, |chunk| {
-            bytes.extend_from_slice(chunk);
-            Ok::<_, CheckpointError>(())
-        })?;
+        let mut bytes = Vec::new();
+        self.read(entry, &mut bytes)?;
         Ok(bytes)
     }
 }

@@ -56,6 +56,7 @@ impl Life<'_> {
         let published;
         let mut session = self.session(restored.as_ref())?;
         self.told.go_on_from(before, session.progress());
+        eprintln!("pbtnas: ready to train after {:.2} s", seconds_since(started));
         if let Some(end) = self.train_until_target(session.as_mut(), true)? {
             return Ok(end);
         }
@@ -266,6 +267,10 @@ impl Life<'_> {
             self.trainer.patiently("go on", || session.advance(target))?;
         }
     }
+}
+
+fn seconds_since(time: DateTime<Utc>) -> f64 {
+    (Utc::now() - time).as_seconds_f64().max(0.0)
 }
 
 /// A network that was published under its final name.

@@ -135,4 +135,5 @@ def main():
     save_file(expected, folder / "expected.safetensors")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -26,25 +26,28 @@ impl Weights {
     pub fn new(specs: Vec<TensorSpec>, start: Start, seeds: &Seeds, device: Device) -> Result<Self> {
         let (mut values, mut averages) = (Values::new(), Values::new());
         let mut moments: BTreeMap<String, BTreeMap<String, Moments>> = BTreeMap::new();
+        let mut buffer = Vec::new();
         for spec in &specs {
             let value = match start {
                 Start::Fresh(_) => {
                     let numbers: Vec<f32> = fresh(spec, &seeds.at("fresh")).collect();
                     Tensor::from_slice(&numbers).reshape(shape(&spec.shape))
                 }
-                Start::Checkpoint(reader) => read(reader, &format!("{MODEL}{}", spec.name), &spec.shape)?,
+                Start::Checkpoint(reader) => {
+                    read(reader, &format!("{MODEL}{}", spec.name), &spec.shape, &mut buffer)?
+                }
             };
             if spec.averaged {
                 let average = match start {
                     Start::Fresh(_) => value.copy(),
                     Start::Checkpoint(reader) => {
-                        read(reader, &format!("{AVERAGE}{}", spec.name), &spec.shape)?
+                        read(reader, &format!("{AVERAGE}{}", spec.name), &spec.shape, &mut buffer)?
                     }
                 };
                 averages.insert(spec.name.clone(), average.to_device(device));
             }
             if let (Start::Checkpoint(reader), Some((network, rest))) = (&start, spec.name.split_once('/'))
-                && let Some(found) = read_moments(reader, network, rest, &spec.shape, device)?
+                && let Some(found) = read_moments(reader, (network, rest), &spec.shape, device, &mut buffer)?
             {
                 moments.entry(network.to_owned()).or_default().insert(rest.to_owned(), found);
             }
@@ -138,26 +141,26 @@ fn shape(shape: &[usize]) -> Vec<i64> {
     shape.iter().map(|&size| size as i64).collect()
 }
 
-fn read(reader: &Reader, name: &str, sizes: &[usize]) -> Result<Tensor> {
-    let bytes = reader.bytes(&Entry { name: name.into(), dtype: Dtype::F32, shape: sizes.to_vec() })?;
-    Ok(Tensor::from_data_size(&bytes, &shape(sizes), Kind::Float))
+fn read(reader: &Reader, name: &str, sizes: &[usize], buffer: &mut Vec<u8>) -> Result<Tensor> {
+    reader.read(&Entry { name: name.into(), dtype: Dtype::F32, shape: sizes.to_vec() }, buffer)?;
+    Ok(Tensor::from_data_size(buffer, &shape(sizes), Kind::Float))
 }
 
-/// The optimizer's state of a parameter, if the checkpoint has any.
+/// The optimizer's state of a parameter (its network, and the rest of its name), if the checkpoint has any.
 fn read_moments(
     reader: &Reader,
-    network: &str,
-    rest: &str,
+    (network, rest): (&str, &str),
     shape: &[usize],
     device: Device,
+    buffer: &mut Vec<u8>,
 ) -> Result<Option<Moments>> {
     let name = |moment: &str| format!("{OPTIMIZER}{network}/{moment}/{rest}");
     if reader.entry(&name("step")).is_none() {
         return Ok(None);
     }
     Ok(Some(Moments {
-        exp_avg: read(reader, &name("exp_avg"), shape)?.to_device(device),
-        exp_avg_sq: read(reader, &name("exp_avg_sq"), shape)?.to_device(device),
-        step: read(reader, &name("step"), &[])?.double_value(&[]),
+        exp_avg: read(reader, &name("exp_avg"), shape, buffer)?.to_device(device),
+        exp_avg_sq: read(reader, &name("exp_avg_sq"), shape, buffer)?.to_device(device),
+        step: read(reader, &name("step"), &[], buffer)?.double_value(&[]),
     }))
 }

@@ -6,6 +6,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::table::{self, Part, Pool};
 use super::{CLASSES, FEATURES, resize};
+use crate::tasks::nn::channels_last;
 
 /// Added to variances (TensorFlow's value for this network).
 const EPSILON: f64 = 1e-3;
@@ -102,11 +103,6 @@ impl Weights<'_> {
             padding,
         })
     }
-}
-
-/// The same tensor with a position's channels beside one another in memory: twice as fast on a CPU.
-fn channels_last(x: &Tensor) -> Tensor {
-    x.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2])
 }
 
 fn run(layers: &[Layer], input: Tensor) -> Tensor {
