@@ -1,6 +1,7 @@
 //! Members of the task `gan` against the same networks trained in PyTorch (benches/gan.py): real images a second of
 //! both, in turns, with as many threads, over random architectures of GanHard at a small and at the paper's width.
-//! A turn is a cycle: five discriminator steps and a generator step. Evaluation is not measured.
+//! A turn is a cycle: five discriminator steps and a generator step. Evaluation is not measured. On a GPU, the part of the
+//! time in which it idles during pbtnas' cycles is told too, as nvidia-smi samples it.
 //!
 //! ```text
 //! cargo bench --bench gan                                    five architectures at both widths
@@ -11,6 +12,7 @@
 mod shared;
 
 use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
@@ -89,7 +91,7 @@ fn compare(
     let images = (config.batch as u64 * config.discriminator_steps) as f64;
     let task = GanTask::new(config.clone());
     let genotypes = initial_population(task.space(), options.genotypes, Initial::Uniform, options.seed);
-    let mut ratios = Vec::new();
+    let (mut ratios, mut idle) = (Vec::new(), Vec::new());
     for (number, genotype) in genotypes.iter().enumerate() {
         let folder = scratch(None)?;
         let seeds = Seeds { run: 1, generation: 0, member: MemberId(number as u32) };
@@ -97,7 +99,9 @@ fn compare(
         let mut theirs = peer(options, &config, genotype)?;
         let (mut our_seconds, mut their_seconds) = (Vec::new(), Vec::new());
         for turn in 0..=turns {
+            let usage = (options.device == "cuda" && turn > 0).then(Usage::begin).transpose()?;
             let mine = cycle(ours.as_mut(), config.discriminator_steps)?;
+            idle.extend(usage.map(Usage::idle).transpose()?.flatten());
             let other = *theirs.ask("1")?.first().context("no number")?;
             // The first warms up.
             if turn > 0 {
@@ -115,7 +119,34 @@ fn compare(
         );
     }
     println!("  {size}: median ratio {:.2}", median(&ratios));
+    if !idle.is_empty() {
+        println!("  {size}: the GPU idles for {:.0} % of the time (median of the cycles)", median(&idle));
+    }
     Ok(())
+}
+
+/// What nvidia-smi says of the first GPU, from now on.
+struct Usage(Child);
+
+impl Usage {
+    fn begin() -> Result<Self> {
+        let query =
+            ["--id=0", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits", "--loop-ms=50"];
+        let child = Command::new("nvidia-smi").args(query).stdout(Stdio::piped()).spawn();
+        Ok(Self(child.context("failed to start nvidia-smi")?))
+    }
+
+    /// Per cent of the time since then in which no kernel ran; none if the time was too short for a sample.
+    fn idle(mut self) -> Result<Option<f64>> {
+        self.0.kill()?;
+        let output = self.0.wait_with_output()?;
+        let busy: Vec<f64> = String::from_utf8_lossy(&output.stdout)
+            .lines()
+            .filter_map(|line| line.trim().parse().ok())
+            .collect();
+        let mean = busy.iter().sum::<f64>() / busy.len() as f64;
+        Ok((!busy.is_empty()).then_some(100.0 - mean))
+    }
 }
 
 /// Seconds of a cycle.
