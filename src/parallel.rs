@@ -57,7 +57,12 @@ mod tests {
         let things: Vec<usize> = (0..1000).collect();
         let made = each(&things, |thing| {
             begun.fetch_add(1, Ordering::Relaxed);
-            if *thing == 3 { Err(*thing) } else { Ok(()) }
+            if *thing == 3 {
+                return Err(*thing);
+            }
+            // However late the error is noticed, the others are not through.
+            std::thread::sleep(std::time::Duration::from_millis(1));
+            Ok(())
         });
         assert_eq!(made, Err(3));
         assert!(begun.into_inner() < 1000);

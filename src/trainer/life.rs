@@ -49,6 +49,7 @@ impl Life<'_> {
     /// `before` is the last heartbeat of the attempt before this one.
     pub fn live(&self, started: DateTime<Utc>, before: Option<Heartbeat>) -> Result<LifeEnd> {
         let (run, generation, member) = (self.trainer.run, self.plan.generation, self.planned.id);
+        let began = Instant::now();
         let restored = match self.restore()? {
             Restored::From(reader) => reader,
             Restored::Ended(end) => return Ok(end),
@@ -56,7 +57,7 @@ impl Life<'_> {
         let published;
         let mut session = self.session(restored.as_ref())?;
         self.told.go_on_from(before, session.progress());
-        eprintln!("pbtnas: ready to train after {:.2} s", seconds_since(started));
+        eprintln!("pbtnas: ready to train after {:.2} s", began.elapsed().as_secs_f64());
         if let Some(end) = self.train_until_target(session.as_mut(), true)? {
             return Ok(end);
         }
@@ -267,10 +268,6 @@ impl Life<'_> {
             self.trainer.patiently("go on", || session.advance(target))?;
         }
     }
-}
-
-fn seconds_since(time: DateTime<Utc>) -> f64 {
-    (Utc::now() - time).as_seconds_f64().max(0.0)
 }
 
 /// A network that was published under its final name.

@@ -87,8 +87,8 @@ impl Cell {
         Ok(Self { ups, edges, skips, bilinear_skips: cell == 2 })
     }
 
-    /// The skip output (node 2 before the skips of earlier cells are added; none if `last`: no cell reads it), and the
-    /// output.
+    /// The skip output (node 2 before the skips of earlier cells are added), and the output. No cell reads the skip output
+    /// of the `last` one: it is left out where the output does not need it either.
     fn forward(&self, x: &Tensor, skips: &[Tensor], last: bool) -> (Option<Tensor>, Tensor) {
         let nodes = [self.ups[0].forward(x), self.ups[1].forward(x)].map(Node::new);
         let [c0, c1, c2, c3, c4] = &self.edges;
@@ -107,10 +107,10 @@ impl Cell {
         });
         let from_node2 = node2.as_ref().and_then(|(_, node2)| along(c4, node2));
         let output = sum([along(c2, &nodes[0]), along(c3, &nodes[1]), from_node2]);
-        let (skip, node2) = node2.map_or((None, None), |(skip, node2)| (Some(skip), Some(node2.value)));
+        let (skip, node2) = node2.unzip();
         // One of the two is there.
-        let output = output.or(node2).unwrap_or_else(|| x.shallow_clone());
-        (skip.filter(|_| !last), output)
+        let output = output.or(node2.map(|node| node.value)).unwrap_or_else(|| x.shallow_clone());
+        (skip, output)
     }
 }
 
