@@ -10,17 +10,15 @@
 
 mod shared;
 
-use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::Parser;
-use pbtnas::gpu::DeviceChoice;
 use pbtnas::search::{Genotype, Initial, MemberId, initial_population};
 use pbtnas::tasks::rl::environment::EnvironmentKind;
 use pbtnas::tasks::rl::{RlConfig, RlTask};
 use pbtnas::tasks::{Place, Seeds, Start, Task};
-use shared::{PYTHON, Peer, root};
+use shared::{Peer, Sides, root, scratch};
 
 /// Steps of the agent before the first update.
 const SEED_STEPS: u64 = 2000;
@@ -30,35 +28,25 @@ struct Options {
     /// walker-run, quadruped-run or humanoid-run.
     #[arg(long, default_value = "walker-run")]
     environment: String,
-    /// cpu or cuda.
-    #[arg(long, default_value = "cpu")]
-    device: String,
     /// Steps of the agent in a turn, at the small size; half as many at the paper's.
     #[arg(long, default_value_t = 100)]
     steps: u64,
     /// Turns of each.
     #[arg(long, default_value_t = 2)]
     turns: usize,
-    /// Threads of the networks, of both.
-    #[arg(long, default_value_t = 2)]
-    threads: i32,
     /// Threads and processes that make batches, of both.
     #[arg(long, default_value_t = 4)]
     workers: usize,
     /// Only this size: `small` or `paper`.
     #[arg(long)]
     size: Option<String>,
-    /// A Python with PyTorch and dm-control.
-    #[arg(long, default_value = PYTHON)]
-    python: PathBuf,
-    /// What cargo adds.
-    #[arg(long, hide = true)]
-    bench: bool,
+    #[command(flatten)]
+    sides: Sides,
 }
 
 fn main() -> Result<()> {
     let options = Options::parse();
-    println!("{}, {}, {} threads", options.environment, options.device, options.threads);
+    println!("{}, {}, {} threads", options.environment, options.sides.device, options.sides.threads);
     for (size, hidden, batch, steps) in
         [("small", 256, 64, options.steps), ("paper", 1024, 256, options.steps / 2)]
     {
@@ -70,11 +58,11 @@ fn main() -> Result<()> {
 }
 
 fn compare(options: &Options, hidden: usize, batch: usize, steps: u64) -> Result<()> {
-    let folder = std::env::temp_dir().join(format!("pbtnas-drqv2-{}", std::process::id()));
+    let folder = scratch(None)?;
     let task = task(options, hidden, batch)?;
     let genotype = drqv2(&task);
     let seeds = Seeds { run: 1, generation: 0, member: MemberId(0) };
-    let mut ours = task.session(Start::Fresh(&genotype), Place::outside(seeds, &folder))?;
+    let mut ours = task.session(Start::Fresh(&genotype), Place::outside(seeds, folder.path()))?;
     for _ in 0..SEED_STEPS {
         ours.advance(u32::MAX)?;
     }
@@ -103,8 +91,6 @@ fn compare(options: &Options, hidden: usize, batch: usize, steps: u64) -> Result
         rate(total, their_seconds),
         their_seconds / our_seconds
     );
-    drop(ours);
-    let _ = std::fs::remove_dir_all(&folder);
     Ok(())
 }
 
@@ -115,20 +101,15 @@ fn rate(steps: u64, seconds: f64) -> f64 {
 fn task(options: &Options, hidden: usize, batch: usize) -> Result<RlTask> {
     let environment: EnvironmentKind = serde_json::from_value(options.environment.clone().into())
         .with_context(|| format!("{} is no environment", options.environment))?;
-    let device = match options.device.as_str() {
-        "cpu" => DeviceChoice::Cpu,
-        "cuda" => DeviceChoice::Cuda,
-        other => bail!("--device is {other:?}, not cpu or cuda"),
-    };
     Ok(RlTask::new(RlConfig {
         environment,
         models: root().join(".deps/data/dm-control"),
         hidden,
         batch,
         n_step: 1,
-        threads: options.threads,
+        threads: options.sides.threads,
         replay_threads: options.workers,
-        device,
+        device: options.sides.device()?,
         ..RlConfig::default()
     }))
 }
@@ -155,14 +136,14 @@ fn drqv2(task: &RlTask) -> Genotype {
 /// The loop in PyTorch, in a process of its own.
 fn peer(options: &Options, hidden: usize, batch: usize) -> Result<Peer> {
     let [hidden, batch] = [hidden, batch].map(|number| number.to_string());
-    let [threads, workers] = [options.threads.to_string(), options.workers.to_string()];
+    let [threads, workers] = [options.sides.threads.to_string(), options.workers.to_string()];
     let arguments = [
         ["--environment", &options.environment],
-        ["--device", &options.device],
+        ["--device", &options.sides.device],
         ["--hidden", &hidden],
         ["--batch", &batch],
         ["--threads", &threads],
         ["--workers", &workers],
     ];
-    Peer::start(&options.python, "drqv2.py", arguments.as_flattened())
+    Peer::start(&options.sides.python, "drqv2.py", arguments.as_flattened())
 }

@@ -8,15 +8,14 @@
 
 mod shared;
 
-use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use pbtnas::gpu::{DeviceChoice, device};
+use pbtnas::gpu::device;
 use pbtnas::tasks::Task;
 use pbtnas::tasks::gan::{Features, GanConfig, GanTask, Statistics, frechet_distance};
-use shared::{PYTHON, Peer, machine, root, scratch};
+use shared::{Peer, Sides, machine, root, scratch};
 use tch::Tensor;
 
 /// Images that an evaluation generates at a time.
@@ -29,42 +28,26 @@ struct Options {
     /// Images.
     #[arg(long, default_value_t = 5000)]
     images: usize,
-    /// cpu or cuda.
-    #[arg(long, default_value = "cpu")]
-    device: String,
-    /// Threads, of both.
-    #[arg(long, default_value_t = 2)]
-    threads: i32,
-    /// A Python with PyTorch and pytorch-fid.
-    #[arg(long, default_value = PYTHON)]
-    python: PathBuf,
-    /// What cargo adds.
-    #[arg(long, hide = true)]
-    bench: bool,
+    #[command(flatten)]
+    sides: Sides,
 }
 
 fn main() -> Result<()> {
-    let options = Options::parse();
-    println!(
-        "FID of {} images: {}, {} threads, {}",
-        options.images,
-        machine(),
-        options.threads,
-        options.device
-    );
+    let Options { images, sides } = Options::parse();
+    println!("FID of {images} images: {}, {} threads, {}", machine(), sides.threads, sides.device);
     let folder = scratch(None)?;
     let path = folder.path().to_str().context("no name for a folder")?;
-    let [images, threads] = [options.images.to_string(), options.threads.to_string()];
-    let mut peer = Peer::start(&options.python, "fid.py", &[path, &images, &threads, &options.device])?;
+    let [images, threads] = [images.to_string(), sides.threads.to_string()];
+    let choice = sides.device()?;
+    let mut peer = Peer::start(&sides.python, "fid.py", &[path, &images, &threads, &sides.device])?;
 
-    let choice = if options.device == "cuda" { DeviceChoice::Cuda } else { DeviceChoice::Cpu };
     let config = GanConfig {
         data: root().join(".deps/data/fashion-mnist"),
         // The real images' statistics are made once for a run, here of a few of them.
         subset: 100,
         inception: Some(folder.path().join("inception.safetensors")),
         device: choice,
-        threads: options.threads,
+        threads: sides.threads,
         ..GanConfig::default()
     };
     GanTask::new(config.clone()).prepare(folder.path())?;

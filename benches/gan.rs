@@ -11,23 +11,19 @@
 
 mod shared;
 
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::Parser;
 use pbtnas::gpu::DeviceChoice;
-use pbtnas::search::{Genotype, Initial, MemberId, initial_population};
+use pbtnas::search::{Initial, MemberId, initial_population};
 use pbtnas::tasks::gan::{GanConfig, GanTask, SpaceKind};
 use pbtnas::tasks::{Place, Seeds, Session, Start, Task};
-use shared::{PYTHON, Peer, machine, median, root, scratch};
+use shared::{Sides, machine, median, root, scratch};
 
 #[derive(Parser)]
 struct Options {
-    /// cpu or cuda.
-    #[arg(long, default_value = "cpu")]
-    device: String,
     /// Random architectures.
     #[arg(long, default_value_t = 5)]
     genotypes: usize,
@@ -37,9 +33,6 @@ struct Options {
     /// Cycles that are timed, at the small width; at the full one a third as many.
     #[arg(long, default_value_t = 9)]
     turns: usize,
-    /// Threads, of both.
-    #[arg(long, default_value_t = 2)]
-    threads: i32,
     /// Only this size: `small` or `full`.
     #[arg(long)]
     size: Option<String>,
@@ -47,18 +40,19 @@ struct Options {
     /// average, channels-last.
     #[arg(long)]
     tuned: bool,
-    /// A Python with PyTorch.
-    #[arg(long, default_value = PYTHON)]
-    python: PathBuf,
-    /// What cargo adds.
-    #[arg(long, hide = true)]
-    bench: bool,
+    #[command(flatten)]
+    sides: Sides,
 }
 
 fn main() -> Result<()> {
     let options = Options::parse();
     let kind = if options.tuned { "PyTorch, tuned" } else { "PyTorch eager" };
-    println!("GAN training against {kind}: {}, {} threads, {}", machine(), options.threads, options.device);
+    println!(
+        "GAN training against {kind}: {}, {} threads, {}",
+        machine(),
+        options.sides.threads,
+        options.sides.device
+    );
     for (size, width, turns) in [("small", [32, 32], options.turns), ("full", [256, 128], options.turns / 3)]
     {
         if options.size.as_deref().is_none_or(|only| only == size) {
@@ -79,12 +73,8 @@ fn compare(
         data: root().join(".deps/data/fashion-mnist"),
         generator_width: generator,
         discriminator_width: discriminator,
-        threads: options.threads,
-        device: match options.device.as_str() {
-            "cpu" => DeviceChoice::Cpu,
-            "cuda" => DeviceChoice::Cuda,
-            other => bail!("--device is {other:?}, not cpu or cuda"),
-        },
+        threads: options.sides.threads,
+        device: options.sides.device()?,
         ..GanConfig::default()
     };
     println!("{size}: generator {generator}, discriminator {discriminator} channels, {turns} cycles each");
@@ -96,10 +86,10 @@ fn compare(
         let folder = scratch(None)?;
         let seeds = Seeds { run: 1, generation: 0, member: MemberId(number as u32) };
         let mut ours = task.session(Start::Fresh(genotype), Place::outside(seeds, folder.path()))?;
-        let mut theirs = peer(options, &config, genotype)?;
+        let mut theirs = options.sides.gan_peer(&config, genotype, options.tuned)?;
         let (mut our_seconds, mut their_seconds) = (Vec::new(), Vec::new());
         for turn in 0..=turns {
-            let usage = (options.device == "cuda" && turn > 0).then(Usage::begin).transpose()?;
+            let usage = (config.device == DeviceChoice::Cuda && turn > 0).then(Usage::begin).transpose()?;
             let mine = cycle(ours.as_mut(), config.discriminator_steps)?;
             idle.extend(usage.map(Usage::idle).transpose()?.flatten());
             let other = *theirs.ask("1")?.first().context("no number")?;
@@ -158,13 +148,4 @@ fn cycle(session: &mut dyn Session, steps: u64) -> Result<f64> {
     // Waits for what the device still works on.
     session.news();
     Ok(began.elapsed().as_secs_f64())
-}
-
-fn peer(options: &Options, config: &GanConfig, genotype: &Genotype) -> Result<Peer> {
-    let mut case = serde_json::to_value(config)?;
-    case["genotype"] = serde_json::to_value(genotype)?;
-    case["channels"] = 1.into();
-    case["tuned"] = options.tuned.into();
-    case["device"] = options.device.clone().into();
-    Peer::start(&options.python, "gan.py", &[&case.to_string()])
 }

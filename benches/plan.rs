@@ -13,15 +13,14 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
+use nix::unistd::{dup, dup2_stderr};
 use pbtnas::advance::{Next, advance};
-use pbtnas::config::Config;
-use pbtnas::create::create;
 use pbtnas::parallel;
 use pbtnas::search::{MemberId, next_generation};
 use pbtnas::signal::StopSignal;
 use pbtnas::state::Run;
 use pbtnas::trainer::{Claim, Identity, Trainer};
-use shared::{machine, median, scratch};
+use shared::{machine, median, run, scratch};
 
 #[derive(Parser)]
 struct Options {
@@ -53,15 +52,16 @@ fn new(state: &Path, members: u32, epochs: u32) -> Result<Run> {
         "seed = 1\n[search]\npopulation = {members}\nepochs = {epochs}\nepochs_per_step = 1\n[task]\n\
          kind = \"synthetic\"\n[synthetic]\nlayers = 72\nsteps_per_epoch = 1\n[storage]\nvisibility_timeout = 0\n"
     );
-    let config = Config::parse(Path::new("plan.toml"), &text)?;
-    Ok(create(state, &config, config.task()?.as_ref())?.0)
+    run(state, &text)
 }
 
-/// Trains the members of a generation in this process.
+/// Trains the members of a generation in this process; what they log is left out.
 fn train(run: &Run, generation: u32, members: &[MemberId]) -> Result<()> {
     let task = run.config.task()?;
     let plan = run.plan(generation)?;
-    parallel::each(members, |member| {
+    let log = dup(std::io::stderr())?;
+    dup2_stderr(std::fs::File::create("/dev/null")?)?;
+    let trained = parallel::each(members, |member| {
         let trainer = Trainer {
             run,
             task: task.as_ref(),
@@ -70,8 +70,9 @@ fn train(run: &Run, generation: u32, members: &[MemberId]) -> Result<()> {
             claim: Claim::default(),
         };
         trainer.train(&plan, *member).with_context(|| format!("member {member}"))
-    })?;
-    Ok(())
+    });
+    dup2_stderr(log)?;
+    trained.map(|_| ())
 }
 
 fn large(state: &Path, members: u32) -> Result<()> {

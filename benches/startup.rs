@@ -9,7 +9,6 @@
 mod shared;
 
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -18,59 +17,45 @@ use clap::Parser;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use pbtnas::advance::advance;
-use pbtnas::config::Config;
-use pbtnas::create::create;
 use pbtnas::search::MemberId;
 use pbtnas::state::Run;
-use shared::{PYTHON, Peer, machine, median, root, scratch};
+use shared::{Sides, machine, median, root, run, scratch};
 
 #[derive(Parser)]
 struct Options {
     /// Turns.
     #[arg(long, default_value_t = 8)]
     turns: u32,
-    /// cpu or cuda.
-    #[arg(long, default_value = "cpu")]
-    device: String,
-    /// A Python with PyTorch.
-    #[arg(long, default_value = PYTHON)]
-    python: PathBuf,
-    /// What cargo adds.
-    #[arg(long, hide = true)]
-    bench: bool,
+    #[command(flatten)]
+    sides: Sides,
 }
 
 fn main() -> Result<()> {
-    let options = Options::parse();
-    println!("Start-up: {}, {}", machine(), options.device);
+    let Options { turns, sides } = Options::parse();
+    println!("Start-up: {}, {}", machine(), sides.device);
     let dir = scratch(None)?;
     let text = format!(
         "seed = 1\n[search]\npopulation = {}\nepochs = 2\nepochs_per_step = 1\n[task]\nkind = \"gan\"\n[gan]\n\
-         space = \"gan-hard\"\ndata = {:?}\nbatch = 4\ngenerator_batch = 4\nfeature_epochs = 1\nthreads = 2\n\
+         space = \"gan-hard\"\ndata = {:?}\nbatch = 4\ngenerator_batch = 4\nfeature_epochs = 1\nthreads = {}\n\
          generator_width = 256\ndiscriminator_width = 128\n\
          device = {:?}\n",
-        options.turns.max(8),
+        turns.max(8),
         root().join(".deps/data/fashion-mnist"),
-        options.device,
+        sides.threads,
+        sides.device,
     );
-    let config = Config::parse(Path::new("startup.toml"), &text)?;
-    let task = config.task()?;
-    let run = create(&dir.path().join("run"), &config, task.as_ref())?.0;
-    advance(&run, task.as_ref(), false)?;
-    let mut case = serde_json::to_value(&config.gan)?;
-    case["channels"] = 1.into();
-    case["tuned"] = false.into();
-    case["device"] = options.device.clone().into();
+    let run = run(&dir.path().join("run"), &text)?;
+    advance(&run, run.config.task()?.as_ref(), false)?;
 
     let (mut fresh, mut again, mut theirs, mut sizes) = (vec![], vec![], vec![], vec![]);
-    for turn in 0..options.turns {
+    for turn in 0..turns {
         let member = MemberId(turn);
         fresh.push(ready(&run, member)?);
         again.push(ready(&run, member)?);
         sizes.push(snapshot(&run, member)?);
-        case["genotype"] = serde_json::to_value(&run.plan(0)?.members[turn as usize].genotype)?;
+        let genotype = &run.plan(0)?.members[turn as usize].genotype;
         let began = Instant::now();
-        let peer = Peer::start(&options.python, "gan.py", &[&case.to_string()])?;
+        let peer = sides.gan_peer(&run.config.gan, genotype, false)?;
         theirs.push(began.elapsed().as_secs_f64());
         drop(peer);
     }

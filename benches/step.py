@@ -3,7 +3,7 @@
 usage: step.py CASE     (JSON: the task's settings, folder, children with genotype, parents and replaced prefixes)
 
 Parents are turned into files of torch.save first. Then for each line, `plain` or `modules`, it makes all children, one after
-the other, and answers with the seconds and the MiB of memory above those at the start.
+the other, brings their files to disk, and answers with the seconds and the MiB of memory above those at the start.
 
 plain     tensors go from the parents' dictionaries into the child's; the child's network is built for its fresh weights only
 modules   the usual way: they are loaded into the child's networks and optimizers, whose state is saved

@@ -2,8 +2,8 @@
 //! trained checkpoints of 220 to 300 MB, against
 //!
 //! - the same children made in PyTorch, one after the other (benches/step.py): both parents loaded, the child's network built,
-//!   layers shrink-perturbed, the whole saved, from tensor to tensor or through modules and optimizers as is usual; without
-//!   the digests and the fsync of pbtnas;
+//!   layers shrink-perturbed, the whole saved with the same fsync, from tensor to tensor or through modules and optimizers as
+//!   is usual; without the digests of pbtnas;
 //! - copying the children's files, as many at a time as there are cores, with the same fsync.
 //!
 //! All in turns, with warm caches. Needs 10 GB of disk, and some minutes to train the members.
@@ -16,17 +16,14 @@
 mod shared;
 
 use std::fs::File;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use pbtnas::advance::{Next, advance};
-use pbtnas::config::Config;
-use pbtnas::create::create;
+use pbtnas::parallel;
 use pbtnas::scheduler::Search;
 use pbtnas::scheduler::local::work_off;
 use pbtnas::scheduler::pool::Watcher;
@@ -34,7 +31,7 @@ use pbtnas::search::{MemberId, Origin};
 use pbtnas::signal::StopSignal;
 use pbtnas::state::{Heartbeat, PlanRecord, Run};
 use serde_json::json;
-use shared::{PYTHON, Peer, machine, median, memory, root, scratch};
+use shared::{PYTHON, Peer, machine, median, memory, root, run, scratch};
 
 #[derive(Parser)]
 struct Options {
@@ -127,9 +124,8 @@ fn trained(options: &Options, state: &Path) -> Result<Run> {
         options.generator,
         options.discriminator
     );
-    let config = Config::parse(Path::new("step.toml"), &text)?;
-    let task = config.task()?;
-    let (run, _) = create(state, &config, task.as_ref())?;
+    let run = run(state, &text)?;
+    let task = run.config.task()?;
     undo(&run)?;
     if run.plan(0).is_err() {
         advance(&run, task.as_ref(), false)?;
@@ -230,27 +226,12 @@ fn case(run: &Run, plan: &PlanRecord, dir: &Path) -> Result<serde_json::Value> {
 /// Seconds that it takes to copy files and to bring the copies to disk.
 fn copy(files: &[PathBuf], to: &Path) -> Result<f64> {
     std::fs::create_dir_all(to)?;
-    let turn = AtomicUsize::new(0);
     let began = Instant::now();
-    std::thread::scope(|scope| {
-        let workers = std::thread::available_parallelism().map_or(1, usize::from);
-        let copying: Vec<_> = (0..workers)
-            .map(|_| {
-                scope.spawn(|| -> Result<()> {
-                    loop {
-                        let at = turn.fetch_add(1, Ordering::Relaxed);
-                        let Some(file) = files.get(at) else { return Ok(()) };
-                        let mut copy = File::create(to.join(at.to_string()))?;
-                        std::io::copy(&mut File::open(file)?, &mut copy)?;
-                        copy.flush()?;
-                        copy.sync_all()?;
-                    }
-                })
-            })
-            .collect();
-        copying
-            .into_iter()
-            .try_for_each(|one| one.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    let numbered: Vec<(usize, &PathBuf)> = files.iter().enumerate().collect();
+    parallel::each(&numbered, |(number, file)| {
+        let mut copy = File::create(to.join(number.to_string()))?;
+        std::io::copy(&mut File::open(file)?, &mut copy)?;
+        copy.sync_all()
     })?;
     let seconds = began.elapsed().as_secs_f64();
     std::fs::remove_dir_all(to)?;

@@ -15,11 +15,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
-use pbtnas::config::Config;
-use pbtnas::create::create;
 use pbtnas::search::MemberId;
-use pbtnas::state::{Run, submission};
-use shared::{machine, median, root, scratch};
+use pbtnas::state::submission;
+use shared::{machine, median, root, run, scratch};
 
 #[derive(Parser)]
 struct Options {
@@ -98,8 +96,7 @@ fn search(dir: &Path, options: &Options) -> Result<(Vec<f64>, f64)> {
          [slurm]\npartition = \"main\"\ncpus = 1\n",
         options.members, options.generations
     );
-    let config = Config::parse(Path::new("turnaround.toml"), &text)?;
-    let run: Run = create(&dir.join("run"), &config, config.task()?.as_ref())?.0;
+    let run = run(&dir.join("run"), &text)?;
     let step =
         slurm(env!("CARGO_BIN_EXE_pbtnas")).args(["step", "--state"]).arg(run.layout.root()).output()?;
     ensure!(step.status.success(), "pbtnas step: {}", String::from_utf8_lossy(&step.stderr));

@@ -1,4 +1,4 @@
-//! What several benchmarks need: the peer in Python, and what the machine is.
+//! What several benchmarks need: the peer in Python and what both are told, runs, and what the machine is.
 
 // A benchmark uses a part of it.
 #![allow(dead_code)]
@@ -8,9 +8,61 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use anyhow::{Context, Result, bail};
+use clap::Args;
+use pbtnas::config::Config;
+use pbtnas::create::create;
+use pbtnas::gpu::DeviceChoice;
+use pbtnas::search::Genotype;
+use pbtnas::state::Run;
+use pbtnas::tasks::gan::GanConfig;
+use serde_json::Value;
 
 /// The Python that `scripts/setup oracle` makes.
 pub const PYTHON: &str = ".deps/oracle/bin/python";
+
+/// Where and how pbtnas and its peer are measured.
+#[derive(Args)]
+pub struct Sides {
+    /// cpu or cuda.
+    #[arg(long, default_value = "cpu")]
+    pub device: String,
+    /// Threads of the networks, of both.
+    #[arg(long, default_value_t = 2)]
+    pub threads: i32,
+    /// The peer's Python; `scripts/setup oracle` makes one.
+    #[arg(long, default_value = PYTHON)]
+    pub python: PathBuf,
+    /// What cargo adds.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+impl Sides {
+    /// The device, as a task knows it.
+    pub fn device(&self) -> Result<DeviceChoice> {
+        match self.device.as_str() {
+            "cpu" => Ok(DeviceChoice::Cpu),
+            "cuda" => Ok(DeviceChoice::Cuda),
+            other => bail!("--device is {other:?}, not cpu or cuda"),
+        }
+    }
+
+    /// The peer of the task `gan` on Fashion-MNIST (benches/gan.py), ready to train an architecture.
+    pub fn gan_peer(&self, config: &GanConfig, genotype: &Genotype, tuned: bool) -> Result<Peer> {
+        let mut case: Value = serde_json::to_value(config)?;
+        case["genotype"] = serde_json::to_value(genotype)?;
+        case["channels"] = 1.into();
+        case["tuned"] = tuned.into();
+        case["device"] = self.device.clone().into();
+        Peer::start(&self.python, "gan.py", &[&case.to_string()])
+    }
+}
+
+/// A run of a configuration, new unless it is there.
+pub fn run(state: &Path, config: &str) -> Result<Run> {
+    let config = Config::parse(Path::new("bench.toml"), config)?;
+    Ok(create(state, &config, config.task()?.as_ref())?.0)
+}
 
 /// The clone.
 pub fn root() -> &'static Path {
