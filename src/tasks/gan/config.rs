@@ -8,6 +8,7 @@ use super::{DataSet, SpaceKind, space};
 use crate::gpu::{DeviceChoice, Precision};
 use crate::search::{Genotype, Space};
 use crate::tasks::Hyperparameter;
+use crate::tasks::nn::AdamW;
 
 /// Settings of the GAN task. Defaults are the paper's for CIFAR-10 (facts: GAN task), at a width that trains
 /// on a CPU.
@@ -128,6 +129,17 @@ impl GanConfig {
         let mut space = space(self.space);
         space.variables.extend(self.hyperparameters().filter_map(|(key, value)| value.variable(key)));
         space
+    }
+
+    /// The optimizer of both networks.
+    pub(super) fn optimizer(&self, learning_rate: f64) -> AdamW {
+        AdamW {
+            learning_rate,
+            beta1: self.beta1,
+            beta2: self.beta2,
+            epsilon: self.epsilon,
+            weight_decay: self.weight_decay,
+        }
     }
 
     /// The learning rates of generator and discriminator.

@@ -55,9 +55,13 @@ impl Discriminator {
             Body::Fixed(blocks) => blocks.iter().fold(image, |x, block| block.forward(&x, train)),
             Body::Searched(cells) => cells.iter().fold(image, |x, cell| cell.forward(&x, train)),
         };
-        let pooled = x.relu().sum_dim_intlist([2i64, 3].as_slice(), false, x.kind());
-        self.linear.forward(&pooled, train)
+        self.linear.forward(&pooled(&x), train)
     }
+}
+
+/// The sum of the activations of each channel.
+pub fn pooled(x: &Tensor) -> Tensor {
+    x.relu().sum_dim_intlist([2i64, 3].as_slice(), false, x.kind())
 }
 
 impl Block {

@@ -80,14 +80,23 @@ impl Cell {
     }
 }
 
-enum Operation {
+/// An edge between nodes.
+pub enum Operation {
     None,
     Skip,
     Conv { conv: Conv, activation: bool },
 }
 
 impl Operation {
-    fn new(scope: &mut Scope, path: &str, option: Edge, input: i64, output: i64, activation: bool) -> Self {
+    /// Declares or builds it; `activation` puts a ReLU before a convolution.
+    pub fn new(
+        scope: &mut Scope,
+        path: &str,
+        option: Edge,
+        input: i64,
+        output: i64,
+        activation: bool,
+    ) -> Self {
         match option {
             Edge::None => Self::None,
             Edge::Skip => Self::Skip,
@@ -98,7 +107,8 @@ impl Operation {
         }
     }
 
-    fn forward(&self, node: &Node, train: bool) -> Option<Tensor> {
+    /// What it makes of a node, if anything.
+    pub fn forward(&self, node: &Node, train: bool) -> Option<Tensor> {
         match self {
             Self::None => None,
             Self::Skip => Some(node.value.shallow_clone()),
@@ -108,14 +118,16 @@ impl Operation {
     }
 }
 
-enum Downsampling {
+/// How a branch halves its width.
+pub enum Downsampling {
     Start(Pool),
     End(Pool),
     Conv(Conv),
 }
 
 impl Downsampling {
-    fn new(scope: &mut Scope, path: &str, option: Down, width: i64) -> Self {
+    /// Declares or builds it.
+    pub fn new(scope: &mut Scope, path: &str, option: Down, width: i64) -> Self {
         match option {
             Down::Start(pool) => Self::Start(pool),
             Down::End(pool) => Self::End(pool),
@@ -133,7 +145,8 @@ impl Downsampling {
         }
     }
 
-    fn at_end(&self, x: &Tensor, train: bool) -> Tensor {
+    /// What it does at the end of a branch.
+    pub fn at_end(&self, x: &Tensor, train: bool) -> Tensor {
         match self {
             Self::Start(_) => x.shallow_clone(),
             Self::End(pool) => halve(x, *pool),

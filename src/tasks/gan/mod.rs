@@ -3,10 +3,12 @@
 //! What is searched and how it is trained is written down, with sources, in [`GanConfig`] and [`space`].
 
 mod config;
+mod course;
 mod data;
 mod discriminator;
 mod discriminator_cell;
 mod drawing;
+mod evaluation;
 mod features;
 mod frechet;
 mod generator;

@@ -155,9 +155,9 @@ fn a_training_cycle_ends_in_the_weights_that_pytorch_s_ends_in() {
                     record("generator", task.config.generator_batch);
                 }
                 trained.advance(9).unwrap();
-                let Some((_, order)) = &trained.order else { panic!("no order") };
+                let Some((_, order)) = &trained.course.order else { panic!("no order") };
                 let first = step as usize * task.config.batch;
-                let real = trained.images.batch(&order[first..first + task.config.batch], Device::Cpu);
+                let real = trained.course.images.batch(&order[first..first + task.config.batch], Device::Cpu);
                 inputs.insert(format!("{index}/real"), real);
             }
             let mut outputs: Named = trained

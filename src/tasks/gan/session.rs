@@ -2,29 +2,22 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
-use rand::seq::SliceRandom;
+use anyhow::Result;
 use rand_chacha::ChaCha8Rng;
 use tch::{Device, Kind, Tensor, no_grad};
 
-use super::data::{Images, quantise};
+use super::course::Course;
+use super::data::quantise;
 use super::discriminator::Discriminator;
-use super::features::Features;
-use super::frechet::{Statistics, frechet_distance};
+use super::evaluation::Evaluator;
 use super::generator::Generator;
-use super::grid::grid;
-use super::inception_score::InceptionScore;
 use super::projection::Mode;
 use super::{GanConfig, GanTask};
 use crate::checkpoint::{Entry, Meta};
 use crate::gpu::device;
-use crate::search::{Address, Genotype, rng};
-use crate::tasks::nn::{AdamW, Weights, compute_kind, normal, uniform};
-use crate::tasks::nn::{Scope, Values};
+use crate::search::Genotype;
+use crate::tasks::nn::{Scope, Weights, compute_kind, normal, uniform};
 use crate::tasks::{Evaluation, Measure, Seeds, Session, Start};
-
-/// Images of an evaluation that are generated at a time.
-const EVALUATION_BATCH: usize = 100;
 
 /// See the module. A step is one discriminator step; every `discriminator_steps`-th is followed by a
 /// generator step, as in the loop of the published code.
@@ -34,14 +27,8 @@ pub struct GanSession<'a> {
     pub(super) weights: Weights,
     pub(super) generator: Generator,
     discriminator: Discriminator,
-    pub(super) images: Images,
-    /// Positions of the images in the order of an epoch.
-    pub(super) order: Option<(u32, Vec<i64>)>,
-    /// The folder that members share.
-    shared: PathBuf,
-    seeds: Seeds,
-    epoch: u32,
-    step: u64,
+    pub(super) course: Course,
+    evaluator: Evaluator<'a>,
     device: Device,
     /// Of generator and discriminator.
     learning_rates: (f64, f64),
@@ -53,26 +40,22 @@ impl<'a> GanSession<'a> {
     /// From fresh weights or a checkpoint.
     pub fn new(task: &'a GanTask, start: Start, seeds: Seeds, shared: PathBuf) -> Result<Self> {
         let device = device(task.config.device)?;
-        let images = Images::open(&task.config)?;
-        let (genotype, epoch, step) = start.origin(steps_of(&images, &task.config))?;
+        let (genotype, course) = Course::new(&task.config, start, seeds)?;
         let learning_rates = task.config.learning_rates(&genotype)?;
         let mut scope = Scope::declare();
         task.networks(&genotype, &mut scope)?;
         let weights = Weights::new(scope.into_specs(), start, &seeds, device)?;
         let mut scope = Scope::load(&weights.values).computing_in(compute_kind(task.config.precision));
         let (generator, discriminator) = task.networks(&genotype, &mut scope)?;
+        let evaluator = Evaluator { task, shared, seeds, device };
         Ok(Self {
             task,
             genotype,
             weights,
             generator,
             discriminator,
-            images,
-            order: None,
-            shared,
-            seeds,
-            epoch,
-            step,
+            course,
+            evaluator,
             device,
             learning_rates,
             losses: (None, None),
@@ -96,15 +79,9 @@ impl<'a> GanSession<'a> {
 
     /// Gradients of a loss, and AdamW's step, for one network.
     fn update(&mut self, network: &'static str, loss: &Tensor) {
-        let config = self.config();
         let (of_generator, of_discriminator) = self.learning_rates;
-        let adam = AdamW {
-            learning_rate: if network == "discriminator" { of_discriminator } else { of_generator },
-            beta1: config.beta1,
-            beta2: config.beta2,
-            epsilon: config.epsilon,
-            weight_decay: config.weight_decay,
-        };
+        let learning_rate = if network == "discriminator" { of_discriminator } else { of_generator };
+        let adam = self.config().optimizer(learning_rate);
         self.weights.update(&[network], &adam, loss);
     }
 
@@ -113,8 +90,7 @@ impl<'a> GanSession<'a> {
         let fake = no_grad(|| self.generate(rng, self.config().batch));
         let on_real = self.discriminator.forward(real, true);
         let on_fake = self.discriminator.forward(&fake, true);
-        let loss: Tensor =
-            (-on_real + 1.0).relu().mean(Kind::Float) + (on_fake + 1.0).relu().mean(Kind::Float);
+        let loss = hinge(&on_real, &on_fake);
         self.update("discriminator", &loss);
         self.losses.0 = Some(loss.detach());
     }
@@ -124,20 +100,12 @@ impl<'a> GanSession<'a> {
         let loss = -self.discriminator.forward(&images, true).mean(Kind::Float);
         self.update("generator", &loss);
         self.losses.1 = Some(loss.detach());
-        let weight = 1.0 - self.config().average_decay;
-        no_grad(|| {
-            for (name, average) in &mut self.weights.averages {
-                let _ = average.lerp_(&self.weights.values[name], weight);
-            }
-        });
+        self.weights.average(self.config().average_decay);
     }
 
     /// The generator with averaged parameters and the running statistics of the trained one.
     fn averaged_generator(&self) -> Result<Generator> {
-        let mut values = Values::new();
-        for (name, value) in &self.weights.values {
-            values.insert(name.clone(), self.weights.averages.get(name).unwrap_or(value).shallow_clone());
-        }
+        let values = self.weights.averaged_values();
         let mut scope = Scope::load(&values).computing_in(compute_kind(self.config().precision));
         Generator::new(self.config(), self.task.channels, &self.genotype, &mut scope)
     }
@@ -148,49 +116,47 @@ impl<'a> GanSession<'a> {
     }
 }
 
+/// The discriminator's loss, from its scores of real and of generated images.
+pub fn hinge(on_real: &Tensor, on_fake: &Tensor) -> Tensor {
+    (-on_real + 1.0).relu().mean(Kind::Float) + (on_fake + 1.0).relu().mean(Kind::Float)
+}
+
+/// What a member tells of the losses of discriminator and generator.
+pub fn told(losses: &(Option<Tensor>, Option<Tensor>)) -> Vec<(String, f64)> {
+    let losses = [("discriminator_loss", &losses.0), ("generator_loss", &losses.1)];
+    losses
+        .iter()
+        .filter_map(|(name, loss)| Some((name.to_string(), loss.as_ref()?.double_value(&[]))))
+        .collect()
+}
+
 impl Session for GanSession<'_> {
     fn position(&self) -> (u32, u64) {
-        (self.epoch, self.step)
+        (self.course.epoch, self.course.step)
     }
 
     fn steps_per_epoch(&self) -> u64 {
-        steps_of(&self.images, self.config())
+        self.course.steps_per_epoch()
     }
 
     fn advance(&mut self, _: u32) -> Result<()> {
-        let config = self.config();
-        if self.order.as_ref().is_none_or(|(epoch, _)| *epoch != self.epoch) {
-            let mut order: Vec<i64> = (0..self.images.len() as i64).collect();
-            order.shuffle(&mut rng(&self.seeds.at(&format!("data order {}", self.epoch))));
-            self.order = Some((self.epoch, order));
-        }
-        let Some((_, order)) = &self.order else { bail!("the data has no order") };
-        let first = self.step as usize * config.batch;
-        let real = self.images.batch(&order[first..first + config.batch], self.device);
-        let mut rng = rng(&self.seeds.at(&format!("step {} {}", self.epoch, self.step)));
+        let real = self.course.real(self.device)?;
+        let mut rng = self.course.rng();
         self.discriminator_step(&real, &mut rng);
-        let total = u64::from(self.epoch) * self.steps_per_epoch() + self.step;
-        if total.is_multiple_of(config.discriminator_steps) {
+        if self.course.steps().is_multiple_of(self.config().discriminator_steps) {
             self.generator_step(&mut rng);
         }
-        self.step += 1;
-        if self.step == self.steps_per_epoch() {
-            (self.epoch, self.step) = (self.epoch + 1, 0);
-        }
+        self.course.go_on();
         Ok(())
     }
 
     fn news(&self) -> Vec<(String, f64)> {
-        let losses = [("discriminator_loss", &self.losses.0), ("generator_loss", &self.losses.1)];
-        losses
-            .iter()
-            .filter_map(|(name, loss)| Some((name.to_string(), loss.as_ref()?.double_value(&[]))))
-            .collect()
+        told(&self.losses)
     }
 
     fn describe(&self) -> Result<(Meta, Vec<Entry>)> {
-        let (genotype, files) = (self.genotype.clone(), Vec::new());
-        Ok((Meta { genotype, epoch: self.epoch, step: self.step, files }, self.weights.entries()))
+        let (epoch, step) = self.position();
+        Ok((Meta { genotype: self.genotype.clone(), epoch, step, files: Vec::new() }, self.weights.entries()))
     }
 
     fn tensor(&self, entry: &Entry) -> Result<Vec<u8>> {
@@ -198,66 +164,20 @@ impl Session for GanSession<'_> {
     }
 
     fn evaluate(&mut self, measure: Measure) -> Result<Evaluation> {
-        let (count, purpose, thorough) = match measure {
-            Measure::Search => (self.config().evaluation_images, "evaluation", false),
-            Measure::Final { samples } => (samples, "final evaluation", true),
-        };
-        let features = Features::load(&self.shared, self.config(), self.task.channels, self.device)?;
         let generator = self.averaged_generator()?;
-        let mut rng = rng(&self.seeds.at(purpose));
-        let mut statistics: Option<Statistics> = None;
-        let mut score: Option<InceptionScore> = None;
-        let mut left = count;
-        while left > 0 {
-            let images = self.sample(&generator, &mut rng, left.min(EVALUATION_BATCH));
-            let (of_images, probabilities) = features.of(&images)?;
-            statistics.get_or_insert_with(|| Statistics::new(of_images.size()[1])).add(&of_images);
-            if thorough {
-                let parts = InceptionScore::PARTS.min(count);
-                let classes = probabilities.size()[1];
-                match &mut score {
-                    Some(score) => score.add(&probabilities)?,
-                    None => score.insert(InceptionScore::new(count, parts, classes)?).add(&probabilities)?,
-                }
-            }
-            left = left.saturating_sub(EVALUATION_BATCH);
-        }
-        let (mean, covariance) = statistics.context("no image was evaluated")?.finish()?;
-        // Quantised images would hide it if the weights are no numbers any more.
         let sound = self.weights.are_finite();
-        let (real_mean, real_covariance) = &features.real;
-        let distance = match sound {
-            true => frechet_distance((real_mean, real_covariance), (&mean, &covariance))?,
-            false => f64::NAN,
-        };
-        let mut metrics = vec![("fid".to_owned(), distance)];
-        if let Some(score) = score {
-            let (is, deviation) = score.finish()?;
-            metrics.extend([("is".to_owned(), is), ("is_deviation".to_owned(), deviation)]);
-        }
-        Ok(Evaluation { fitness: -distance, metrics })
+        self.evaluator.evaluate(measure, sound, &|rng, count| self.sample(&generator, rng, count))
     }
 
     fn export(&mut self, dir: &Path) -> Result<Vec<String>> {
-        let mut rng = rng(&self.seeds.at("export"));
-        let images = self.sample(&self.averaged_generator()?, &mut rng, 64);
-        let zoom = (64 / self.config().image_size as i64).max(1);
-        let path = dir.join("grid.png");
-        let written = std::fs::write(&path, grid(&images, 8, zoom)?);
-        written.with_context(|| format!("failed to write {}", path.display()))?;
-        Ok(vec!["grid.png".into()])
+        let generator = self.averaged_generator()?;
+        self.evaluator.export(dir, &|rng, count| self.sample(&generator, rng, count))
     }
 
-    /// Images of the same latents for all members of all generations.
     fn preview(&mut self) -> Result<Option<Vec<u8>>> {
-        let of_all = Address { run: self.seeds.run, generation: 0, member: None, purpose: "preview" };
-        let images = self.sample(&self.averaged_generator()?, &mut rng(&of_all), 16);
-        grid(&images, 4, 1).map(Some)
+        let generator = self.averaged_generator()?;
+        self.evaluator.preview(&|rng, count| self.sample(&generator, rng, count))
     }
-}
-
-fn steps_of(images: &Images, config: &GanConfig) -> u64 {
-    (images.len() / config.batch) as u64
 }
 
 #[cfg(test)]
@@ -409,7 +329,7 @@ mod tests {
             GanSession::new(&task, Start::Fresh(&genotype), SEEDS, dir.path().to_owned()).unwrap();
         let path = dir.path().join("snapshot");
         for step in [session.steps_per_epoch(), u64::MAX] {
-            session.step = step;
+            session.course.step = step;
             std::fs::write(&path, saved(&session)).unwrap();
             let reader = Reader::open(&path).unwrap();
             let error =

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 use safetensors::Dtype;
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Kind, Tensor, no_grad};
 
 use super::{AdamW, Moments, Values, bytes_of};
 use crate::checkpoint::{AVERAGE, Entry, MODEL, OPTIMIZER, Reader, TensorSpec, fresh};
@@ -88,6 +88,23 @@ impl Weights {
             adam.step(self.moments.entry((*network).to_owned()).or_default(), parameters, own);
             rest = others;
         }
+    }
+
+    /// Brings the averaged copies nearer to the tensors that they are of: this part of them stays.
+    pub fn average(&mut self, decay: f64) {
+        no_grad(|| {
+            for (name, average) in &mut self.averages {
+                let _ = average.lerp_(&self.values[name], 1.0 - decay);
+            }
+        });
+    }
+
+    /// All tensors, the averaged copy of those that have one.
+    pub fn averaged_values(&self) -> Values {
+        let averaged = |(name, value): (&String, &Tensor)| {
+            (name.clone(), self.averages.get(name).unwrap_or(value).shallow_clone())
+        };
+        self.values.iter().map(averaged).collect()
     }
 
     /// What a checkpoint of them holds.
