@@ -86,11 +86,11 @@ fn large(state: &Path, members: u32) -> Result<()> {
     let began = Instant::now();
     let run = Run::open(state)?;
     let plan = run.plan(0)?;
-    let mut trained = Vec::new();
+    let mut results = Vec::new();
     for member in &plan.members {
-        let result = run.sound_result(0, member.id)?.context("a member has no result")?;
-        trained.push(Run::trained(member, &result));
+        results.push(run.sound_result(0, member.id)?.context("a member has no result")?);
     }
+    let trained = run.trained(&plan, results.iter())?;
     let read = began.elapsed().as_secs_f64();
     let planned = next_generation(&run.space, &run.config.settings(), run.record.seed, 1, &trained)?;
     let both = began.elapsed().as_secs_f64();

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use crate::checkpoint::Reader;
 use crate::children::{make_children, parents};
 use crate::parallel;
-use crate::search::{MemberId, Offspring, Origin, Trained, first_generation, next_generation};
+use crate::search::{MemberId, Offspring, Origin, first_generation, next_generation};
 use crate::state::{
     BestRecord, FORMAT, FileRef, Heartbeat, Lock, MemberPlan, Outcome, PlanRecord, Published, ResultRecord,
     Run, StartRecord, StateError, collect, drop_temporaries, ensure_dirs, failures, publish_json,
@@ -160,7 +160,9 @@ fn improve<'a>(
     results: impl Iterator<Item = &'a ResultRecord>,
 ) {
     for result in results {
-        let Some(member) = plan.members.get(result.member.0 as usize) else { continue };
+        let member = plan.members.get(result.member.0 as usize);
+        // A supernet is no architecture: nobody could use it.
+        let Some(member) = member.filter(|member| !member.genotype.is_supernet()) else { continue };
         let Outcome::Trained { fitness: Some(fitness), metrics, checkpoint, .. } = &result.outcome else {
             continue;
         };
@@ -196,8 +198,7 @@ fn next(
     to_epoch: u32,
 ) -> Result<bool> {
     let generation = plan.generation + 1;
-    let trained: Vec<Trained> =
-        plan.members.iter().zip(results).map(|(member, result)| Run::trained(member, result)).collect();
+    let trained = run.trained(plan, results.iter())?;
     let planned = next_generation(&run.space, &run.config.settings(), run.record.seed, generation, &trained)?;
     let files: BTreeMap<MemberId, &FileRef> = results
         .iter()
@@ -219,7 +220,7 @@ fn next(
                 Origin::Random => StartRecord::Fresh,
                 Origin::Survivor => StartRecord::Checkpoint(file_of(&files, member.id)?.clone()),
                 _ if task.maker() == Maker::Member => StartRecord::Parents,
-                Origin::Perturbed | Origin::Mutation { .. } | Origin::Mix { .. } => {
+                Origin::Perturbed | Origin::Derived | Origin::Mutation { .. } | Origin::Mix { .. } => {
                     StartRecord::Checkpoint(starts.remove(&member.id).context("a child was not made")?)
                 }
             };

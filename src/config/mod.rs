@@ -18,10 +18,10 @@ pub use sections::{
 
 use layers::Layers;
 
-use crate::search::{Algorithm, Explore, SearchSettings, Space, truncation_count};
+use crate::search::{Algorithm, Explore, Genotype, OptionWeights, SearchSettings, Space, truncation_count};
 use crate::tasks::Task;
 use crate::tasks::command::{CommandConfig, CommandTask};
-use crate::tasks::gan::{GanConfig, GanTask};
+use crate::tasks::gan::{self, GanConfig, GanTask, SpaceKind};
 use crate::tasks::rl::{RlConfig, RlTask};
 use crate::tasks::synthetic::{SyntheticConfig, SyntheticTask};
 
@@ -120,7 +120,7 @@ impl Config {
         if search.perturb_survivors && search.algorithm != Algorithm::RandomSearch {
             return fault("search.perturb_survivors", "is for algorithm \"random-search\" only (Table 3)");
         }
-        if search.algorithm != Algorithm::RandomSearch {
+        if matches!(search.algorithm, Algorithm::PbtNas | Algorithm::Mutation) {
             let count = truncation_count(search.population, search.tau);
             let mixing = search.mixing && search.algorithm == Algorithm::PbtNas;
             let needed = if mixing { 2 } else { 1 };
@@ -196,11 +196,66 @@ impl Config {
                 format!("must be at least {least}: command.grace_seconds, and some to keep what was saved");
             return Err(("slurm.warning_seconds".into(), message));
         }
+        if search.algorithm == Algorithm::AdversarialNas {
+            self.check_supernet()?;
+        }
         self.slurm.check().map_err(|(key, message)| (format!("slurm.{key}"), message))?;
         // All tasks': what is written here may not be nonsense only because it is not used yet.
         self.gan.check().map_err(|(key, message)| (format!("gan.{key}"), message))?;
+        let supernet = self.gan.supernet.check();
+        supernet.map_err(|(key, message)| (format!("gan.supernet.{key}"), message))?;
         self.rl.check().map_err(|(key, message)| (format!("rl.{key}"), message))?;
         self.synthetic.check().map_err(|(key, message)| (format!("synthetic.{key}"), message))
+    }
+
+    /// Whether there is a supernet, and time for it and for what comes out of it.
+    fn check_supernet(&self) -> Result<(), (String, String)> {
+        let fault = |key: &str, message: String| Err((key.to_owned(), message));
+        let algorithm = format!("algorithm {:?}", self.search.algorithm.to_string());
+        if self.task.kind != TaskKind::Gan {
+            return fault(
+                "search.algorithm",
+                format!("{algorithm} is for the task \"gan\" in its space \"gan\" only"),
+            );
+        }
+        if self.gan.space != SpaceKind::Gan {
+            let why = "in \"gan-hard\" there are options whose outputs differ in shape (to downsample or not, say), which \
+                       cannot be summed in a supernet; it searches the space \"gan\"";
+            return fault("gan.space", format!("{algorithm} cannot search it: {why}"));
+        }
+        if let Some(variable) =
+            self.gan.search_space().variables.iter().find(|variable| variable.as_range().is_some())
+        {
+            let key = format!("gan.{}", variable.name);
+            return fault(
+                &key,
+                format!("{algorithm} searches architectures only: give a number instead of a range"),
+            );
+        }
+        let (images, batch) = (self.gan.subset, self.gan.supernet.batch);
+        if images != 0 && images < batch {
+            return fault(
+                "gan.supernet.batch",
+                format!("is more than the images in use: gan.subset = {images}"),
+            );
+        }
+        let epochs = self.gan.supernet.epochs;
+        let schedule = self
+            .search
+            .schedule()
+            .map_err(|error| ("search.epochs_per_step".to_owned(), error.to_string()))?;
+        let mut ends = std::iter::successors(schedule.next_boundary(0), |&end| schedule.next_boundary(end));
+        if epochs >= self.search.epochs || !ends.any(|end| end == epochs) {
+            return fault(
+                "gan.supernet.epochs",
+                format!(
+                    "a step must end after epoch {epochs}, and some must be left for the network that is derived then: see \
+                 search.epochs ({}) and search.epochs_per_step",
+                    self.search.epochs
+                ),
+            );
+        }
+        Ok(())
     }
 
     /// How long a member's process may take to leave after a signal.
@@ -210,6 +265,11 @@ impl Config {
             (Some(command), TaskKind::Command) => Duration::from_secs(command.grace_seconds + 4),
             _ => Duration::from_secs(4),
         }
+    }
+
+    /// The architecture that a supernet comes to.
+    pub fn derive(&self, weights: &OptionWeights) -> anyhow::Result<Genotype> {
+        gan::derive(weights)
     }
 
     /// The parameters of the pure search.
@@ -256,7 +316,6 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tasks::gan;
 
     const GOOD: &str = r#"
 seed = 1

@@ -201,6 +201,7 @@ fn how(origin: &Origin) -> String {
         Origin::Random => "random".into(),
         Origin::Survivor => "survivor".into(),
         Origin::Perturbed => "survivor, shrink-perturbed".into(),
+        Origin::Derived => "derived from the supernet".into(),
         Origin::Mutation { parent, change } => match change {
             Change::Nothing => format!("copy of {parent}"),
             Change::Weights => format!("mutation of {parent}: weights"),

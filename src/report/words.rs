@@ -8,6 +8,7 @@ pub fn origin(origin: &Origin) -> String {
         Origin::Random => "random".into(),
         Origin::Survivor => "survivor".into(),
         Origin::Perturbed => "survivor, shrink-perturbed".into(),
+        Origin::Derived => "derived from the supernet".into(),
         Origin::Mutation { parent, change: Change::Nothing } => format!("copy of {parent}"),
         Origin::Mutation { parent, change: Change::Weights } => format!("{parent}, weights mutated"),
         Origin::Mutation { parent, change: Change::Variable { name } } => {
@@ -29,6 +30,7 @@ pub fn short_origin(origin: &Origin) -> String {
         Origin::Random => "random".into(),
         Origin::Survivor => "survivor".into(),
         Origin::Perturbed => "perturbed".into(),
+        Origin::Derived => "derived".into(),
         Origin::Mutation { parent, change: Change::Nothing } => format!("{parent}"),
         Origin::Mutation { parent, .. } => format!("{parent} mutated"),
         Origin::Mix { base, donor, replaced, .. } => format!("{base} + {} of {donor}", replaced.len()),

@@ -4,6 +4,12 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+/// In place of a value: all options at once.
+const EVERY: &str = "*";
+
+/// The weights of the options of each variable of a supernet, in the order of the options; each adds up to one.
+pub type OptionWeights = BTreeMap<String, Vec<f64>>;
+
 /// An architecture, and the hyperparameters beside it: the value of each variable of a space, by name.
 #[derive(
     Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema,
@@ -16,6 +22,17 @@ impl Genotype {
     /// space.
     pub fn new(values: impl IntoIterator<Item = (String, String)>) -> Self {
         Self(values.into_iter().collect())
+    }
+
+    /// All architectures of a space at once: a network in which every variable is a weighted sum of its options
+    /// (DARTS; AdversarialNAS).
+    pub fn supernet(space: &super::Space) -> Self {
+        Self::new(space.variables.iter().map(|variable| (variable.name.clone(), EVERY.to_owned())))
+    }
+
+    /// Whether it stands for all architectures at once.
+    pub fn is_supernet(&self) -> bool {
+        self.0.values().any(|value| value == EVERY)
     }
 
     /// The value of a variable.

@@ -1,7 +1,7 @@
 //! Through which members the value and the weights of a variable came.
 //!
 //! An explored hyperparameter continues through the parent that it was taken from: its value changes on the way. A
-//! variable that was mutated begins with the mutant.
+//! variable that was mutated begins with the mutant, and all begin with a network that was derived from a supernet.
 //!
 //! Plans record only who came from whom; the history is read off them, so that a step writes no more in the
 //! hundredth generation than in the first.
@@ -38,7 +38,7 @@ pub fn variable_lineage(
     let mut current = of;
     while let Some(before) = current.generation.checked_sub(1) {
         let member = match origin(current) {
-            None | Some(Origin::Random) => break,
+            None | Some(Origin::Random | Origin::Derived) => break,
             Some(Origin::Survivor | Origin::Perturbed) => current.member,
             Some(Origin::Mutation { change: Change::Variable { name }, .. }) if name == variable => break,
             Some(Origin::Mutation { parent, .. }) => parent,

@@ -21,7 +21,7 @@ mod variable;
 mod pinned_tests;
 
 pub use explore::{Explore, explore};
-pub use genotype::Genotype;
+pub use genotype::{Genotype, OptionWeights};
 pub use initial::{Initial, initial_population};
 pub use lineage::{Ancestor, base_lineage, variable_lineage};
 pub use mix::{Mixed, mix};
@@ -136,6 +136,7 @@ pub(crate) mod testing {
                 genotype,
                 fitness: fitness.map(f64::from),
                 has_network: fitness.is_some(),
+                derived: None,
             })
             .collect()
     }

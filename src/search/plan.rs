@@ -30,6 +30,9 @@ pub enum Algorithm {
     Mutation,
     /// Train the first population to the end: the baseline of the same cost.
     RandomSearch,
+    /// Train all architectures at once in one network, derive one of them, and train that from scratch: the specialised
+    /// baseline of Table 1. Each member is a search of its own.
+    AdversarialNas,
 }
 
 impl std::fmt::Display for Algorithm {
@@ -38,6 +41,7 @@ impl std::fmt::Display for Algorithm {
             Self::PbtNas => "pbt-nas",
             Self::Mutation => "mutation",
             Self::RandomSearch => "random-search",
+            Self::AdversarialNas => "adversarial-nas",
         })
     }
 }
@@ -73,6 +77,8 @@ pub enum Origin {
     Survivor,
     /// The same member, its whole network shrink-perturbed.
     Perturbed,
+    /// The architecture that the same member's supernet came to, with fresh weights.
+    Derived,
     /// Copied from `parent`, and changed.
     Mutation {
         /// One of the best.
@@ -99,14 +105,14 @@ pub enum Origin {
 impl Origin {
     /// Whether the place was another member's in the generation before (in the first generation, that it is new).
     pub fn is_replacement(&self) -> bool {
-        !matches!(self, Self::Survivor | Self::Perturbed)
+        !matches!(self, Self::Survivor | Self::Perturbed | Self::Derived)
     }
 
     /// The members of the generation before that it comes from, the base first; a survivor comes from itself, `own`.
     pub fn parents(&self, own: MemberId) -> Vec<MemberId> {
         match self {
             Self::Random => Vec::new(),
-            Self::Survivor | Self::Perturbed => vec![own],
+            Self::Survivor | Self::Perturbed | Self::Derived => vec![own],
             Self::Mutation { parent, .. } => vec![*parent],
             Self::Mix { base, donor, .. } => vec![*base, *donor],
         }
@@ -114,7 +120,7 @@ impl Origin {
 
     /// Whether the member begins with a checkpoint of its own, made from those of its parents.
     pub fn is_made(&self) -> bool {
-        matches!(self, Self::Perturbed | Self::Mutation { .. } | Self::Mix { .. })
+        matches!(self, Self::Perturbed | Self::Derived | Self::Mutation { .. } | Self::Mix { .. })
     }
 }
 
@@ -129,6 +135,8 @@ pub struct Trained {
     pub fitness: Option<f64>,
     /// Whether there is a network to go on with; a failed member has none, a diverged one has.
     pub has_network: bool,
+    /// What its supernet has come to, once the supernet's epochs are over.
+    pub derived: Option<Genotype>,
 }
 
 /// A member of the next generation, before anything is known of its files.
@@ -155,7 +163,11 @@ pub struct NoParent {
 
 /// Generation 0.
 pub fn first_generation(space: &Space, settings: &SearchSettings, run: u64) -> Vec<Offspring> {
-    initial_population(space, settings.population, settings.initial, run)
+    let genotypes = match settings.algorithm {
+        Algorithm::AdversarialNas => vec![Genotype::supernet(space); settings.population],
+        _ => initial_population(space, settings.population, settings.initial, run),
+    };
+    genotypes
         .into_iter()
         .zip(0..)
         .map(|(genotype, id)| Offspring { id: MemberId(id), genotype, origin: Origin::Random })
@@ -175,16 +187,27 @@ pub fn next_generation(
 ) -> Result<Vec<Offspring>, NoParent> {
     let fitness: Vec<Option<f64>> = population.iter().map(|member| member.fitness).collect();
     let selection = select(&fitness, settings.tau);
-    let evolve = settings.algorithm != Algorithm::RandomSearch;
+    let evolve = matches!(settings.algorithm, Algorithm::PbtNas | Algorithm::Mutation);
     population
         .iter()
         .enumerate()
         .map(|(position, member)| {
             let child = |purpose| rng(&Address { run, generation, member: Some(member.id), purpose });
             let lost = !member.has_network;
+            if let (Some(genotype), false) = (&member.derived, lost) {
+                return Ok(Offspring { id: member.id, genotype: genotype.clone(), origin: Origin::Derived });
+            }
             if !(lost || evolve && selection.worst.contains(&position)) {
                 let origin = if settings.perturb_survivors { Origin::Perturbed } else { Origin::Survivor };
                 return Ok(Offspring { id: member.id, genotype: member.genotype.clone(), origin });
+            }
+            if settings.algorithm == Algorithm::AdversarialNas {
+                // The same with fresh weights: nobody else's network could take its place.
+                return Ok(Offspring {
+                    id: member.id,
+                    genotype: member.genotype.clone(),
+                    origin: Origin::Random,
+                });
             }
             if !evolve {
                 let mut drawn =
@@ -258,7 +281,7 @@ mod tests {
             for (position, (child, before)) in next.iter().zip(&trained).enumerate() {
                 let replaced = selection.worst.contains(&position) || !before.has_network;
                 match &child.origin {
-                    Origin::Random | Origin::Perturbed | Origin::Mutation { .. } => {
+                    Origin::Random | Origin::Perturbed | Origin::Derived | Origin::Mutation { .. } => {
                         prop_assert!(false, "PBT-NAS only mixes")
                     }
                     // Survivors are untouched, and none of them is among the worst.
@@ -323,6 +346,33 @@ mod tests {
                 prop_assert_eq!(space.check_genotype(&child.genotype), Ok(()));
             }
         }
+    }
+
+    #[test]
+    fn each_supernet_goes_its_own_way() {
+        let space = space(&[3; 4]);
+        let settings = SearchSettings { algorithm: Algorithm::AdversarialNas, ..settings(3) };
+        let first = first_generation(&space, &settings, 1);
+        assert!(first.len() == 3 && first.iter().all(|member| member.genotype.is_supernet()));
+        let trained = |fitness: [Option<i32>; 3], derived: Option<&Genotype>| {
+            let mut trained = population(&space, 1, &fitness);
+            for (member, planned) in trained.iter_mut().zip(&first) {
+                (member.genotype, member.derived) = (planned.genotype.clone(), derived.cloned());
+            }
+            next_generation(&space, &settings, 1, 1, &trained).unwrap()
+        };
+        // The worst is not replaced, and what failed begins again.
+        let next = trained([Some(1), Some(9), None], None);
+        assert_eq!(
+            next.iter().map(|member| member.origin.clone()).collect::<Vec<_>>(),
+            [Origin::Survivor, Origin::Survivor, Origin::Random]
+        );
+        assert!(next.iter().all(|member| member.genotype.is_supernet()));
+        let genotype = initial_population(&space, 1, Initial::Uniform, 5).remove(0);
+        let next = trained([Some(1), None, Some(3)], Some(&genotype));
+        assert_eq!((&next[0].origin, &next[0].genotype), (&Origin::Derived, &genotype));
+        assert!(next[1].origin == Origin::Random && next[1].genotype.is_supernet());
+        assert_eq!(next[2].origin, Origin::Derived);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Attempt;
 use crate::checkpoint::Digest;
-use crate::search::{Genotype, MemberId, Origin};
+use crate::search::{Genotype, MemberId, OptionWeights, Origin};
 
 /// Version of all records.
 pub const FORMAT: u64 = 1;
@@ -125,6 +125,9 @@ pub enum Outcome {
         /// What training told on its way.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         curve: Vec<CurvePoint>,
+        /// What a supernet gives each option of each variable; nothing if it diverged.
+        #[serde(default, skip_serializing_if = "OptionWeights::is_empty")]
+        option_weights: OptionWeights,
         /// `preview.png`, if the task has something to look at.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         preview: Option<FileRef>,

@@ -6,12 +6,12 @@ use std::path::Path;
 use super::publish::withdrawn_name;
 use super::read::{GONE, read_bytes, sound};
 use super::{
-    ArchiveRecord, BestRecord, FileRef, Layout, MemberPlan, Outcome, PlanRecord, ResultRecord, RunRecord,
-    SoupLayout, SoupPlan, StartRecord, StateError, find_json, is_there, read_json, refresh,
+    ArchiveRecord, BestRecord, FileRef, Layout, Outcome, PlanRecord, ResultRecord, RunRecord, SoupLayout,
+    SoupPlan, StartRecord, StateError, find_json, is_there, read_json, refresh,
 };
 use crate::checkpoint::{Digest, Reader, digest_file};
 use crate::config::Config;
-use crate::search::{MemberId, Space, Trained};
+use crate::search::{Algorithm, Genotype, MemberId, Space, Trained};
 
 /// A run that was opened.
 #[derive(Debug)]
@@ -143,9 +143,12 @@ impl Run {
                 };
                 self.check_place(&path, file, &place)?;
             }
-            self.space
-                .check_genotype(&member.genotype)
-                .map_err(|source| StateError::Space { path: path.clone(), source })?;
+            let may_be_supernet = self.config.search.algorithm == Algorithm::AdversarialNas;
+            if !(may_be_supernet && member.genotype == Genotype::supernet(&self.space)) {
+                self.space
+                    .check_genotype(&member.genotype)
+                    .map_err(|source| StateError::Space { path: path.clone(), source })?;
+            }
         }
         Ok(plan)
     }
@@ -249,13 +252,36 @@ impl Run {
         Err(StateError::damaged(path, format!("it names the file {:?} instead of {wanted}", file.path)))
     }
 
-    /// What the search sees of a member and its result.
-    pub fn trained(plan: &MemberPlan, result: &ResultRecord) -> Trained {
-        let (fitness, has_network) = match &result.outcome {
-            Outcome::Trained { fitness, .. } => (*fitness, true),
-            Outcome::Failed { .. } => (None, false),
-        };
-        Trained { id: plan.id, genotype: plan.genotype.clone(), fitness, has_network }
+    /// What the search sees of a generation's members and their results. A supernet that diverged is of no more use than a
+    /// member that failed. Fails if a supernet's result does not tell what it came to.
+    pub fn trained<'a>(
+        &self,
+        plan: &PlanRecord,
+        results: impl Iterator<Item = &'a ResultRecord>,
+    ) -> Result<Vec<Trained>, StateError> {
+        let over = self.config.search.algorithm == Algorithm::AdversarialNas
+            && plan.to_epoch >= self.config.gan.supernet.epochs;
+        let trained = plan.members.iter().zip(results).map(|(member, result)| {
+            let (fitness, has_network, derived) = match &result.outcome {
+                Outcome::Trained { option_weights, .. }
+                    if member.genotype.is_supernet() && option_weights.is_empty() =>
+                {
+                    (None, false, None)
+                }
+                Outcome::Trained { fitness, option_weights, .. } => {
+                    let derives = over && member.genotype.is_supernet();
+                    let derived =
+                        derives.then(|| self.config.derive(option_weights)).transpose().map_err(|error| {
+                            let path = self.layout.result(plan.generation, member.id);
+                            StateError::damaged(&path, error.to_string())
+                        })?;
+                    (*fitness, true, derived)
+                }
+                Outcome::Failed { .. } => (None, false, None),
+            };
+            Ok(Trained { id: member.id, genotype: member.genotype.clone(), fitness, has_network, derived })
+        });
+        trained.collect()
     }
 
     /// The best member so far, if there is one.
@@ -394,6 +420,7 @@ mod tests {
                 fitness: Some(1.0),
                 metrics: Default::default(),
                 curve: Vec::new(),
+                option_weights: Default::default(),
                 preview: None,
                 epoch: 2,
                 checkpoint: own.clone(),
@@ -460,6 +487,7 @@ mod tests {
                 fitness: None,
                 metrics: Default::default(),
                 curve: Vec::new(),
+                option_weights: Default::default(),
                 preview: None,
                 epoch: 2,
                 checkpoint,

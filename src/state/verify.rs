@@ -112,7 +112,9 @@ impl Check<'_> {
                 .map(|(at, member)| self.member(&plan, member, archived(at), before.as_ref()))
                 .collect();
             if stored.as_ref().is_some_and(|stored| generation <= stored.as_of) {
-                for result in results.iter().flatten() {
+                let members = plan.members.iter().zip(&results);
+                let networks = members.filter(|(member, _)| !member.genotype.is_supernet());
+                for result in networks.filter_map(|(_, result)| result.as_ref()) {
                     if result.fitness() > best.as_ref().and_then(|(_, best)| best.fitness()) {
                         best = Some((generation, result.clone()));
                     }
@@ -142,12 +144,10 @@ impl Check<'_> {
                 if results.iter().any(Option::is_none) {
                     return;
                 }
-                let trained: Vec<_> = last
-                    .members
-                    .iter()
-                    .zip(results.iter().flatten())
-                    .map(|(member, result)| Run::trained(member, result))
-                    .collect();
+                let trained = match run.trained(last, results.iter().flatten()) {
+                    Ok(trained) => trained,
+                    Err(error) => return self.fault(path, error.to_string()),
+                };
                 match next_generation(&run.space, &settings, seed, generation, &trained) {
                     Ok(expected) => (last.to_epoch, expected),
                     Err(error) => return self.fault(path, error.to_string()),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, ensure};
 
 use crate::checkpoint::{Entry, Fresh, Meta, Reader, TensorSpec};
-use crate::search::{Address, Genotype, MemberId, Space};
+use crate::search::{Address, Genotype, MemberId, OptionWeights, Space};
 use crate::signal::StopSignal;
 
 pub mod command;
@@ -121,6 +121,14 @@ pub enum Start<'a> {
 }
 
 impl Start<'_> {
+    /// The architecture.
+    fn genotype(&self) -> &Genotype {
+        match self {
+            Self::Fresh(genotype) => genotype,
+            Self::Checkpoint(reader) => &reader.meta().genotype,
+        }
+    }
+
     /// The architecture, and the position in training: epochs complete, and steps done in the next one, which has
     /// `steps_per_epoch`. Fails if a checkpoint's position is beyond the end of an epoch.
     fn origin(&self, steps_per_epoch: u64) -> Result<(Genotype, u32, u64)> {
@@ -248,6 +256,11 @@ pub trait Session {
     /// Numbers that training tells on its way (a loss, say), for people to read.
     fn news(&self) -> Vec<(String, f64)> {
         Vec::new()
+    }
+
+    /// What a supernet gives each option of each variable; nothing if it diverged, and for other networks.
+    fn option_weights(&self) -> OptionWeights {
+        OptionWeights::new()
     }
 
     /// Trains one step on the way to `target` epochs.

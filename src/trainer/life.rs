@@ -82,6 +82,7 @@ impl Life<'_> {
                 fitness: fitness.is_finite().then_some(fitness),
                 metrics: metrics.into_iter().filter(|(_, value)| value.is_finite()).collect(),
                 curve: self.told.curve(),
+                option_weights: session.option_weights(),
                 preview,
                 epoch: self.target(),
                 checkpoint: checkpoint.file,

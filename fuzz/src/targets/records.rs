@@ -121,6 +121,7 @@ fn plan(input: &[u8], record: &PlanRecord) {
         outcome: Outcome::Trained {
             fitness,
             metrics: Default::default(),
+            option_weights: Default::default(),
             curve: Vec::new(),
             preview: None,
             epoch: plan.to_epoch,
@@ -131,8 +132,8 @@ fn plan(input: &[u8], record: &PlanRecord) {
             finished: Default::default(),
         },
     };
-    let trained: Vec<_> =
-        plan.members.iter().map(|member| Run::trained(member, &result(Some(0.0)))).collect();
+    let results = vec![result(Some(0.0)); plan.members.len()];
+    let trained = RUN.trained(&plan, results.iter()).expect("no supernet");
     let next =
         next_generation(&RUN.space, &RUN.config.settings(), 7, generation + 1, &trained).expect("parents");
     assert_eq!(next.len(), RUN.config.search.population);

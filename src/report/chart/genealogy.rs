@@ -60,7 +60,7 @@ pub fn genealogy(history: &History, best: Option<Ancestor>, size: (f64, f64)) ->
             let Some((x, y)) = place(of) else { continue };
             let class = match &member.plan.origin {
                 _ if is_main(generation, member) => MAIN,
-                Origin::Survivor | Origin::Perturbed => SURVIVOR,
+                Origin::Survivor | Origin::Perturbed | Origin::Derived => SURVIVOR,
                 Origin::Random => RANDOM,
                 _ => CHILD,
             };

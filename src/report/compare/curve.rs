@@ -49,7 +49,10 @@ fn best_so_far(run: &Run, last: u32) -> Result<Vec<(u32, Option<f64>)>> {
     let mut values = Vec::new();
     for generation in 0..=last {
         let plan = run.plan(generation)?;
-        for result in run.results(generation)?.into_iter().flatten() {
+        let results = run.results(generation)?;
+        // A supernet is no architecture.
+        let networks = plan.members.iter().zip(results).filter(|(member, _)| !member.genotype.is_supernet());
+        for result in networks.filter_map(|(_, result)| result) {
             if let Outcome::Trained { fitness: Some(fitness), .. } = result.outcome {
                 best = Some(best.map_or(fitness, |best| best.max(fitness)));
             }

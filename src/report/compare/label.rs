@@ -10,8 +10,9 @@ use toml::{Table, Value};
 use super::{Setting, Variant};
 use crate::config::{Config, EpochsPerStep, SearchConfig, TaskKind};
 
-/// Keys of a task's section that say where or how fast something is computed, not what.
-const TECHNICAL: [&str; 7] = [
+/// Keys of a task's section that say where, how fast or with what search something is computed, not what.
+const TECHNICAL: [&str; 8] = [
+    "supernet",
     "device",
     "threads",
     "replay_threads",

@@ -93,9 +93,10 @@ impl History {
         self.generations.last()
     }
 
-    /// The best member of all generations; among equals the first, as in best.json.
+    /// The best member of all generations, supernets apart; among equals the first, as in best.json.
     pub fn best(&self) -> Option<(Ancestor, &Member)> {
         let all = self.generations.iter().filter_map(Generation::best);
+        let all = all.filter(|(_, member)| !member.plan.genotype.is_supernet());
         all.reduce(|best, other| if other.1.fitness() > best.1.fitness() { other } else { best })
     }
 }

@@ -4,15 +4,17 @@ use serde::Serialize;
 
 use super::Generation;
 use crate::search::Space;
+use crate::state::Outcome;
 
-/// How often each option of a variable occurs.
+/// How often each option of a variable occurs; in supernets, as much as it weighs.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Frequencies {
     /// The variable.
     pub variable: String,
     /// Its options.
     pub options: Vec<String>,
-    /// For each generation, the part of the members that has each option.
+    /// For each generation, the part of the members that has each option. Of a supernet that has no result yet nothing is
+    /// known; where that is so of all, it is as before.
     pub parts: Vec<Vec<f64>>,
 }
 
@@ -21,22 +23,34 @@ pub fn frequencies(space: &Space, generations: &[Generation]) -> Vec<Frequencies
     let choices = space.variables.iter().filter(|variable| !variable.options().is_empty());
     choices
         .map(|variable| {
-            let part = |generation: &Generation, option: &String| {
-                let has = |member: &&super::Member| {
-                    member.plan.genotype.get(&variable.name) == Some(option.as_str())
-                };
-                let count = generation.members.iter().filter(has).count();
-                count as f64 / generation.members.len().max(1) as f64
-            };
-            let parts_of =
-                |generation| variable.options().iter().map(|option| part(generation, option)).collect();
-            Frequencies {
-                variable: variable.name.clone(),
-                options: variable.options().to_vec(),
-                parts: generations.iter().map(parts_of).collect(),
+            let options = variable.options();
+            let mut parts: Vec<Vec<f64>> = Vec::new();
+            for generation in generations {
+                let known: Vec<Vec<f64>> = generation
+                    .members
+                    .iter()
+                    .filter_map(|member| weights(member, &variable.name, options))
+                    .collect();
+                let mean = |at| known.iter().map(|of: &Vec<f64>| of[at]).sum::<f64>() / known.len() as f64;
+                parts.push(match (known.is_empty(), parts.last()) {
+                    (false, _) => (0..options.len()).map(mean).collect(),
+                    (true, Some(before)) => before.clone(),
+                    (true, None) => vec![0.0; options.len()],
+                });
             }
+            Frequencies { variable: variable.name.clone(), options: options.to_vec(), parts }
         })
         .collect()
+}
+
+/// How much of a member each option of a variable is, if that is known.
+fn weights(member: &super::Member, variable: &str, options: &[String]) -> Option<Vec<f64>> {
+    if !member.plan.genotype.is_supernet() {
+        let value = member.plan.genotype.get(variable);
+        return Some(options.iter().map(|option| f64::from(u8::from(value == Some(option)))).collect());
+    }
+    let Outcome::Trained { option_weights, .. } = &member.result.as_ref()?.outcome else { return None };
+    option_weights.get(variable).filter(|weights| weights.len() == options.len()).cloned()
 }
 
 /// How different the members of a generation are: the mean part of the variables in which two of them differ, and the
@@ -58,7 +72,8 @@ pub fn diversity(space: &Space, generation: &Generation) -> (f64, usize) {
         variables.iter().map(value).collect()
     };
     let different: std::collections::BTreeSet<Vec<String>> = members.iter().map(genotype).collect();
-    (if members.len() < 2 { 0.0 } else { mean }, different.len())
+    let alike = members.len() < 2 || members.iter().any(|member| member.plan.genotype.is_supernet());
+    (if alike { 0.0 } else { mean }, different.len())
 }
 
 #[cfg(test)]
@@ -86,6 +101,29 @@ mod tests {
         let found = frequencies(&space(), &[population(&[("a", "b"), ("a", "a"), ("b", "b"), ("a", "b")])]);
         assert_eq!(found[0].parts, [[0.75, 0.25]]);
         assert_eq!(found[1].parts, [[0.25, 0.75]]);
+    }
+
+    #[test]
+    fn a_supernet_s_options_count_as_much_as_they_weigh() {
+        let supernet = |fitness, weights: [f64; 2]| {
+            let mut member = member(0, fitness);
+            member.plan.genotype = Genotype::supernet(&space());
+            if let Some(result) = &mut member.result
+                && let Outcome::Trained { option_weights, .. } = &mut result.outcome
+            {
+                *option_weights = ["x", "y"].map(|name| (name.to_owned(), weights.to_vec())).into();
+            }
+            generation(0, vec![member])
+        };
+        let known = supernet(Some(1.0), [0.75, 0.25]);
+        let found =
+            frequencies(&space(), &[supernet(None, [0.0; 2]), known.clone(), supernet(None, [0.0; 2])]);
+        assert_eq!(found[0].parts, [[0.0, 0.0], [0.75, 0.25], [0.75, 0.25]]);
+        assert_eq!(
+            frequencies(&space(), &[known.clone(), population(&[("b", "a")])])[0].parts[1],
+            [0.0, 1.0]
+        );
+        assert_eq!(diversity(&space(), &known).0, 0.0);
     }
 
     #[test]

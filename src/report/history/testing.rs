@@ -29,6 +29,7 @@ pub fn member(id: u32, fitness: Option<f64>) -> Member {
         fitness: Some(fitness),
         metrics: [("quality".to_owned(), fitness)].into(),
         curve: Vec::new(),
+        option_weights: Default::default(),
         preview: None,
         epoch: 2,
         checkpoint: FileRef { path: "final".into(), size: 1, digest: Digest::of(b"") },

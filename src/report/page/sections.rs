@@ -12,6 +12,7 @@ use crate::report::history::{Cost, diversity, frequencies, job_seconds};
 use crate::report::numbers::short;
 use crate::report::words::origin;
 use crate::scheduler::gpus_of_a_member;
+use crate::search::Algorithm;
 use crate::state::{EvaluationRecord, FORMAT, Outcome};
 
 /// All parts that have something to show.
@@ -279,8 +280,12 @@ fn options(report: &Report) -> Option<Section> {
         return None;
     }
     let different = report.history.latest().map(|latest| diversity(&report.run.space, latest).1);
+    let what = match report.run.config.search.algorithm {
+        Algorithm::AdversarialNas => "What each option weighs in the supernet, then which one was derived",
+        _ => "How often each option occurs in the population",
+    };
     let body = html! {
-        p { "How often each option occurs in the population, over the generations (left to right)." }
+        p { (what) ", over the generations (left to right)." }
         div.half {
             (drawn(&diversity_chart(report), "Mean difference between two members over generations"))
             @if let Some(different) = different {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DataSet, SpaceKind, space};
+use super::{DataSet, SpaceKind, SupernetConfig, space};
 use crate::gpu::{DeviceChoice, Precision};
 use crate::search::{Genotype, Space};
 use crate::tasks::Hyperparameter;
@@ -76,6 +76,8 @@ pub struct GanConfig {
     pub precision: Precision,
     /// CPU threads of a member. The same number gives the same numbers.
     pub threads: i32,
+    /// Of `algorithm = "adversarial-nas"`.
+    pub supernet: SupernetConfig,
 }
 
 impl Default for GanConfig {
@@ -108,6 +110,7 @@ impl Default for GanConfig {
             device: DeviceChoice::Auto,
             precision: Precision::Float32,
             threads: 1,
+            supernet: SupernetConfig::default(),
         }
     }
 }
@@ -139,6 +142,17 @@ impl GanConfig {
             beta2: self.beta2,
             epsilon: self.epsilon,
             weight_decay: self.weight_decay,
+        }
+    }
+
+    /// The same with the sizes of the supernet.
+    pub(super) fn supernet_sizes(&self) -> Self {
+        Self {
+            generator_width: self.supernet.generator_width,
+            discriminator_width: self.supernet.discriminator_width,
+            batch: self.supernet.batch,
+            generator_batch: self.supernet.generator_batch,
+            ..self.clone()
         }
     }
 

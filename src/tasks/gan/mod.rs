@@ -19,6 +19,7 @@ mod layers;
 mod projection;
 mod session;
 mod space;
+mod supernet;
 mod words;
 
 #[cfg(test)]
@@ -36,6 +37,7 @@ pub use features::Features;
 pub use frechet::{Statistics, frechet_distance};
 pub use inception::{InceptionReport, check_inception};
 pub use space::{SpaceKind, space};
+pub use supernet::{SupernetConfig, derive};
 
 use super::{Diagram, Part, Place, Session, Start, Task, Words};
 use crate::checkpoint::{Fresh, Reader, TensorSpec};
@@ -67,7 +69,11 @@ impl GanTask {
     /// All tensors of both networks of an architecture, with the distributions of a fresh initialisation.
     pub fn tensors(&self, genotype: &Genotype) -> Result<Vec<TensorSpec>> {
         let mut scope = Scope::declare();
-        self.networks(genotype, &mut scope)?;
+        if genotype.is_supernet() {
+            supernet::networks(&self.config.supernet_sizes(), self.channels, genotype, &mut scope)?;
+        } else {
+            self.networks(genotype, &mut scope)?;
+        }
         Ok(scope.into_specs())
     }
 }
@@ -127,6 +133,10 @@ impl Task for GanTask {
 
     fn session<'a>(&'a self, start: Start<'a>, place: Place) -> Result<Box<dyn Session + 'a>> {
         tch::set_num_threads(self.config.threads);
+        if start.genotype().is_supernet() {
+            let session = supernet::SupernetSession::new(self, start, place.seeds, place.shared);
+            return Ok(Box::new(session.context("failed to set up the supernet")?));
+        }
         let session = session::GanSession::new(self, start, place.seeds, place.shared);
         Ok(Box::new(session.context("failed to set up the GAN")?))
     }
