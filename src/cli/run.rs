@@ -16,7 +16,7 @@ use crate::report;
 use crate::scheduler::pool::{LOOK, Watcher};
 use crate::scheduler::slurm::Allocation;
 use crate::scheduler::{Search, Work, local};
-use crate::search::MemberId;
+use crate::search::{MemberId, Origin};
 use crate::signal::StopSignal;
 use crate::state::{Heartbeat, Outcome, Run, read_attempts};
 
@@ -240,10 +240,14 @@ impl<'a> Progress<'a> {
             None => ProgressBar::hidden(),
         };
         total.set_style(ProgressStyle::with_template("{msg} {bar:30} {pos}/{len} members  {elapsed}")?);
-        let replaced = plan.members.iter().filter(|m| m.origin.is_replacement()).count();
-        let what = if generation == 0 { "new" } else { "replaced" };
+        let count_of = |which: fn(&Origin) -> bool| plan.members.iter().filter(|m| which(&m.origin)).count();
+        let news = match count_of(|origin| *origin == Origin::Derived) {
+            0 if generation == 0 => format!("{} new", count_of(Origin::is_replacement)),
+            0 => format!("{} replaced", count_of(Origin::is_replacement)),
+            derived => format!("{derived} derived from supernets"),
+        };
         let message = format!(
-            "generation {generation}, epochs {}-{} of {} ({replaced} {what})",
+            "generation {generation}, epochs {}-{} of {} ({news})",
             plan.from_epoch, plan.to_epoch, run.config.search.epochs
         );
         if bars.is_none() {

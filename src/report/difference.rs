@@ -39,6 +39,8 @@ pub struct Side {
     pub member: Option<MemberId>,
     /// Its fitness, if it has one.
     pub fitness: Option<f64>,
+    /// Whether it is a supernet: what is compared is the architecture that would be derived from it.
+    pub derived: bool,
 }
 
 /// A variable that differs.
@@ -125,6 +127,7 @@ fn side(run: &Run, named: &Named) -> Result<Side> {
         generation: named.member.map(|member| member.generation),
         member: named.member.map(|member| member.member),
         fitness,
+        derived: named.derived,
     })
 }
 
@@ -138,6 +141,9 @@ impl std::fmt::Display for Side {
         match self.generation.zip(self.member) {
             Some((generation, member)) => write!(f, "member {member} of generation {generation}")?,
             None => f.write_str(&self.name)?,
+        }
+        if self.derived {
+            f.write_str(" as its supernet would be derived")?;
         }
         match self.fitness {
             Some(fitness) => write!(f, ", fitness {fitness:.4}"),
@@ -178,7 +184,13 @@ mod tests {
 
     #[test]
     fn differences_are_told_by_groups() {
-        let side = |name: &str, fitness| Side { name: name.into(), generation: None, member: None, fitness };
+        let side = |name: &str, fitness| Side {
+            name: name.into(),
+            generation: None,
+            member: None,
+            fitness,
+            derived: false,
+        };
         let entry = |variable: &str, group: &str, name: &str, a: &str, b: &str, ratio| Differing {
             variable: variable.into(),
             group: group.into(),

@@ -9,7 +9,7 @@ use std::str::FromStr;
 use anyhow::{Context, Result, bail};
 
 use crate::search::{Ancestor, Genotype, MemberId};
-use crate::state::Run;
+use crate::state::{Outcome, Run};
 
 /// What was typed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub struct Named {
     pub member: Option<Ancestor>,
     /// Its architecture and hyperparameters.
     pub genotype: Genotype,
+    /// Whether it is a supernet, and the genotype what would be derived from it.
+    pub derived: bool,
 }
 
 impl FromStr for Reference {
@@ -68,14 +70,18 @@ impl Reference {
                     serde_json::from_str(&text).with_context(|| format!("{name} holds no genotype"))?;
                 let checked = run.space.check_genotype(&genotype);
                 checked.with_context(|| format!("{name} does not fit the space of this run"))?;
-                Ok(Named { name, member: None, genotype })
+                Ok(Named { name, member: None, genotype, derived: false })
             }
             _ => {
                 let member = self.member(run)?;
                 let plan = run.plan(member.generation)?;
                 let planned = plan.members.into_iter().nth(member.member.0 as usize);
-                let genotype = planned.context("a plan has fewer members than the run")?.genotype;
-                Ok(Named { name: member.to_string(), member: Some(member), genotype })
+                let mut genotype = planned.context("a plan has fewer members than the run")?.genotype;
+                let derived = genotype.is_supernet();
+                if derived {
+                    genotype = come_to(run, member)?;
+                }
+                Ok(Named { name: member.to_string(), member: Some(member), genotype, derived })
             }
         }
     }
@@ -104,6 +110,18 @@ impl Reference {
             bail!("generation {} has no member {}: it has 00 to {last:02}", found.generation, found.member);
         }
         Ok(found)
+    }
+}
+
+/// What a member, which is a supernet, has come to by the end of its step.
+fn come_to(run: &Run, member: Ancestor) -> Result<Genotype> {
+    let result = run.result(member.generation, member.member)?;
+    match result.as_ref().map(|result| &result.outcome) {
+        Some(Outcome::Trained { option_weights, .. }) => run.config.derive(option_weights),
+        _ => bail!(
+            "member {member} is a supernet that has not been trained to the end of its step: no architecture can be \
+             derived from it yet"
+        ),
     }
 }
 

@@ -1,6 +1,7 @@
 //! End-to-end tests through the program: as its users call it, on a real SLURM, with real kills.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod adversarial;
 mod allocation;
 mod checkpoint_memory;
 mod cli;

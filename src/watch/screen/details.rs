@@ -105,6 +105,9 @@ fn lineage(view: &View, latest: &Generation, member: &Member) -> String {
 
 /// The values of its variables; those that came from the donor or were changed carry a star.
 fn genotype(member: &Member) -> String {
+    if member.plan.genotype.is_supernet() {
+        return "a supernet: all options at once".into();
+    }
     let is_new = |name: &str| match &member.plan.origin {
         Origin::Mix { replaced, explored, .. } => replaced.iter().chain(explored).any(|one| one == name),
         _ => false,

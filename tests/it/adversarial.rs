@@ -1,0 +1,207 @@
+//! AdversarialNAS as a search like any other: a supernet, what is derived from it, and its training from scratch.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::gan;
+use crate::slurm::Cluster;
+use crate::support::{PBTNAS, Search, text, wait_for};
+
+/// Two searches of their own: two epochs of a supernet, two of what comes out of it.
+fn config(extra: &str) -> String {
+    let gan = "space = \"gan\"\nsubset = 400\nbatch = 20\ngenerator_batch = 20\nevaluation_images = 100\n\
+               feature_epochs = 1\n[gan.supernet]\nepochs = 2\ngenerator_width = 4\ndiscriminator_width = 4\n\
+               batch = 40\ngenerator_batch = 20\nlearning_rate = 0.03\n";
+    let config = gan::config(4, gan);
+    config.replace("population = 8", "algorithm = \"adversarial-nas\"\npopulation = 2") + extra
+}
+
+/// Every option of every variable of a member, as its plan says.
+fn values(search: &Search, generation: u32, member: usize) -> BTreeSet<String> {
+    let plan = search.json(&format!("generations/{generation:04}/plan.json"));
+    let genotype = plan["members"][member]["genotype"].as_object().unwrap().clone();
+    assert_eq!(genotype.len(), 21);
+    genotype.values().map(|value| value.as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn a_supernet_is_searched_derived_and_trained_from_scratch_however_often_it_is_killed() {
+    let (calm, disturbed) = (Search::init(&config("")), Search::init(&config("")));
+    let table = calm.ok(&["run"]);
+    assert!(table.contains("generation 2, epochs 2-3 of 4 (2 derived from supernets)"), "{table}");
+    // Killed in each generation, in the supernet and behind it; the same command goes on.
+    for generation in 0..4 {
+        let mut run = disturbed.start(&["run"]);
+        let heartbeat =
+            disturbed.path(&format!("generations/{generation:04}/members/00/progress/heartbeat.json"));
+        wait_for("a member in training", 60, || heartbeat.exists().then_some(()));
+        if generation % 2 == 0 {
+            run.kill().unwrap();
+        } else {
+            crate::support::signal(run.id(), "TERM");
+        }
+        run.wait().unwrap();
+    }
+    disturbed.ok(&["run"]);
+    calm.assert_same(&disturbed);
+    let interrupted: usize = (0..4)
+        .map(|generation| disturbed.endings(generation))
+        .map(|endings| endings.iter().filter(|ending| *ending != "done").count())
+        .sum();
+    assert!(interrupted >= 2, "nothing was interrupted");
+    assert_eq!(calm.endings(0), ["done", "done"]);
+
+    // All options at once, then one of each.
+    for member in 0..2 {
+        for generation in [0, 1] {
+            assert_eq!(values(&calm, generation, member), BTreeSet::from(["*".to_owned()]));
+            let result = calm.json(&format!("generations/{generation:04}/members/{member:02}/result.json"));
+            let weights = result["outcome"]["option_weights"].as_object().unwrap();
+            assert_eq!(weights.len(), 21);
+            for of in weights.values() {
+                let sum: f64 = of.as_array().unwrap().iter().map(|weight| weight.as_f64().unwrap()).sum();
+                assert!((sum - 1.0).abs() < 1e-9, "{of}");
+            }
+        }
+        for generation in [2, 3] {
+            assert!(!values(&calm, generation, member).contains("*"));
+            let result = calm.json(&format!("generations/{generation:04}/members/{member:02}/result.json"));
+            assert_eq!(result["outcome"]["option_weights"], Value::Null);
+            assert_eq!(result["outcome"]["epoch"], generation + 1);
+        }
+    }
+    let plan = calm.json("generations/0002/plan.json");
+    assert_eq!(plan["members"][0]["origin"]["kind"], "derived");
+    assert!(calm.path("generations/0002/members/00/start.safetensors").exists());
+    // Two seeds, two architectures.
+    assert_ne!(plan["members"][0]["genotype"], plan["members"][1]["genotype"]);
+
+    // The best one is an architecture, however good a supernet was.
+    let best = calm.json("best.json");
+    assert!(best["generation"].as_u64().unwrap() >= 2);
+    let exported = calm.ok(&["best"]);
+    assert!(exported.contains("genotype.json"), "{exported}");
+    calm.ok(&["evaluate", "--samples", "100"]);
+    let status = calm.ok(&["status"]);
+    assert!(status.contains("(adversarial-nas)"), "{status}");
+    calm.ok(&["report"]);
+    let report = std::fs::read_to_string(calm.path("report.html")).unwrap();
+    assert!(report.contains("What each option weighs in the supernet"), "no weights in the report");
+    assert!(calm.ok(&["lineage", "best"]).contains("derived from the supernet"));
+    // A supernet is shown as what would come out of it, and that is what came out.
+    let picture = calm.folder().join("supernet.svg");
+    calm.ok(&["draw", "1/0", "--output", picture.to_str().unwrap()]);
+    assert!(std::fs::read_to_string(picture).unwrap().contains("as its supernet would be derived"));
+    let difference = calm.ok(&["diff", "1/0", "2/0"]);
+    assert!(difference.contains("0 of 21 variables differ"), "{difference}");
+}
+
+#[test]
+fn what_is_derived_begins_anew_from_a_file_that_is_made_again_if_it_is_damaged() {
+    let (calm, search) = (Search::init(&config("")), Search::init(&config("")));
+    search.call(&["step"]);
+    let untrained = text(&search.call(&["draw", "0/0"]));
+    assert!(untrained.contains("no architecture can be derived from it yet"), "{untrained}");
+    for search in [&calm, &search] {
+        for _ in 0..2 {
+            search.call(&["step"]);
+            for member in ["0", "1"] {
+                search.ok(&["train", "--member", member]);
+            }
+        }
+        search.call(&["step"]);
+    }
+    let start = search.path("generations/0002/members/01/start.safetensors");
+    let mut bytes = std::fs::read(&start).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&start, bytes).unwrap();
+    for search in [&calm, &search] {
+        search.ok(&["train", "--member", "0"]);
+    }
+    let told = text(&search.call(&["train", "--member", "1"]));
+    assert!(told.contains("making it again from its parents"), "{told}");
+    for search in [&calm, &search] {
+        search.ok(&["run"]);
+    }
+    calm.assert_same(&search);
+}
+
+#[test]
+fn a_supernet_that_diverges_begins_again() {
+    let search = Search::init(&config("").replace("learning_rate = 1e-3", "learning_rate = 1e30"));
+    search.ok(&["run"]);
+    for generation in 0..4 {
+        assert_eq!(values(&search, generation, 0), BTreeSet::from(["*".to_owned()]));
+        let plan = search.json(&format!("generations/{generation:04}/plan.json"));
+        assert_eq!(plan["members"][0]["origin"]["kind"], "random");
+        let result = search.json(&format!("generations/{generation:04}/members/00/result.json"));
+        assert_eq!(result["outcome"]["fitness"], Value::Null);
+    }
+    assert!(search.ok(&["verify"]).starts_with("sound"));
+    search.ok(&["status"]);
+    search.ok(&["report"]);
+    let best = text(&search.call(&["best"]));
+    assert!(best.contains("no best"), "{best}");
+}
+
+#[test]
+fn beside_other_searches_it_stands_in_the_same_row() {
+    let searched = Search::init(&config(""));
+    let random = Search::init(
+        &config("").replace("adversarial-nas", "random-search").replace("population = 2", "population = 4"),
+    );
+    for search in [&searched, &random] {
+        search.ok(&["run"]);
+    }
+    let compared =
+        Command::new(PBTNAS).arg("compare").args([&searched.state, &random.state]).output().unwrap();
+    let table = text(&compared);
+    assert!(compared.status.success(), "{table}");
+    println!("{table}");
+    for label in ["adversarial-nas", "random-search"] {
+        assert!(table.contains(label), "{table}");
+    }
+    // One setting: the supernet belongs to the search, not to what is compared.
+    assert!(!table.contains("supernet="), "{table}");
+}
+
+#[test]
+fn a_supernet_on_the_cluster_is_that_of_this_machine() {
+    let cluster = Cluster::get();
+    let (here, there) = (Search::init(&config("")), Search::init(&config("")));
+    here.ok(&["run"]);
+    cluster.step(&there);
+    cluster.wait(&there);
+    here.assert_same(&there);
+}
+
+#[test]
+fn where_options_cannot_be_summed_it_refuses_with_the_reason() {
+    for (config, said) in [
+        (
+            config("").replace("space = \"gan\"", "space = \"gan-hard\""),
+            "options whose outputs differ in shape",
+        ),
+        (config("").replace("kind = \"gan\"", "kind = \"synthetic\""), "is for the task \"gan\""),
+        (config("").replace("[gan.supernet]\nepochs = 2", "[gan.supernet]\nepochs = 4"), "some must be left"),
+        (config("").replace("epochs_per_step = 1", "epochs_per_step = 3"), "a step must end after epoch 2"),
+        (
+            config("").replace("learning_rate = 1e-3", "learning_rate = { low = 1e-4, high = 1e-2 }"),
+            "searches architectures only",
+        ),
+        (config("").replace("batch = 40", "batch = 41"), "must be even"),
+        (config("").replace("subset = 400", "subset = 30"), "more than the images in use"),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, state) = (dir.path().join("c.toml"), dir.path().join("run"));
+        std::fs::write(&file, config).unwrap();
+        let mut init = Command::new(PBTNAS);
+        let init = init.arg("init").arg("--config").arg(&file).arg("--state").arg(&state).output().unwrap();
+        let told = text(&init);
+        assert!(init.status.code() == Some(3) && told.contains(said) && told.contains("c.toml:"), "{told}");
+        assert!(!state.exists());
+    }
+}
