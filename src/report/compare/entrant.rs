@@ -137,7 +137,7 @@ impl Entrant {
         let (Some(best), Some(metrics)) = (run.best()?, metrics(&path, &run, compared, measured)?) else {
             bail!(
                 "{} has no trained member to compare: no generation of it is complete, or nothing in it has a \
-                 fitness",
+                 fitness (supernets do not count)",
                 path.display()
             );
         };

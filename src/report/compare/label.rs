@@ -9,10 +9,10 @@ use toml::{Table, Value};
 
 use super::{Setting, Variant};
 use crate::config::{Config, EpochsPerStep, SearchConfig, TaskKind};
+use crate::search::Algorithm;
 
-/// Keys of a task's section that say where, how fast or with what search something is computed, not what.
-const TECHNICAL: [&str; 8] = [
-    "supernet",
+/// Keys of a task's section that say where or how fast something is computed, not what.
+const TECHNICAL: [&str; 7] = [
     "device",
     "threads",
     "replay_threads",
@@ -21,6 +21,8 @@ const TECHNICAL: [&str; 8] = [
     "grace_seconds",
     "output_megabytes",
 ];
+
+const SUPERNET: &str = "supernet";
 
 /// The setting that a configuration belongs to, without a label yet.
 pub(super) fn setting(config: &Config) -> Result<Setting> {
@@ -32,6 +34,8 @@ pub(super) fn setting(config: &Config) -> Result<Setting> {
         TaskKind::Command => table(&config.command)?,
     };
     section.retain(|key, _| !TECHNICAL.contains(&key));
+    // How it is searched is the variant's.
+    section.remove(SUPERNET);
     // A data set is known by its folder's name, a network by its file's; where they lie is a matter of the machine.
     for key in ["data", "inception", "models", "directory"] {
         if let Some(Value::String(path)) = section.get_mut(key)
@@ -45,13 +49,35 @@ pub(super) fn setting(config: &Config) -> Result<Setting> {
 
 /// The variant that a configuration belongs to, without a label yet.
 pub(super) fn variant(config: &Config) -> Variant {
-    Variant { label: String::new(), name: config.name.clone(), search: config.search.clone() }
+    let supernet =
+        (config.search.algorithm == Algorithm::AdversarialNas).then(|| config.gan.supernet.clone());
+    Variant { label: String::new(), name: config.name.clone(), search: config.search.clone(), supernet }
 }
 
 /// A section as it stands in a file: numbers as they are written, not widened.
 fn table<T: Serialize>(section: &T) -> Result<Table> {
     let text = toml::to_string(section).context("failed to write a section of the configuration")?;
     toml::from_str(&text).context("failed to read a section of the configuration")
+}
+
+/// All keys of a variant.
+fn keys_of(variant: &Variant) -> Result<Table> {
+    let mut keys = table(&variant.search)?;
+    if let Some(supernet) = &variant.supernet {
+        let named = table(supernet)?.into_iter().map(|(key, value)| (format!("{SUPERNET}.{key}"), value));
+        keys.extend(named);
+    }
+    Ok(keys)
+}
+
+/// Keys in which variants differ; a supernet's only among those that have one.
+fn differing_of_variants<'a>(tables: impl IntoIterator<Item = &'a Table>) -> Vec<String> {
+    let is_supernet_s = |key: &String| key.starts_with(SUPERNET);
+    let tables: Vec<&Table> = tables.into_iter().collect();
+    let supernets = tables.iter().copied().filter(|table| table.keys().any(is_supernet_s));
+    let of_supernets = differing(supernets).into_iter().filter(is_supernet_s);
+    let of_all = differing(tables.iter().copied()).into_iter().filter(|key| !is_supernet_s(key));
+    of_all.chain(of_supernets).collect()
 }
 
 /// Names settings by their tasks, if there are several, and by the keys in which those of a task differ. A single
@@ -82,10 +108,10 @@ pub(super) fn label_settings(settings: &mut [Setting]) {
 /// and from the defaults. Labels that are the same all the same get every key in which their variants differ,
 /// and a number if there is none.
 pub(super) fn label_variants(variants: &mut [Variant]) -> Result<()> {
-    let tables = variants.iter().map(|variant| table(&variant.search)).collect::<Result<Vec<_>>>()?;
+    let tables = variants.iter().map(keys_of).collect::<Result<Vec<_>>>()?;
     // A population of 0 is nobody's: a key that has no default always differs from it.
     let defaults = table(&SearchConfig::new(0, 0, EpochsPerStep::Constant(0)))?;
-    let keys = differing(&tables);
+    let keys = differing_of_variants(&tables);
     let labels: Vec<String> = variants
         .iter()
         .zip(&tables)
@@ -101,7 +127,7 @@ pub(super) fn label_variants(variants: &mut [Variant]) -> Result<()> {
     let mut taken = BTreeSet::new();
     for (index, label) in labels.iter().enumerate() {
         let alike = labels.iter().zip(&tables).filter(|(other, _)| *other == label);
-        let keys = differing(alike.map(|(_, table)| table));
+        let keys = differing_of_variants(alike.map(|(_, table)| table));
         let words = keys.iter().map(|key| word(key, &tables[index]));
         let label = [label.clone()].into_iter().chain(words).collect::<Vec<_>>().join(" ");
         let numbered = (2..).map(|number| format!("{label} ({number})"));
@@ -175,6 +201,28 @@ mod tests {
                 "ours"
             ]
         );
+    }
+
+    #[test]
+    fn a_supernet_s_settings_are_its_variant_s() {
+        let config = |text: &str| {
+            let text = text.replace("[search]", "[search]\npopulation = 8\nepochs = 6\nepochs_per_step = 1");
+            let text = format!("seed = 1\n{text}\n[task]\nkind = \"gan\"\n");
+            Config::parse(Path::new("run.toml"), &text).unwrap()
+        };
+        let adversarial =
+            "[search]\nalgorithm = \"adversarial-nas\"\n[gan.supernet]\nlearning_rate = 1e-3\nepochs = ";
+        let configs =
+            [config("[search]"), config(&format!("{adversarial}2")), config(&format!("{adversarial}3"))];
+        let mut variants = configs.each_ref().map(variant);
+        label_variants(&mut variants[..2]).unwrap();
+        assert_eq!(variants.each_ref().map(|variant| &*variant.label)[..2], ["pbt-nas", "adversarial-nas"]);
+        label_variants(&mut variants).unwrap();
+        assert_eq!(
+            variants.map(|variant| variant.label),
+            ["pbt-nas", "adversarial-nas supernet.epochs=2", "adversarial-nas supernet.epochs=3"]
+        );
+        assert_eq!(setting(&configs[0]).unwrap(), setting(&configs[2]).unwrap());
     }
 
     #[test]

@@ -20,6 +20,7 @@ pub use text::{markdown_report, markdown_soups, text_report, text_soups};
 
 use super::statistics::{mean, standard_deviation};
 use crate::config::{SearchConfig, TaskKind};
+use crate::tasks::gan::SupernetConfig;
 
 /// What `pbtnas compare --json` prints. Settings and variants are named by their labels, which are unique.
 #[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
@@ -58,6 +59,10 @@ pub struct Variant {
     /// `[search]`.
     #[schemars(with = "std::collections::BTreeMap<String, serde_json::Value>")]
     pub search: SearchConfig,
+    /// `[gan.supernet]`, of AdversarialNAS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "std::collections::BTreeMap<String, serde_json::Value>")]
+    pub supernet: Option<SupernetConfig>,
 }
 
 /// What a run contributes.

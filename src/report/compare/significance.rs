@@ -112,7 +112,7 @@ mod tests {
 
     fn variant(label: &str, algorithm: Algorithm) -> Variant {
         let search = SearchConfig { algorithm, ..SearchConfig::new(8, 6, EpochsPerStep::Constant(2)) };
-        Variant { label: label.into(), name: None, search }
+        Variant { label: label.into(), name: None, search, supernet: None }
     }
 
     fn run(variant: &str, setting: &str, seed: u64, fitness: f64) -> RunValues {
