@@ -11,14 +11,22 @@ use anyhow::{Context, Result, bail};
 
 use crate::checkpoint::{TensorSpec, digest_file};
 use crate::error::message;
-use crate::search::{Genotype, Initial, MemberId, Space, initial_population};
+use crate::search::{
+    Genotype, Initial, MemberId, SearchSettings, Space, first_generation, initial_population,
+};
 use crate::tasks::{Measure, Place, Seeds, Start, Task};
 
 /// What a rehearsal has to tell, line by line, as it goes.
 pub type Tell<'a> = &'a mut dyn FnMut(String);
 
 /// Rehearses in a folder that is there and may be filled. Fails with the first thing that would go wrong in a search.
-pub fn rehearse(task: &dyn Task, seed: u64, folder: &Path, tell: Tell) -> Result<()> {
+pub fn rehearse(
+    task: &dyn Task,
+    settings: &SearchSettings,
+    seed: u64,
+    folder: &Path,
+    tell: Tell,
+) -> Result<()> {
     task.check()?;
     for name in task.prepare(folder).context("failed to make the files that members share")? {
         folder.join(&name).metadata().with_context(|| format!("{name} was announced but not made"))?;
@@ -27,7 +35,13 @@ pub fn rehearse(task: &dyn Task, seed: u64, folder: &Path, tell: Tell) -> Result
         initial_population(task.space(), 1, Initial::Uniform, seed).pop().context("no genotype")?;
     let mut rehearsal = Rehearsal { task, seed, folder, calls: 0 };
     rehearsal.ownership(&genotype, tell)?;
-    rehearsal.training(&genotype, tell)
+    rehearsal.training(&genotype, tell)?;
+    let first = first_generation(task.space(), settings, seed).pop().context("no member")?.genotype;
+    if first.is_supernet() {
+        tell("the supernet:".into());
+        rehearsal.training(&first, tell)?;
+    }
+    Ok(())
 }
 
 struct Rehearsal<'a> {
@@ -111,7 +125,7 @@ impl Rehearsal<'_> {
     fn training(&mut self, genotype: &Genotype, tell: Tell) -> Result<()> {
         let began = Instant::now();
         let place = self.place();
-        let mut session = self.task.session(Start::Fresh(genotype), place)?;
+        let mut session = self.task.session(Start::Fresh(genotype, 0), place)?;
         while session.position().0 < 1 {
             session.advance(1)?;
         }
@@ -139,7 +153,7 @@ impl Rehearsal<'_> {
         tell: Tell,
     ) -> Result<()> {
         let place = self.place();
-        let mut session = self.task.session(Start::Fresh(genotype), place)?;
+        let mut session = self.task.session(Start::Fresh(genotype, 0), place)?;
         let began = Instant::now();
         // Into the epoch if the program tells where it is, else for about as long as half of it takes.
         while session.position().0 < 1 && session.progress() == 0.0 && began.elapsed() < whole / 2 {

@@ -27,7 +27,8 @@ impl Check {
         let task = config.task()?;
         let folder = std::env::temp_dir().join(temporary_name("check"));
         std::fs::create_dir(&folder).with_context(|| format!("failed to make {}", folder.display()))?;
-        let rehearsed = rehearse(task.as_ref(), config.seed, &folder, &mut |line| println!("{line}"));
+        let mut tell = |line| println!("{line}");
+        let rehearsed = rehearse(task.as_ref(), &config.settings(), config.seed, &folder, &mut tell);
         let _ = std::fs::remove_dir_all(&folder);
         rehearsed?;
         println!("ready: pbtnas run --config {} --state DIR", self.config.display());

@@ -8,7 +8,7 @@ use anyhow::Result;
 use walkdir::WalkDir;
 
 use crate::config::{Config, Keep};
-use crate::search::{Initial, MemberId, initial_population};
+use crate::search::{Genotype, MemberId, first_generation};
 use crate::tasks::{Maker, Place, Seeds, Task};
 
 /// Architectures that are looked at for the size of a checkpoint.
@@ -66,10 +66,10 @@ pub fn need(config: &Config, task: &dyn Task) -> Result<Option<Need>> {
     Ok(Some(Need { collected, ..total(config, checkpoint, collected) }))
 }
 
-/// Weights, averages, and two moments of an optimizer: in the mean over some architectures.
+/// Weights, averages, and two moments of an optimizer: in the mean over some networks of the first generation.
 fn checkpoint(config: &Config, task: &dyn Task) -> Result<u64> {
-    let count = config.search.population.min(LOOKED_AT);
-    let genotypes = initial_population(task.space(), count, Initial::Uniform, config.seed);
+    let first = first_generation(task.space(), &config.settings(), config.seed);
+    let genotypes: Vec<Genotype> = first.into_iter().take(LOOKED_AT).map(|member| member.genotype).collect();
     let seeds = Seeds { run: config.seed, generation: 0, member: MemberId(0) };
     let mut sum = 0;
     for genotype in &genotypes {
@@ -117,6 +117,7 @@ fn generations(config: &Config) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::search::{Initial, initial_population};
     use crate::tasks::Start;
 
     fn config(more: &str) -> Config {
@@ -161,7 +162,7 @@ mod tests {
         let need = need(&config, task.as_ref()).unwrap().unwrap();
         let genotype = initial_population(task.space(), 1, Initial::Uniform, 1).remove(0);
         let place = Place::outside(Seeds { run: 1, generation: 0, member: MemberId(0) }, dir.path());
-        let fresh = task.session(Start::Fresh(&genotype), place).unwrap();
+        let fresh = task.session(Start::Fresh(&genotype, 0), place).unwrap();
         let (_, entries) = fresh.describe().unwrap();
         let real: usize = entries.iter().map(|entry| entry.shape.iter().product::<usize>() * 4).sum();
         assert!((real as u64) < need.checkpoint * 2 && need.checkpoint < real as u64 * 4, "{real} {need:?}");
