@@ -58,6 +58,8 @@ pub enum Role {
     Donor,
     /// Everything, before it was mutated.
     OnlyParent,
+    /// The architecture: it was a supernet, or what had been derived from one before.
+    Supernet,
 }
 
 /// The member as it came to be, before it survived.
@@ -105,7 +107,9 @@ pub fn relation(plans: &Plans, a: Ancestor, b: Ancestor) -> Relation {
             Some(1) => {
                 let parents = plans.parents(young_born);
                 let first = parents.first().is_some_and(|&one| born(plans, one) == old_born);
+                let derived = plans.member(young_born).is_some_and(|plan| plan.origin == Origin::Derived);
                 let role = match (parents.len(), first) {
+                    _ if derived => Role::Supernet,
                     (1, _) => Role::OnlyParent,
                     (_, true) => Role::Base,
                     (_, false) => Role::Donor,
@@ -128,6 +132,7 @@ impl fmt::Display for Relation {
             Self::Survivor { earlier, later } => write!(f, "{later} is {earlier}, trained further"),
             Self::Child { child, parent, role } => {
                 let role = match role {
+                    Role::Supernet => return write!(f, "{child} was derived from the supernet {parent}"),
                     Role::Base => "its base",
                     Role::Donor => "its donor",
                     Role::OnlyParent => "its only parent",
@@ -184,6 +189,7 @@ mod tests {
             vec![Survivor, Survivor, Survivor, mix(0, 1)],
             vec![Survivor, Perturbed, mix(1, 3), Survivor],
             vec![Survivor, mutant(2), Survivor, Survivor],
+            vec![Survivor, Survivor, Survivor, Origin::Derived],
         ]);
         let at = |generation, member| Ancestor { generation, member: MemberId(member) };
         let of = |a: (u32, u32), b: (u32, u32)| relation(&plans, at(a.0, a.1), at(b.0, b.1));
@@ -194,6 +200,7 @@ mod tests {
         assert_eq!(of((0, 0), (1, 3)), child(at(0, 0), at(1, 3), Role::Base));
         assert_eq!(of((3, 3), (2, 1)), child(at(2, 1), at(3, 3), Role::Donor));
         assert_eq!(of((2, 2), (3, 1)), child(at(2, 2), at(3, 1), Role::OnlyParent));
+        assert_eq!(of((3, 3), (4, 3)), child(at(3, 3), at(4, 3), Role::Supernet));
         let descendant = Relation::Descendant { descendant: at(2, 2), ancestor: at(3, 0), births: 2 };
         assert_eq!(of((3, 0), (2, 2)), descendant);
         assert_eq!(of((0, 2), (3, 2)), Relation::Unrelated);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 /// In place of a value: all options at once.
-const EVERY: &str = "*";
+pub(super) const EVERY: &str = "*";
 
 /// The weights of the options of each variable of a supernet, in the order of the options; each adds up to one.
 pub type OptionWeights = BTreeMap<String, Vec<f64>>;

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use num_bigint::BigUint;
 use serde::{Deserialize, Serialize};
 
+use super::genotype::EVERY;
 use super::{Address, Domain, Genotype, Rule, Variable, rng};
 
 /// Architectures that are drawn to find one that the rules allow.
@@ -33,6 +34,9 @@ pub enum SpaceError {
     /// A variable without options, or with one option twice.
     #[error("variable {0:?} has no options, or one of them twice")]
     Options(String),
+    /// An option of the name that stands for all options.
+    #[error("variable {0:?} has the option \"*\", which stands for all options at once: call it otherwise")]
+    Every(String),
     /// Two variables own the same tensors.
     #[error("variables {0:?} and {1:?} both own tensors under {2:?}")]
     Overlap(String, String, String),
@@ -113,6 +117,9 @@ impl Space {
                 let unique: BTreeSet<_> = options.iter().collect();
                 if unique.is_empty() || unique.len() != options.len() {
                     return Err(SpaceError::Options(variable.name.clone()));
+                }
+                if options.iter().any(|option| option == EVERY) {
+                    return Err(SpaceError::Every(variable.name.clone()));
                 }
                 prefixes.extend(owns.iter().map(|prefix| (prefix.as_str(), variable.name.as_str())));
             }
@@ -266,6 +273,8 @@ mod tests {
         assert_eq!(twice.check(), Err(SpaceError::Name("x".into())));
         let none = Variable::choice("x", vec![], vec![]);
         assert_eq!(Space::new(vec![none]).check(), Err(SpaceError::Options("x".into())));
+        let every = Variable::choice("x", vec!["+".into(), "*".into()], vec![]);
+        assert_eq!(Space::new(vec![every]).check(), Err(SpaceError::Every("x".into())));
     }
 
     #[test]

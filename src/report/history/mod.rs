@@ -95,8 +95,10 @@ impl History {
 
     /// The best member of all generations, supernets apart; among equals the first, as in best.json.
     pub fn best(&self) -> Option<(Ancestor, &Member)> {
-        let all = self.generations.iter().filter_map(Generation::best);
-        let all = all.filter(|(_, member)| !member.plan.genotype.is_supernet());
+        let all = self
+            .generations
+            .iter()
+            .filter_map(|generation| generation.fittest(|member| !member.plan.genotype.is_supernet()));
         all.reduce(|best, other| if other.1.fitness() > best.1.fitness() { other } else { best })
     }
 }
@@ -151,7 +153,12 @@ impl Generation {
 
     /// Its best member so far; among equals the first.
     pub fn best(&self) -> Option<(Ancestor, &Member)> {
-        let with = self.members.iter().filter(|member| member.fitness().is_some());
+        self.fittest(|_| true)
+    }
+
+    /// The best of some of its members.
+    fn fittest(&self, counts: impl Fn(&Member) -> bool) -> Option<(Ancestor, &Member)> {
+        let with = self.members.iter().filter(|member| member.fitness().is_some() && counts(member));
         let best = with.reduce(|best, other| if other.fitness() > best.fitness() { other } else { best });
         best.map(|member| (Ancestor { generation: self.number, member: member.plan.id }, member))
     }
@@ -229,5 +236,22 @@ impl Member {
             Outcome::Trained { preview, .. } => preview.as_ref(),
             Outcome::Failed { .. } => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::search::{Genotype, MemberId, Space, Variable};
+
+    #[test]
+    fn the_best_network_is_no_supernet() {
+        let space = Space::new(vec![Variable::choice("x", vec!["a".into()], vec![])]);
+        let mut supernet = testing::member(0, Some(9.0));
+        supernet.plan.genotype = Genotype::supernet(&space);
+        let members = vec![supernet, testing::member(1, Some(2.0))];
+        let history = History { generations: vec![testing::generation(0, members)] };
+        assert_eq!(history.generations[0].best().unwrap().0.member, MemberId(0));
+        assert_eq!(history.best().unwrap().0.member, MemberId(1));
     }
 }

@@ -54,7 +54,7 @@ fn weights(member: &super::Member, variable: &str, options: &[String]) -> Option
 }
 
 /// How different the members of a generation are: the mean part of the variables in which two of them differ, and the
-/// number of different architectures. Hyperparameters do not count.
+/// number of different architectures. Hyperparameters do not count; where there is a supernet, nothing is different.
 pub fn diversity(space: &Space, generation: &Generation) -> (f64, usize) {
     let members = &generation.members;
     let one = std::slice::from_ref(generation);
