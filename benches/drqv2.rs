@@ -62,7 +62,7 @@ fn compare(options: &Options, hidden: usize, batch: usize, steps: u64) -> Result
     let task = task(options, hidden, batch)?;
     let genotype = drqv2(&task);
     let seeds = Seeds { run: 1, generation: 0, member: MemberId(0) };
-    let mut ours = task.session(Start::Fresh(&genotype), Place::outside(seeds, folder.path()))?;
+    let mut ours = task.session(Start::Fresh(&genotype, 0), Place::outside(seeds, folder.path()))?;
     for _ in 0..SEED_STEPS {
         ours.advance(u32::MAX)?;
     }

@@ -85,7 +85,7 @@ fn compare(
     for (number, genotype) in genotypes.iter().enumerate() {
         let folder = scratch(None)?;
         let seeds = Seeds { run: 1, generation: 0, member: MemberId(number as u32) };
-        let mut ours = task.session(Start::Fresh(genotype), Place::outside(seeds, folder.path()))?;
+        let mut ours = task.session(Start::Fresh(genotype, 0), Place::outside(seeds, folder.path()))?;
         let mut theirs = options.sides.gan_peer(&config, genotype, options.tuned)?;
         let (mut our_seconds, mut their_seconds) = (Vec::new(), Vec::new());
         for turn in 0..=turns {

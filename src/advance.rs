@@ -217,10 +217,10 @@ fn next(
         .iter()
         .map(|member| {
             let start = match member.origin {
-                Origin::Random => StartRecord::Fresh,
+                Origin::Random | Origin::Derived => StartRecord::Fresh,
                 Origin::Survivor => StartRecord::Checkpoint(file_of(&files, member.id)?.clone()),
                 _ if task.maker() == Maker::Member => StartRecord::Parents,
-                Origin::Perturbed | Origin::Derived | Origin::Mutation { .. } | Origin::Mix { .. } => {
+                Origin::Perturbed | Origin::Mutation { .. } | Origin::Mix { .. } => {
                     StartRecord::Checkpoint(starts.remove(&member.id).context("a child was not made")?)
                 }
             };

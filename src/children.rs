@@ -91,8 +91,9 @@ pub fn stage_child(
             },
         ),
         Origin::Perturbed => (parent(&child.id)?, Surgery::ShrinkPerturb(shrink_perturb)),
-        Origin::Derived => (parent(&child.id)?, Surgery::Fresh),
-        Origin::Random | Origin::Survivor => anyhow::bail!("member {} is no child", child.id),
+        Origin::Random | Origin::Survivor | Origin::Derived => {
+            anyhow::bail!("member {} is no child", child.id)
+        }
     };
     let place = place(run, generation, child.id, &run.layout.member(generation, child.id), stop);
     let new = task.fresh(&child.genotype, &place)?;

@@ -44,8 +44,6 @@ pub enum Surgery<'a> {
     MutateWeights,
     /// The whole network is shrink-perturbed.
     ShrinkPerturb(ShrinkPerturb),
-    /// In everything: the network is freshly initialised, and only the position in training is the base's.
-    Fresh,
 }
 
 /// Writes an offspring's checkpoint.
@@ -81,9 +79,6 @@ pub fn offspring<W: Write>(
         }
     }
     entries.extend(base.entries().filter(|entry| {
-        if matches!(surgery, Surgery::Fresh) {
-            return false;
-        }
         let Some(parameter) = parameter_of(&entry.name) else { return false };
         let before = base.entry(&format!("{MODEL}{parameter}"));
         specs.get(parameter.as_str()).is_some_and(|spec| before == Some((spec.dtype, &spec.shape)))
@@ -116,7 +111,6 @@ pub fn offspring<W: Write>(
             Surgery::ShrinkPerturb(shrink_perturb) if is_model && floating => {
                 perturbed_copy(base, *shrink_perturb, new, spec, noise, entry, out)
             }
-            Surgery::Fresh => new.stream(spec, entry, noise, |chunk| Ok(out.write_all(chunk)?)),
             Surgery::MutateWeights if is_model && mutated.contains(name) => {
                 mutated_copy(base, spec, noise, entry, out)
             }

@@ -241,10 +241,11 @@ impl<'a> Progress<'a> {
         };
         total.set_style(ProgressStyle::with_template("{msg} {bar:30} {pos}/{len} members  {elapsed}")?);
         let count_of = |which: fn(&Origin) -> bool| plan.members.iter().filter(|m| which(&m.origin)).count();
+        let word = if generation == 0 { "new" } else { "replaced" };
+        let replaced = format!("{} {word}", count_of(Origin::is_replacement));
         let news = match count_of(|origin| *origin == Origin::Derived) {
-            0 if generation == 0 => format!("{} new", count_of(Origin::is_replacement)),
-            0 => format!("{} replaced", count_of(Origin::is_replacement)),
-            derived => format!("{derived} derived from supernets"),
+            0 => replaced,
+            derived => format!("{replaced}, {derived} derived from supernets"),
         };
         let message = format!(
             "generation {generation}, epochs {}-{} of {} ({news})",

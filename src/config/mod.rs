@@ -267,6 +267,11 @@ impl Config {
         }
     }
 
+    /// Epochs that a supernet is trained before an architecture is derived.
+    pub fn supernet_epochs(&self) -> u32 {
+        self.gan.supernet.epochs
+    }
+
     /// The architecture that a supernet comes to.
     pub fn derive(&self, weights: &OptionWeights) -> anyhow::Result<Genotype> {
         gan::derive(weights)

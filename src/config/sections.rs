@@ -10,7 +10,7 @@ use crate::search::{Algorithm, Initial, Piece, Schedule, ScheduleError};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SearchConfig {
-    /// `pbt-nas`, `mutation` or `random-search`.
+    /// `pbt-nas`, `mutation`, `random-search` or `adversarial-nas`.
     #[serde(default = "pbt_nas")]
     pub algorithm: Algorithm,
     /// N, the number of networks.

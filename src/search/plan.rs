@@ -77,7 +77,7 @@ pub enum Origin {
     Survivor,
     /// The same member, its whole network shrink-perturbed.
     Perturbed,
-    /// The architecture that the same member's supernet came to, with fresh weights.
+    /// The architecture that the same member's supernet came to, with fresh weights; once more if that network was lost.
     Derived,
     /// Copied from `parent`, and changed.
     Mutation {
@@ -120,7 +120,7 @@ impl Origin {
 
     /// Whether the member begins with a checkpoint of its own, made from those of its parents.
     pub fn is_made(&self) -> bool {
-        matches!(self, Self::Perturbed | Self::Derived | Self::Mutation { .. } | Self::Mix { .. })
+        matches!(self, Self::Perturbed | Self::Mutation { .. } | Self::Mix { .. })
     }
 }
 
@@ -203,11 +203,8 @@ pub fn next_generation(
             }
             if settings.algorithm == Algorithm::AdversarialNas {
                 // The same with fresh weights: nobody else's network could take its place.
-                return Ok(Offspring {
-                    id: member.id,
-                    genotype: member.genotype.clone(),
-                    origin: Origin::Random,
-                });
+                let origin = if member.genotype.is_supernet() { Origin::Random } else { Origin::Derived };
+                return Ok(Offspring { id: member.id, genotype: member.genotype.clone(), origin });
             }
             if !evolve {
                 let mut drawn =
@@ -373,6 +370,16 @@ mod tests {
         assert_eq!((&next[0].origin, &next[0].genotype), (&Origin::Derived, &genotype));
         assert!(next[1].origin == Origin::Random && next[1].genotype.is_supernet());
         assert_eq!(next[2].origin, Origin::Derived);
+        // What was derived goes on, and begins anew if it is lost.
+        let mut derived = population(&space, 1, &[Some(1), None, Some(3)]);
+        for (member, planned) in derived.iter_mut().zip(&next) {
+            member.genotype = planned.genotype.clone();
+        }
+        let after = next_generation(&space, &settings, 1, 2, &derived).unwrap();
+        assert_eq!((&after[0].origin, &after[0].genotype), (&Origin::Survivor, &genotype));
+        derived[2].has_network = false;
+        let after = next_generation(&space, &settings, 1, 2, &derived).unwrap();
+        assert_eq!((&after[2].origin, &after[2].genotype), (&Origin::Derived, &genotype));
     }
 
     #[test]

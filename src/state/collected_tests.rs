@@ -61,7 +61,7 @@ impl Task for Collecting {
     fn session<'a>(&'a self, start: Start<'a>, place: Place) -> Result<Box<dyn Session + 'a>> {
         let files = match start {
             Start::Checkpoint(reader) => reader.meta().files.clone(),
-            Start::Fresh(_) => Vec::new(),
+            Start::Fresh(..) => Vec::new(),
         };
         for name in &files {
             let path = place.collected.join(name);

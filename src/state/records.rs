@@ -76,6 +76,15 @@ pub struct MemberPlan {
     pub start: StartRecord,
 }
 
+impl MemberPlan {
+    /// Epochs behind the network when a step from an epoch on begins. One that was drawn in the middle of a search has seen
+    /// fewer than the others; one that was derived counts on where its supernet ended.
+    pub fn begins_at(&self, from_epoch: u32) -> u32 {
+        let anew = self.start == StartRecord::Fresh && self.origin != Origin::Derived;
+        if anew { 0 } else { from_epoch }
+    }
+}
+
 /// What a member starts from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]

@@ -115,8 +115,8 @@ impl Run {
     pub fn no_best(&self) -> String {
         let state = self.layout.root().display();
         format!(
-            "{state} has no best member: no generation is complete yet, or nothing in it has a fitness; see `pbtnas \
-             status --state {state}`"
+            "{state} has no best member: no generation is complete yet, or nothing in it has a fitness (supernets do not \
+             count); see `pbtnas status --state {state}`"
         )
     }
 
@@ -259,24 +259,19 @@ impl Run {
         plan: &PlanRecord,
         results: impl Iterator<Item = &'a ResultRecord>,
     ) -> Result<Vec<Trained>, StateError> {
-        let over = self.config.search.algorithm == Algorithm::AdversarialNas
-            && plan.to_epoch >= self.config.gan.supernet.epochs;
         let trained = plan.members.iter().zip(results).map(|(member, result)| {
             let (fitness, has_network, derived) = match &result.outcome {
-                Outcome::Trained { option_weights, .. }
-                    if member.genotype.is_supernet() && option_weights.is_empty() =>
-                {
-                    (None, false, None)
+                Outcome::Trained { fitness, epoch, option_weights, .. } if member.genotype.is_supernet() => {
+                    let diverged = fitness.is_none() || option_weights.is_empty();
+                    let over = *epoch >= self.config.supernet_epochs();
+                    let derived = (over && !diverged).then(|| self.config.derive(option_weights));
+                    let derived = derived.transpose().map_err(|error| {
+                        let path = self.layout.result(plan.generation, member.id);
+                        StateError::damaged(&path, error.to_string())
+                    })?;
+                    (*fitness, !diverged, derived)
                 }
-                Outcome::Trained { fitness, option_weights, .. } => {
-                    let derives = over && member.genotype.is_supernet();
-                    let derived =
-                        derives.then(|| self.config.derive(option_weights)).transpose().map_err(|error| {
-                            let path = self.layout.result(plan.generation, member.id);
-                            StateError::damaged(&path, error.to_string())
-                        })?;
-                    (*fitness, true, derived)
-                }
+                Outcome::Trained { fitness, .. } => (*fitness, true, None),
                 Outcome::Failed { .. } => (None, false, None),
             };
             Ok(Trained { id: member.id, genotype: member.genotype.clone(), fitness, has_network, derived })

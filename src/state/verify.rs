@@ -229,7 +229,7 @@ impl Check<'_> {
         let run = self.run;
         let kept = plan.generation >= self.first_kept;
         match (&member.origin, &member.start) {
-            (Origin::Random, StartRecord::Fresh) => {}
+            (Origin::Random | Origin::Derived, StartRecord::Fresh) => {}
             (origin, StartRecord::Parents) if origin.is_made() => {}
             (origin, StartRecord::Checkpoint(file)) if origin.is_made() => {
                 self.names(plan, file, run.layout.start(plan.generation, member.id));

@@ -114,8 +114,8 @@ pub enum Maker {
 /// What a member starts from.
 #[derive(Clone, Copy)]
 pub enum Start<'a> {
-    /// Fresh weights for this architecture.
-    Fresh(&'a Genotype),
+    /// Fresh weights for this architecture, and from which epoch on they count.
+    Fresh(&'a Genotype, u32),
     /// A checkpoint, whose metadata tells architecture and position.
     Checkpoint(&'a Reader),
 }
@@ -124,7 +124,7 @@ impl Start<'_> {
     /// The architecture.
     fn genotype(&self) -> &Genotype {
         match self {
-            Self::Fresh(genotype) => genotype,
+            Self::Fresh(genotype, _) => genotype,
             Self::Checkpoint(reader) => &reader.meta().genotype,
         }
     }
@@ -133,7 +133,7 @@ impl Start<'_> {
     /// `steps_per_epoch`. Fails if a checkpoint's position is beyond the end of an epoch.
     fn origin(&self, steps_per_epoch: u64) -> Result<(Genotype, u32, u64)> {
         match self {
-            Self::Fresh(genotype) => Ok(((*genotype).clone(), 0, 0)),
+            Self::Fresh(genotype, epoch) => Ok(((*genotype).clone(), *epoch, 0)),
             Self::Checkpoint(reader) => {
                 let Meta { genotype, epoch, step, .. } = reader.meta().clone();
                 ensure!(

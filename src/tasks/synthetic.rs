@@ -185,7 +185,7 @@ impl Task for SyntheticTask {
         for spec in self.tensors(&genotype)? {
             let values = match start {
                 Start::Checkpoint(reader) => Values::read(reader, &spec)?,
-                Start::Fresh(_) => Values::fresh(&spec, seeds),
+                Start::Fresh(..) => Values::fresh(&spec, seeds),
             };
             tensors.push((spec, values));
         }
@@ -376,7 +376,7 @@ mod tests {
     fn checkpoint(task: &SyntheticTask, path: &Path, step: u64) -> Reader {
         let genotype =
             crate::search::initial_population(&task.space, 1, crate::search::Initial::Uniform, 1).remove(0);
-        let session = task.session(Start::Fresh(&genotype), Place::outside(SEEDS, path)).unwrap();
+        let session = task.session(Start::Fresh(&genotype, 0), Place::outside(SEEDS, path)).unwrap();
         let (_, entries) = session.describe().unwrap();
         let mut file = std::fs::File::create(path).unwrap();
         let largest = |entry: &Entry| match entry.dtype {
@@ -417,7 +417,8 @@ mod tests {
         let task = SyntheticTask::new(SyntheticConfig::default());
         let genotype =
             crate::search::initial_population(&task.space, 1, crate::search::Initial::Uniform, 3).remove(0);
-        let mut session = task.session(Start::Fresh(&genotype), Place::outside(SEEDS, dir.path())).unwrap();
+        let mut session =
+            task.session(Start::Fresh(&genotype, 0), Place::outside(SEEDS, dir.path())).unwrap();
         for _ in 0..25 {
             session.advance(99).unwrap();
         }
@@ -442,7 +443,7 @@ mod tests {
         let mut weight = |rate: &str, seeds: Seeds| {
             genotype.set("rate", rate);
             let mut session =
-                searched.session(Start::Fresh(&genotype), Place::outside(seeds, dir.path())).unwrap();
+                searched.session(Start::Fresh(&genotype, 0), Place::outside(seeds, dir.path())).unwrap();
             for _ in 0..2 {
                 session.advance(99).unwrap();
             }

@@ -105,10 +105,9 @@ impl Life<'_> {
         })
     }
 
-    /// Epochs behind the network when the step begins. A network that was redrawn in the middle of a search has
-    /// seen fewer than the others.
+    /// Epochs behind the network when the step begins.
     pub fn begins_at(&self) -> u32 {
-        if self.planned.start == StartRecord::Fresh { 0 } else { self.plan.from_epoch }
+        self.planned.begins_at(self.plan.from_epoch)
     }
 
     /// Epochs behind it when the step ends.
@@ -210,7 +209,7 @@ impl Life<'_> {
         let run = self.trainer.run;
         let start = match from {
             Some(reader) => Start::Checkpoint(reader),
-            None => Start::Fresh(&self.planned.genotype),
+            None => Start::Fresh(&self.planned.genotype, self.begins_at()),
         };
         for file in &run.record.shared {
             run.check_file(file)?;

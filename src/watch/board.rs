@@ -9,7 +9,7 @@ use super::figures::Figures;
 use super::jobs::{Jobs, Standing};
 use crate::report::history::{History, Member, cost_of_generation};
 use crate::scheduler::parse::{Job, JobState};
-use crate::state::{Outcome, StartRecord};
+use crate::state::Outcome;
 
 /// Time for the step between two generations, and for a local run to begin with the next member.
 const SOON: TimeDelta = TimeDelta::seconds(60);
@@ -56,7 +56,7 @@ impl Board {
         let step = f64::from(latest.to_epoch.saturating_sub(latest.from_epoch));
         let row = |(place, member): (usize, &Member)| {
             let progress = member.progress();
-            let begin = if member.plan.start == StartRecord::Fresh { 0 } else { latest.from_epoch };
+            let begin = member.plan.begins_at(latest.from_epoch);
             Row {
                 place,
                 standing: Standing::of(member, tasks.of(member.plan.id)),

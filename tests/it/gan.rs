@@ -1,6 +1,6 @@
 //! Real GANs on Fashion-MNIST, tiny ones.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
@@ -8,10 +8,16 @@ use serde_json::Value;
 use crate::soup::check_greedy;
 use crate::support::{PBTNAS, Search, signal, text, wait_for};
 
-/// A configuration of eight GANs, small enough for a test; `gan` holds what differs.
-pub fn config(epochs: u32, gan: &str) -> String {
+/// Where Fashion-MNIST is.
+pub fn data() -> PathBuf {
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join(".deps/data/fashion-mnist");
     assert!(data.exists(), "{} is missing: call scripts/setup data", data.display());
+    data
+}
+
+/// A configuration of eight GANs, small enough for a test; `gan` holds what differs.
+pub fn config(epochs: u32, gan: &str) -> String {
+    let data = data();
     format!(
         "seed = 3\n[search]\npopulation = 8\nepochs = {epochs}\nepochs_per_step = 1\n[task]\nkind = \"gan\"\n\
          [storage]\nkeep = \"all\"\n\

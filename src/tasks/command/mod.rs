@@ -88,7 +88,7 @@ impl Task for CommandTask {
 
     fn session<'a>(&'a self, start: Start<'a>, place: Place) -> Result<Box<dyn Session + 'a>> {
         let (genotype, from) = match start {
-            Start::Fresh(genotype) => (genotype, None),
+            Start::Fresh(genotype, _) => (genotype, None),
             Start::Checkpoint(reader) => (&reader.meta().genotype, Some(reader)),
         };
         Ok(Box::new(CommandSession::new(self, genotype, from, place)?))

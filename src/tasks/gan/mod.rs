@@ -135,7 +135,7 @@ impl Task for GanTask {
         tch::set_num_threads(self.config.threads);
         if start.genotype().is_supernet() {
             let session = supernet::SupernetSession::new(self, start, place.seeds, place.shared);
-            return Ok(Box::new(session.context("failed to set up the supernet")?));
+            return Ok(Box::new(session.context("failed to set up the supernet of [gan.supernet]")?));
         }
         let session = session::GanSession::new(self, start, place.seeds, place.shared);
         Ok(Box::new(session.context("failed to set up the GAN")?))

@@ -123,7 +123,7 @@ fn a_training_cycle_ends_in_the_weights_that_pytorch_s_ends_in() {
         task.config.weight_decay = 0.01;
         task.config.average_decay = 0.9;
         for genotype in &genotypes(&task)[..6] {
-            let start = || GanSession::new(&task, Start::Fresh(genotype), SEEDS, PathBuf::new()).unwrap();
+            let start = || GanSession::new(&task, Start::Fresh(genotype, 0), SEEDS, PathBuf::new()).unwrap();
             let (mut trained, recorder) = (start(), start());
             let mut inputs: Named = recorder
                 .weights

@@ -231,7 +231,7 @@ mod tests {
             let genotypes = initial_population(task.space(), 8, Initial::Balanced, 5);
             for genotype in &genotypes {
                 let mut session =
-                    task.session(Start::Fresh(genotype), Place::outside(SEEDS, dir.path())).unwrap();
+                    task.session(Start::Fresh(genotype, 0), Place::outside(SEEDS, dir.path())).unwrap();
                 let before = saved(session.as_ref());
                 for _ in 0..3 {
                     session.advance(9).unwrap();
@@ -252,7 +252,7 @@ mod tests {
     fn trained(config: GanConfig, genotype: &Genotype) -> Vec<Vec<u8>> {
         let dir = tempfile::tempdir().unwrap();
         let task = task_with(dir.path(), config);
-        let mut session = task.session(Start::Fresh(genotype), Place::outside(SEEDS, dir.path())).unwrap();
+        let mut session = task.session(Start::Fresh(genotype, 0), Place::outside(SEEDS, dir.path())).unwrap();
         for _ in 0..3 {
             session.advance(99).unwrap();
         }
@@ -302,7 +302,7 @@ mod tests {
         let mut genotype = initial_population(task.space(), 1, Initial::Uniform, 9).remove(0);
         genotype.set("generator/projection1/dropout", "0.2");
         let genotype = &genotype;
-        let mut whole = task.session(Start::Fresh(genotype), Place::outside(SEEDS, dir.path())).unwrap();
+        let mut whole = task.session(Start::Fresh(genotype, 0), Place::outside(SEEDS, dir.path())).unwrap();
         for _ in 0..4 {
             whole.advance(9).unwrap();
         }
@@ -326,7 +326,7 @@ mod tests {
         let task = task(dir.path(), SpaceKind::Gan);
         let genotype = initial_population(task.space(), 1, Initial::Uniform, 9).remove(0);
         let mut session =
-            GanSession::new(&task, Start::Fresh(&genotype), SEEDS, dir.path().to_owned()).unwrap();
+            GanSession::new(&task, Start::Fresh(&genotype, 0), SEEDS, dir.path().to_owned()).unwrap();
         let path = dir.path().join("snapshot");
         for step in [session.steps_per_epoch(), u64::MAX] {
             session.course.step = step;
@@ -345,7 +345,7 @@ mod tests {
         task.prepare(dir.path()).unwrap();
         let genotype = initial_population(task.space(), 1, Initial::Uniform, 9).remove(0);
         let shared = dir.path().to_owned();
-        let mut session = GanSession::new(&task, Start::Fresh(&genotype), SEEDS, shared).unwrap();
+        let mut session = GanSession::new(&task, Start::Fresh(&genotype, 0), SEEDS, shared).unwrap();
         let _ =
             no_grad(|| session.weights.averages["generator/to_image/bias"].shallow_clone().fill_(f64::NAN));
         assert!(session.evaluate(Measure::Search).unwrap().fitness.is_nan());

@@ -29,7 +29,7 @@ impl Weights {
         let mut buffer = Vec::new();
         for spec in &specs {
             let value = match start {
-                Start::Fresh(_) => {
+                Start::Fresh(..) => {
                     let numbers: Vec<f32> = fresh(spec, &seeds.at("fresh")).collect();
                     Tensor::from_slice(&numbers).reshape(shape(&spec.shape))
                 }
@@ -39,7 +39,7 @@ impl Weights {
             };
             if spec.averaged {
                 let average = match start {
-                    Start::Fresh(_) => value.copy(),
+                    Start::Fresh(..) => value.copy(),
                     Start::Checkpoint(reader) => {
                         read(reader, &format!("{AVERAGE}{}", spec.name), &spec.shape, &mut buffer)?
                     }

@@ -67,7 +67,7 @@ fn a_restored_session_goes_on_bit_for_bit_in_the_middle_of_an_episode() {
     let task = task(|_| ());
     let genotype = genotype(&task);
     let snapshot;
-    let mut whole = task.session(Start::Fresh(&genotype), place(dir.path())).unwrap();
+    let mut whole = task.session(Start::Fresh(&genotype, 0), place(dir.path())).unwrap();
     advance(whole.as_mut(), 27);
     assert_eq!(whole.position(), (1, 7));
     snapshot = reader(dir.path(), whole.as_ref());
@@ -101,7 +101,7 @@ fn an_agent_learns_when_the_seed_phase_is_over_and_forgets_what_does_not_fit() {
     let dir = tempfile::tempdir().unwrap();
     let task = task(|_| ());
     let genotype = genotype(&task);
-    let mut session = task.session(Start::Fresh(&genotype), place(dir.path())).unwrap();
+    let mut session = task.session(Start::Fresh(&genotype, 0), place(dir.path())).unwrap();
     let weights = |session: &dyn Session| {
         let (_, entries) = session.describe().unwrap();
         let networks = entries.iter().filter(|entry| !entry.name.starts_with("episode/"));
@@ -131,11 +131,11 @@ fn members_that_share_a_buffer_learn_from_each_other() {
     let dir = tempfile::tempdir().unwrap();
     let task = task(|config| (config.share, config.seed_frames) = (Share::Run, 0));
     let genotype = genotype(&task);
-    let mut one = task.session(Start::Fresh(&genotype), place(dir.path())).unwrap();
+    let mut one = task.session(Start::Fresh(&genotype, 0), place(dir.path())).unwrap();
     advance(one.as_mut(), 10);
     assert!(one.news().iter().all(|(name, _)| name != "critic_loss"));
     let other = Seeds { member: MemberId(4), ..SEEDS };
-    let mut other = task.session(Start::Fresh(&genotype), Place::outside(other, dir.path())).unwrap();
+    let mut other = task.session(Start::Fresh(&genotype, 0), Place::outside(other, dir.path())).unwrap();
     advance(other.as_mut(), 1);
     assert!(other.news().iter().any(|(name, _)| name == "critic_loss"));
     assert!(other.describe().unwrap().0.files.is_empty());
@@ -146,7 +146,7 @@ fn an_agent_that_has_diverged_is_told_by_its_fitness() {
     let dir = tempfile::tempdir().unwrap();
     let task = task(|config| config.learning_rate = crate::tasks::Hyperparameter::Fixed(1e30));
     let genotype = genotype(&task);
-    let mut session = task.session(Start::Fresh(&genotype), place(dir.path())).unwrap();
+    let mut session = task.session(Start::Fresh(&genotype, 0), place(dir.path())).unwrap();
     advance(session.as_mut(), 40);
     assert!(session.evaluate(Measure::Search).unwrap().fitness.is_nan());
 }
@@ -158,7 +158,7 @@ fn an_evaluation_is_left_when_a_signal_comes() {
     let genotype = genotype(&task);
     let place = place(dir.path());
     place.stop.raise(Signal::Terminate);
-    let mut session = task.session(Start::Fresh(&genotype), place).unwrap();
+    let mut session = task.session(Start::Fresh(&genotype, 0), place).unwrap();
     assert!(session.evaluate(Measure::Search).unwrap_err().is::<Interrupted>());
 }
 
@@ -167,7 +167,7 @@ fn a_film_shows_every_step_of_an_episode() {
     let dir = tempfile::tempdir().unwrap();
     let task = task(|_| ());
     let genotype = genotype(&task);
-    let mut session = task.session(Start::Fresh(&genotype), place(dir.path())).unwrap();
+    let mut session = task.session(Start::Fresh(&genotype, 0), place(dir.path())).unwrap();
     assert_eq!(session.export(dir.path()).unwrap(), ["episode.png"]);
     let file = std::io::BufReader::new(std::fs::File::open(dir.path().join("episode.png")).unwrap());
     let reader = png::Decoder::new(file).read_info().unwrap();

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Settings of the supernet of `algorithm = "adversarial-nas"`. Defaults are the paper's (facts: AdversarialNAS), at widths
+/// Settings of the supernet of `algorithm = "adversarial-nas"`. Defaults are the paper's (facts: AdversarialNAS) and, for
+/// the epochs, those of the published code, at widths
 /// that train on a CPU.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

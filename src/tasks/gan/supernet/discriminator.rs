@@ -8,18 +8,8 @@ use crate::tasks::gan::GanConfig;
 use crate::tasks::gan::discriminator::pooled;
 use crate::tasks::gan::discriminator_cell::{Downsampling, Operation};
 use crate::tasks::gan::layers::{Linear, Node};
-use crate::tasks::gan::space::{DISCRIMINATOR_CELLS, Down, EDGES, Pool};
+use crate::tasks::gan::space::{DISCRIMINATOR_CELLS, DOWNS, EDGES};
 use crate::tasks::nn::{Scope, channels_last};
-
-/// How a branch halves the width.
-const DOWNS: [(&str, Down); 6] = [
-    ("average", Down::End(Pool::Average)),
-    ("max", Down::End(Pool::Max)),
-    ("conv_3x3", Down::Conv(3, 1)),
-    ("conv_5x5", Down::Conv(5, 1)),
-    ("dilated_3x3", Down::Conv(3, 2)),
-    ("dilated_5x5", Down::Conv(5, 2)),
-];
 
 /// From images `(n, channels, size, size)` to scores `(n, 1)`.
 pub struct Discriminator {
@@ -62,7 +52,8 @@ impl Cell {
             })
         });
         let downs = [0, 1].map(|index| {
-            Mixed::new(scope, &variable("down", index), &DOWNS, |scope, path, down| {
+            // Behind the options that halve at the start.
+            Mixed::new(scope, &variable("down", index), &DOWNS[2..], |scope, path, down| {
                 Downsampling::new(scope, path, down, width)
             })
         });

@@ -3,8 +3,8 @@
 //! parameters of their architectures are trained in turn, adversarially, and in the end one architecture is derived.
 //! Its genotype is [`Genotype::supernet`].
 //!
-//! The published code corrects the gradients of architectures by a finite-difference term (`amending_coefficient`), which
-//! is not in its paper nor in the facts, and is left out here.
+//! The published code can also correct the gradients of architectures by a finite-difference term (`amending_coefficient`), but
+//! does not by default.
 
 mod config;
 mod derive;

@@ -125,9 +125,12 @@ fn mixed_edges_and_their_gradients_are_pytorch_s() {
 fn training_ends_in_the_weights_and_architectures_that_pytorch_s_ends_in() {
     let dir = tempfile::tempdir().unwrap();
     let mut oracle = Oracle::new(SCRIPT);
-    let task = small(dir.path());
+    let mut task = small(dir.path());
+    // So much that it shows in a few steps if one of them is left out.
+    task.config.average_decay = 0.5;
+    task.config.supernet.weight_decay = 100.0;
     let everything = everything();
-    let start = || SupernetSession::new(&task, Start::Fresh(&everything), SEEDS, PathBuf::new()).unwrap();
+    let start = || SupernetSession::new(&task, Start::Fresh(&everything, 0), SEEDS, PathBuf::new()).unwrap();
     let mut session = start();
     let named = |values: &Values, prefix: &str| -> Named {
         values.iter().map(|(name, value)| (format!("{prefix}/{name}"), value.detach().copy())).collect()
@@ -320,7 +323,7 @@ fn a_supernet_is_trained_saved_evaluated_and_restored_bit_for_bit() {
             .unwrap();
         bytes
     };
-    let mut whole = task.session(Start::Fresh(&everything), place()).unwrap();
+    let mut whole = task.session(Start::Fresh(&everything, 0), place()).unwrap();
     whole.advance(9).unwrap();
     let path = dir.path().join("snapshot");
     std::fs::write(&path, saved(whole.as_ref())).unwrap();
