@@ -42,9 +42,7 @@ impl<'a> GanSession<'a> {
         let device = device(task.config.device)?;
         let (genotype, course) = Course::new(&task.config, start, seeds)?;
         let learning_rates = task.config.learning_rates(&genotype)?;
-        let mut scope = Scope::declare();
-        task.networks(&genotype, &mut scope)?;
-        let weights = Weights::new(scope.into_specs(), start, &seeds, device)?;
+        let weights = Weights::new(task.tensors(&genotype)?, start, &seeds, device)?;
         let mut scope = Scope::load(&weights.values).computing_in(compute_kind(task.config.precision));
         let (generator, discriminator) = task.networks(&genotype, &mut scope)?;
         let evaluator = Evaluator { task, shared, seeds, device };
