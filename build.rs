@@ -6,9 +6,8 @@ use std::path::Path;
 fn main() {
     println!("cargo:rerun-if-env-changed=LIBTORCH");
     println!("cargo:rerun-if-env-changed=MUJOCO_DYNAMIC_LINK_DIR");
-    match var_os("LIBTORCH") {
-        Some(libtorch) => rpath(&Path::new(&libtorch).join("lib")),
-        None => println!("cargo:warning=LIBTORCH is not set: run scripts/setup"),
+    if let (Some(_), Some(libtorch)) = (var_os("CARGO_FEATURE_TORCH"), var_os("LIBTORCH")) {
+        rpath(&Path::new(&libtorch).join("lib"));
     }
     if let (Some(_), Some(mujoco)) = (var_os("CARGO_FEATURE_RL"), var_os("MUJOCO_DYNAMIC_LINK_DIR")) {
         rpath(Path::new(&mujoco));

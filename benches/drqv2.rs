@@ -6,7 +6,7 @@
 //! cargo bench --features rl --bench drqv2 -- --steps 1000 --device cuda --python /path/to/python --environment humanoid-run
 //! ```
 //!
-//! A frame is a step of the environment. The Python needs PyTorch and dm-control; `scripts/setup oracle` makes one.
+//! A frame is a step of the environment. The Python needs PyTorch and dm-control; `scripts/setup oracle` installs one.
 
 mod shared;
 
@@ -14,10 +14,10 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use pbtnas::search::{Genotype, Initial, MemberId, initial_population};
-use pbtnas::tasks::rl::environment::EnvironmentKind;
-use pbtnas::tasks::rl::{RlConfig, RlTask};
-use pbtnas::tasks::{Place, Seeds, Start, Task};
+use pbtnas_core::search::{Genotype, Initial, MemberId, initial_population};
+use pbtnas_engine::task::{MemberContext, Seeds, Start, Task};
+use pbtnas_torch::rl::environment::EnvironmentKind;
+use pbtnas_torch::rl::{RlConfig, RlTask};
 use shared::{Peer, Sides, root, scratch};
 
 /// Steps of the agent before the first update.
@@ -31,10 +31,10 @@ struct Options {
     /// Steps of the agent in a turn, at the small size; half as many at the paper's.
     #[arg(long, default_value_t = 100)]
     steps: u64,
-    /// Turns of each.
+    /// Turns per side.
     #[arg(long, default_value_t = 2)]
     turns: usize,
-    /// Threads and processes that make batches, of both.
+    /// Threads and processes that load batches, for both.
     #[arg(long, default_value_t = 4)]
     workers: usize,
     /// Only this size: `small` or `paper`.
@@ -62,7 +62,7 @@ fn compare(options: &Options, hidden: usize, batch: usize, steps: u64) -> Result
     let task = task(options, hidden, batch)?;
     let genotype = drqv2(&task);
     let seeds = Seeds { run: 1, generation: 0, member: MemberId(0) };
-    let mut ours = task.session(Start::Fresh(&genotype, 0), Place::outside(seeds, folder.path()))?;
+    let mut ours = task.session(Start::Fresh(&genotype, 0), MemberContext::outside(seeds, folder.path()))?;
     for _ in 0..SEED_STEPS {
         ours.advance(u32::MAX)?;
     }
@@ -76,8 +76,8 @@ fn compare(options: &Options, hidden: usize, batch: usize, steps: u64) -> Result
         for _ in 0..steps {
             ours.advance(u32::MAX)?;
         }
-        // Waits for what the device still works on.
-        ours.news();
+        // Waits for the device.
+        ours.metrics();
         let mine = began.elapsed().as_secs_f64();
         let other = *theirs.ask(&steps.to_string())?.first().context("no number")?;
         println!("turn {turn}: pbtnas {:.1}, PyTorch {:.1} frames/s", rate(steps, mine), rate(steps, other));
@@ -100,7 +100,7 @@ fn rate(steps: u64, seconds: f64) -> f64 {
 
 fn task(options: &Options, hidden: usize, batch: usize) -> Result<RlTask> {
     let environment: EnvironmentKind = serde_json::from_value(options.environment.clone().into())
-        .with_context(|| format!("{} is no environment", options.environment))?;
+        .with_context(|| format!("unknown environment {}", options.environment))?;
     Ok(RlTask::new(RlConfig {
         environment,
         models: root().join(".deps/data/dm-control"),
@@ -114,7 +114,7 @@ fn task(options: &Options, hidden: usize, batch: usize) -> Result<RlTask> {
     }))
 }
 
-/// DrQ-v2's own networks, as nearly as the space has them: four convolutions 3x3, three linear layers, ReLU.
+/// The networks of DrQ-v2, as nearly as the space has them: four convolutions 3x3, three linear layers, ReLU.
 fn drqv2(task: &RlTask) -> Genotype {
     let mut genotype = initial_population(task.space(), 1, Initial::Uniform, 1).remove(0);
     for variable in &task.space().variables {
@@ -133,7 +133,7 @@ fn drqv2(task: &RlTask) -> Genotype {
     genotype
 }
 
-/// The loop in PyTorch, in a process of its own.
+/// The loop in PyTorch, in its own process.
 fn peer(options: &Options, hidden: usize, batch: usize) -> Result<Peer> {
     let [hidden, batch] = [hidden, batch].map(|number| number.to_string());
     let [threads, workers] = [options.sides.threads.to_string(), options.workers.to_string()];

@@ -1,5 +1,5 @@
 //! The Fréchet Inception Distance of 5 000 images against pytorch-fid (benches/fid.py), both with the same network and the same
-//! images: seconds for the features, and for the distance out of them. The weights are random: the trained ones take as long.
+//! images: seconds for the features and for the distance computed from them. Random weights take as long as trained ones.
 //!
 //! ```text
 //! cargo bench --bench fid                       20 minutes on two cores
@@ -12,11 +12,11 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use pbtnas::gpu::device;
-use pbtnas::tasks::Task;
-use pbtnas::tasks::gan::{Features, GanConfig, GanTask, Statistics, frechet_distance};
+use pbtnas_engine::task::Task;
+use pbtnas_torch::device::device;
+use pbtnas_torch::gan::{Features, GanConfig, GanTask, Statistics, frechet_distance};
+use pbtnas_torch::tch::Tensor;
 use shared::{Peer, Sides, machine, root, scratch};
-use tch::Tensor;
 
 /// Images that an evaluation generates at a time.
 const BATCH: usize = 100;
@@ -43,7 +43,7 @@ fn main() -> Result<()> {
 
     let config = GanConfig {
         data: root().join(".deps/data/fashion-mnist"),
-        // The real images' statistics are made once for a run, here of a few of them.
+        // The statistics of the real images are computed once per run; here of a few images.
         subset: 100,
         inception: Some(folder.path().join("inception.safetensors")),
         device: choice,
@@ -70,7 +70,7 @@ fn main() -> Result<()> {
 
     let theirs = peer.ask("go")?;
     let [their_features, their_distance, their_fid] = theirs[..] else {
-        anyhow::bail!("fid.py told {theirs:?}")
+        anyhow::bail!("fid.py printed {theirs:?}")
     };
     println!("pbtnas       features {ours:.1} s, distance {:.1} s; FID {fid:.4}", total - ours);
     println!(

@@ -1,7 +1,7 @@
 //! Members of the task `gan` against the same networks trained in PyTorch (benches/gan.py): real images a second of
 //! both, in turns, with as many threads, over random architectures of GanHard at a small and at the paper's width.
-//! A turn is a cycle: five discriminator steps and a generator step. Evaluation is not measured. On a GPU, the part of the
-//! time in which it idles during pbtnas' cycles is told too, as nvidia-smi samples it.
+//! A turn is a cycle: five discriminator steps and a generator step. Evaluation is not measured. On a GPU, the
+//! fraction of time in which it is idle during pbtnas' cycles is printed, too, as sampled by nvidia-smi.
 //!
 //! ```text
 //! cargo bench --bench gan                                    five architectures at both widths
@@ -16,10 +16,10 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use pbtnas::gpu::DeviceChoice;
-use pbtnas::search::{Initial, MemberId, initial_population};
-use pbtnas::tasks::gan::{GanConfig, GanTask, SpaceKind};
-use pbtnas::tasks::{Place, Seeds, Session, Start, Task};
+use pbtnas_core::search::{Initial, MemberId, initial_population};
+use pbtnas_engine::device::DeviceChoice;
+use pbtnas_engine::task::{MemberContext, Seeds, Session, Start, Task};
+use pbtnas_torch::gan::{GanConfig, GanTask, SpaceKind};
 use shared::{Sides, machine, median, root, scratch};
 
 #[derive(Parser)]
@@ -36,7 +36,7 @@ struct Options {
     /// Only this size: `small` or `full`.
     #[arg(long)]
     size: Option<String>,
-    /// PyTorch in the best form that its documentation names: no graph where none is needed, fused AdamW, multi-tensor
+    /// PyTorch with the optimizations of its documentation: no graph where none is needed, fused AdamW, multi-tensor
     /// average, channels-last.
     #[arg(long)]
     tuned: bool,
@@ -85,7 +85,8 @@ fn compare(
     for (number, genotype) in genotypes.iter().enumerate() {
         let folder = scratch(None)?;
         let seeds = Seeds { run: 1, generation: 0, member: MemberId(number as u32) };
-        let mut ours = task.session(Start::Fresh(genotype, 0), Place::outside(seeds, folder.path()))?;
+        let mut ours =
+            task.session(Start::Fresh(genotype, 0), MemberContext::outside(seeds, folder.path()))?;
         let mut theirs = options.sides.gan_peer(&config, genotype, options.tuned)?;
         let (mut our_seconds, mut their_seconds) = (Vec::new(), Vec::new());
         for turn in 0..=turns {
@@ -93,7 +94,7 @@ fn compare(
             let mine = cycle(ours.as_mut(), config.discriminator_steps)?;
             idle.extend(usage.map(Usage::idle).transpose()?.flatten());
             let other = *theirs.ask("1")?.first().context("no number")?;
-            // The first warms up.
+            // The first is the warm-up.
             if turn > 0 {
                 our_seconds.push(mine);
                 their_seconds.push(other);
@@ -115,7 +116,7 @@ fn compare(
     Ok(())
 }
 
-/// What nvidia-smi says of the first GPU, from now on.
+/// Samples of the first GPU by nvidia-smi, from now on.
 struct Usage(Child);
 
 impl Usage {
@@ -145,7 +146,7 @@ fn cycle(session: &mut dyn Session, steps: u64) -> Result<f64> {
     for _ in 0..steps {
         session.advance(u32::MAX)?;
     }
-    // Waits for what the device still works on.
-    session.news();
+    // Waits for the device.
+    session.metrics();
     Ok(began.elapsed().as_secs_f64())
 }

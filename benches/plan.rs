@@ -1,5 +1,5 @@
-//! What a step costs beside making children: reading results and planning for many members, and whether it grows with the
-//! generations that are finished. Members are those of the task `synthetic`, with as many variables as GanHard.
+//! The time of a step apart from building children: reading results and planning for many members, and its growth with the
+//! number of finished generations. Members are those of the task `synthetic`, with as many variables as GanHard.
 //!
 //! ```text
 //! cargo bench --bench plan                                          10 000 members; 24 members and 1000 generations
@@ -14,12 +14,12 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use nix::unistd::{dup, dup2_stderr};
-use pbtnas::advance::{Next, advance};
-use pbtnas::parallel;
-use pbtnas::search::{MemberId, next_generation};
-use pbtnas::signal::StopSignal;
-use pbtnas::state::Run;
-use pbtnas::trainer::{Claim, Identity, Trainer};
+use pbtnas_core::parallel;
+use pbtnas_core::search::{MemberId, next_generation};
+use pbtnas_engine::advance::{NextAction, advance};
+use pbtnas_engine::attempt::{Claim, Identity, Trainer};
+use pbtnas_engine::run::Run;
+use pbtnas_engine::signal::StopSignal;
 use shared::{machine, median, run, scratch};
 
 #[derive(Parser)]
@@ -30,10 +30,10 @@ struct Options {
     /// Generations of a long search of 24 members.
     #[arg(long, default_value_t = 1000)]
     generations: u32,
-    /// Where the runs are made; by default where files are quickest: what is measured is not the disk.
+    /// Parent of the runs; by default a folder in memory: the disk is not measured.
     #[arg(long)]
     dir: Option<PathBuf>,
-    /// What cargo adds.
+    /// Passed by cargo.
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -49,15 +49,15 @@ fn main() -> Result<()> {
 
 fn new(state: &Path, members: u32, epochs: u32) -> Result<Run> {
     let text = format!(
-        "seed = 1\n[search]\npopulation = {members}\nepochs = {epochs}\nepochs_per_step = 1\n[task]\n\
+        "seed = 1\n[search]\npopulation = {members}\nepochs = {epochs}\nepochs_per_generation = 1\n[task]\n\
          kind = \"synthetic\"\n[synthetic]\nlayers = 72\nsteps_per_epoch = 1\n[storage]\nvisibility_timeout = 0\n"
     );
     run(state, &text)
 }
 
-/// Trains the members of a generation in this process; what they log is left out.
+/// Trains the members of a generation in this process, without their logs.
 fn train(run: &Run, generation: u32, members: &[MemberId]) -> Result<()> {
-    let task = run.config.task()?;
+    let task = run.config.task();
     let plan = run.plan(generation)?;
     let log = dup(std::io::stderr())?;
     dup2_stderr(std::fs::File::create("/dev/null")?)?;
@@ -77,8 +77,8 @@ fn train(run: &Run, generation: u32, members: &[MemberId]) -> Result<()> {
 
 fn large(state: &Path, members: u32) -> Result<()> {
     let run = new(state, members, 2)?;
-    let task = run.config.task()?;
-    let Next::Train { members: all, .. } = advance(&run, task.as_ref(), false)? else {
+    let task = run.config.task();
+    let NextAction::Train { members: all, .. } = advance(&run, task.as_ref(), false)? else {
         bail!("nothing to train")
     };
     train(&run, 0, &all)?;
@@ -88,7 +88,7 @@ fn large(state: &Path, members: u32) -> Result<()> {
     let plan = run.plan(0)?;
     let mut results = Vec::new();
     for member in &plan.members {
-        results.push(run.sound_result(0, member.id)?.context("a member has no result")?);
+        results.push(run.result_or_quarantine(0, member.id)?.context("a member has no result")?);
     }
     let trained = run.trained(&plan, results.iter())?;
     let read = began.elapsed().as_secs_f64();
@@ -107,17 +107,17 @@ fn large(state: &Path, members: u32) -> Result<()> {
 
 fn long(state: &Path, generations: u32) -> Result<()> {
     let run = new(state, 24, generations + 1)?;
-    let task = run.config.task()?;
+    let task = run.config.task();
     let mut steps = Vec::new();
     loop {
         let began = Instant::now();
         let next = advance(&run, task.as_ref(), false)?;
         let seconds = began.elapsed().as_secs_f64();
-        let Next::Train { generation, members } = next else { break };
+        let NextAction::Train { generation, members } = next else { break };
         steps.push(1e3 * seconds);
         train(&run, generation, &members)?;
     }
-    // The first ones have nothing to drop yet.
+    // The first generations have no files to remove.
     let steps = steps.get(3..).context("too few generations")?;
     let part = (steps.len() / 10).max(1);
     let early = steps.get(..part).context("too few generations")?;

@@ -1,5 +1,5 @@
-//! A long search on this machine: a large population, many generations, attempts that fail at random and processes
-//! that are killed. Prints, as it goes, what must stay flat: the time of a step, memory, the number of files.
+//! A long search on this machine: a large population, many generations, attempts that fail at random and killed processes.
+//! Prints the values that must stay constant: the time of a step, memory, the number of files.
 //!
 //! ```text
 //! cargo bench --bench soak                                              1000 members, 300 generations
@@ -13,17 +13,18 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
-use pbtnas::advance::{Next, advance};
-use pbtnas::config::Config;
-use pbtnas::create::create;
-use pbtnas::scheduler::local::work_off;
-use pbtnas::scheduler::pool::Watcher;
-use pbtnas::scheduler::{Search, Work};
-use pbtnas::search::MemberId;
-use pbtnas::signal::StopSignal;
-use pbtnas::state::{Ending, Heartbeat, Outcome, Run, verify};
+use pbtnas_core::run::{AttemptEnd, Heartbeat, Outcome, verify};
+use pbtnas_core::search::MemberId;
+use pbtnas_engine::advance::{NextAction, advance};
+use pbtnas_engine::config::Config;
+use pbtnas_engine::create::create;
+use pbtnas_engine::run::Run;
+use pbtnas_engine::scheduler::local::run_round;
+use pbtnas_engine::scheduler::pool::Watcher;
+use pbtnas_engine::scheduler::{JobSource, Search};
+use pbtnas_engine::signal::StopSignal;
 
-/// Part of the attempts that fail by themselves.
+/// Fraction of the attempts that fail.
 const FAILURES: f64 = 0.05;
 /// Time between two kills of a process that trains.
 const KILL_PAUSE: Duration = Duration::from_secs(2);
@@ -38,18 +39,17 @@ struct Options {
     generations: u32,
     #[arg(long, default_value_t = 2)]
     workers: usize,
-    /// Where the run's directory is made; by default where files are quickest.
+    /// Parent of the run directory; by default a folder in memory.
     #[arg(long)]
     dir: Option<PathBuf>,
-    /// What cargo adds.
+    /// Passed by cargo.
     #[arg(long, hide = true)]
     bench: bool,
 }
 
-/// The most memory of those that were killed since the last sample.
+/// The peak memory of the processes killed since the last sample.
 static WORKERS_MEMORY: AtomicU64 = AtomicU64::new(0);
 
-/// What a generation cost.
 struct Sample {
     step_seconds: f64,
     train_seconds: f64,
@@ -67,13 +67,13 @@ fn main() -> Result<()> {
     let dir = tempfile::tempdir_in(&near)
         .with_context(|| format!("no folder can be made in {}", near.display()))?;
     let config = format!(
-        "seed = 1\n[search]\npopulation = {}\nepochs = {}\nepochs_per_step = 1\n[task]\nkind = \"synthetic\"\n\
+        "seed = 1\n[search]\npopulation = {}\nepochs = {}\nepochs_per_generation = 1\n[task]\nkind = \"synthetic\"\n\
          [synthetic]\nlayers = 3\nsteps_per_epoch = 2\nstep_milliseconds = 1\ncrash_rate = {FAILURES}\n\
          [storage]\nkeep = {KEEP}\nvisibility_timeout = 0\n",
         options.members, options.generations
     );
     let config = Config::parse(Path::new("soak.toml"), &config)?;
-    let (run, _) = create(&dir.path().join("run"), &config, config.task()?.as_ref())?;
+    let (run, _) = create(&dir.path().join("run"), &config, config.task().as_ref())?;
     println!(
         "{} members, {} generations, {} workers, in {}; {:.0} % of attempts fail, and every {} s a process is killed",
         options.members,
@@ -116,7 +116,7 @@ fn main() -> Result<()> {
 
 /// The search, as `pbtnas run` does it.
 fn soak(run: &Run, workers: usize, mut tell: impl FnMut(u32, Sample)) -> Result<()> {
-    let task = run.config.task()?;
+    let task = run.config.task();
     let search = Search { run, task: task.as_ref() };
     let program = Path::new(env!("CARGO_BIN_EXE_pbtnas"));
     let stop = StopSignal::default();
@@ -127,10 +127,10 @@ fn soak(run: &Run, workers: usize, mut tell: impl FnMut(u32, Sample)) -> Result<
         let next = advance(run, task.as_ref(), true)?;
         let step_seconds = stepping.elapsed().as_secs_f64();
         let (generation, members) = match next {
-            Next::Train { generation, members } => (generation, members),
-            Next::Finished { .. } => return Ok(()),
+            NextAction::Train { generation, members } => (generation, members),
+            NextAction::Finished { .. } => return Ok(()),
         };
-        // A step that only gives members another try is none.
+        // A step that only retries members does not count.
         if current != Some(generation) {
             let (files, bytes) = count_files(run.layout.root());
             let train_seconds = training.elapsed().as_secs_f64() - step_seconds;
@@ -139,7 +139,7 @@ fn soak(run: &Run, workers: usize, mut tell: impl FnMut(u32, Sample)) -> Result<
             current = Some(generation);
             training = Instant::now();
         }
-        work_off(&search, program, generation, &members, workers, &stop, &mut Quiet)?;
+        run_round(&search, program, generation, &members, workers, &stop, &mut Quiet)?;
         ensure!(search.dir(generation).exists(), "generation {generation} is gone");
     }
 }
@@ -152,7 +152,7 @@ impl Watcher for Quiet {
     fn ended(&mut self, _: MemberId, _: bool) {}
 }
 
-/// Does something while one of this process's children is killed now and then; how many were.
+/// Does something while children of this process are killed from time to time; returns how many.
 fn kill_now_and_then(act: impl FnOnce() -> Result<()>) -> Result<usize> {
     let (over, kills) = (AtomicBool::new(false), AtomicUsize::new(0));
     std::thread::scope(|scope| {
@@ -208,7 +208,7 @@ fn mib(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }
 
-/// How all attempts ended, from the archives and the generations that are still whole.
+/// How all attempts ended, from the archives and the generations that still have their files.
 fn count_attempts(run: &Run) -> Result<()> {
     let mut endings: BTreeMap<&str, usize> = BTreeMap::new();
     let mut given_up = 0;
@@ -223,7 +223,7 @@ fn count_attempts(run: &Run) -> Result<()> {
             Some(archive) => archive.attempts,
             None => (0..results.len() as u32)
                 .map(|member| {
-                    pbtnas::state::read_attempts(&run.layout.attempts(generation, MemberId(member)))
+                    pbtnas_core::run::read_attempts(&run.layout.attempts(generation, MemberId(member)))
                 })
                 .collect::<Result<_, _>>()?,
         };
@@ -231,8 +231,8 @@ fn count_attempts(run: &Run) -> Result<()> {
             *endings
                 .entry(match attempt.ending() {
                     None => "lost",
-                    Some(Ending::Done) => "done",
-                    Some(Ending::Failed { .. }) => "failed",
+                    Some(AttemptEnd::Done) => "done",
+                    Some(AttemptEnd::Failed { .. }) => "failed",
                     Some(_) => "other",
                 })
                 .or_default() += 1;
@@ -243,7 +243,7 @@ fn count_attempts(run: &Run) -> Result<()> {
     Ok(())
 }
 
-/// The first third of the generations against the last one. A first generation has no step before it.
+/// The first third of the generations against the last third. The first generation has no step before it.
 fn compare(samples: &[Sample]) -> Result<()> {
     let samples = samples.get(1 + KEEP as usize..).unwrap_or_default();
     if samples.len() < 6 {

@@ -1,5 +1,5 @@
 //! From the start of `pbtnas train` until a member is ready for its first batch: a fresh network at the paper's size, and
-//! one that goes on from a snapshot of it, as after a preemption. The peer (benches/gan.py) is a script in PyTorch that
+//! one that resumes from a snapshot of it, as after a preemption. The peer (benches/gan.py) is a script in PyTorch that
 //! builds the same networks and optimizers and loads the same images, without any checkpoint.
 //!
 //! ```text
@@ -16,9 +16,10 @@ use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use pbtnas::advance::advance;
-use pbtnas::search::MemberId;
-use pbtnas::state::Run;
+use pbtnas_core::search::MemberId;
+use pbtnas_engine::advance::advance;
+use pbtnas_engine::run::Run;
+use pbtnas_torch::gan::GanConfig;
 use shared::{Sides, machine, median, root, run, scratch};
 
 #[derive(Parser)]
@@ -35,7 +36,7 @@ fn main() -> Result<()> {
     println!("Start-up: {}, {}", machine(), sides.device);
     let dir = scratch(None)?;
     let text = format!(
-        "seed = 1\n[search]\npopulation = {}\nepochs = 2\nepochs_per_step = 1\n[task]\nkind = \"gan\"\n[gan]\n\
+        "seed = 1\n[search]\npopulation = {}\nepochs = 2\nepochs_per_generation = 1\n[task]\nkind = \"gan\"\n[gan]\n\
          space = \"gan-hard\"\ndata = {:?}\nbatch = 4\ngenerator_batch = 4\nfeature_epochs = 1\nthreads = {}\n\
          generator_width = 256\ndiscriminator_width = 128\n\
          device = {:?}\n",
@@ -45,7 +46,7 @@ fn main() -> Result<()> {
         sides.device,
     );
     let run = run(&dir.path().join("run"), &text)?;
-    advance(&run, run.config.task()?.as_ref(), false)?;
+    advance(&run, run.config.task().as_ref(), false)?;
 
     let (mut fresh, mut again, mut theirs, mut sizes) = (vec![], vec![], vec![], vec![]);
     for turn in 0..turns {
@@ -55,7 +56,11 @@ fn main() -> Result<()> {
         sizes.push(snapshot(&run, member)?);
         let genotype = &run.plan(0)?.members[turn as usize].genotype;
         let began = Instant::now();
-        let peer = sides.gan_peer(&run.config.gan, genotype, false)?;
+        let peer = sides.gan_peer(
+            run.config.task.settings::<GanConfig>().context("the task is gan")?,
+            genotype,
+            false,
+        )?;
         theirs.push(began.elapsed().as_secs_f64());
         drop(peer);
     }
@@ -65,7 +70,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Seconds until a member is ready for its first batch; then it is asked to leave, with a snapshot.
+/// Seconds until a member is ready for its first batch; then it is stopped, with a snapshot.
 fn ready(run: &Run, member: MemberId) -> Result<f64> {
     let began = Instant::now();
     let mut train = Command::new(env!("CARGO_BIN_EXE_pbtnas"))
@@ -75,19 +80,19 @@ fn ready(run: &Run, member: MemberId) -> Result<f64> {
         .stdout(Stdio::null())
         .spawn()?;
     let mut lines = BufReader::new(train.stderr.take().context("no standard error")?).lines();
-    let mut told = String::new();
+    let mut printed = String::new();
     let seconds = loop {
-        let Some(line) = lines.next() else { anyhow::bail!("pbtnas train ended: {told}") };
+        let Some(line) = lines.next() else { anyhow::bail!("pbtnas train ended: {printed}") };
         let line = line?;
         if line.contains("ready to train after") {
             break began.elapsed().as_secs_f64();
         }
-        told = told + &line + "\n";
+        printed = printed + &line + "\n";
     };
     kill(Pid::from_raw(train.id().cast_signed()), Signal::SIGTERM)?;
     let rest: Vec<String> = lines.collect::<std::io::Result<_>>()?;
     let code = train.wait()?.code();
-    ensure!(code == Some(75), "pbtnas train ended with {code:?}: {told}{}", rest.join("\n"));
+    ensure!(code == Some(75), "pbtnas train ended with {code:?}: {printed}{}", rest.join("\n"));
     Ok(seconds)
 }
 

@@ -1,4 +1,4 @@
-//! What a step does between two generations, at the size of the paper: GanHard at full width, 24 members, six children out of
+//! The work of a step between two generations, at the size of the paper: GanHard at full width, 24 members, six children of
 //! trained checkpoints of 220 to 300 MB, against
 //!
 //! - the same children made in PyTorch, one after the other (benches/step.py): both parents loaded, the child's network built,
@@ -22,14 +22,16 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
-use pbtnas::advance::{Next, advance};
-use pbtnas::parallel;
-use pbtnas::scheduler::Search;
-use pbtnas::scheduler::local::work_off;
-use pbtnas::scheduler::pool::Watcher;
-use pbtnas::search::{MemberId, Origin};
-use pbtnas::signal::StopSignal;
-use pbtnas::state::{Heartbeat, PlanRecord, Run};
+use pbtnas_core::parallel;
+use pbtnas_core::run::{Heartbeat, PlanRecord};
+use pbtnas_core::search::{MemberId, Origin};
+use pbtnas_engine::advance::{NextAction, advance};
+use pbtnas_engine::run::Run;
+use pbtnas_engine::scheduler::Search;
+use pbtnas_engine::scheduler::local::run_round;
+use pbtnas_engine::scheduler::pool::Watcher;
+use pbtnas_engine::signal::StopSignal;
+use pbtnas_torch::gan::GanConfig;
 use serde_json::json;
 use shared::{PYTHON, Peer, machine, median, memory, root, run, scratch};
 
@@ -38,7 +40,7 @@ struct Options {
     /// Repetitions of each.
     #[arg(long, default_value_t = 5)]
     turns: usize,
-    /// Where the run is made and kept; by default in a folder of `target`, removed in the end.
+    /// Where the run is kept; by default in a folder of `target` that is removed at the end.
     #[arg(long)]
     dir: Option<PathBuf>,
     /// Channels of the generator.
@@ -50,10 +52,10 @@ struct Options {
     /// A Python with PyTorch.
     #[arg(long, default_value = PYTHON)]
     python: PathBuf,
-    /// Do the step in this run and print what it took: a process of its own, whose memory is its own.
+    /// Do the step in this run and print time and memory: in its own process, for its own memory.
     #[arg(long, hide = true)]
     step: Option<PathBuf>,
-    /// What cargo adds.
+    /// Passed by cargo.
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -67,7 +69,7 @@ fn main() -> Result<()> {
     let dir = options.dir.clone().unwrap_or_else(|| scratch.path().to_owned());
     println!("Making six children: {}", machine());
     let run = trained(&options, &dir.join("run"))?;
-    // The first turn makes the children that the others are told to make.
+    // The first turn determines the children that the others build.
     let first = step_apart(&run)?;
     let plan = run.plan(1)?;
     let children: Vec<MemberId> = replaced(&plan).map(|(id, _, _)| id).collect();
@@ -116,7 +118,7 @@ fn main() -> Result<()> {
 /// moments and averages differ.
 fn trained(options: &Options, state: &Path) -> Result<Run> {
     let text = format!(
-        "seed = 1\n[search]\npopulation = 24\nepochs = 2\nepochs_per_step = 1\n[task]\nkind = \"gan\"\n[gan]\n\
+        "seed = 1\n[search]\npopulation = 24\nepochs = 2\nepochs_per_generation = 1\n[task]\nkind = \"gan\"\n[gan]\n\
          space = \"gan-hard\"\ndata = {:?}\nsubset = 4\nbatch = 4\ngenerator_batch = 4\ngenerator_width = {}\n\
          discriminator_width = {}\nevaluation_images = 20\nfeature_epochs = 1\nthreads = 2\ndevice = \"cpu\"\n\
          [storage]\nvisibility_timeout = 0\n",
@@ -125,7 +127,7 @@ fn trained(options: &Options, state: &Path) -> Result<Run> {
         options.discriminator
     );
     let run = run(state, &text)?;
-    let task = run.config.task()?;
+    let task = run.config.task();
     undo(&run)?;
     if run.plan(0).is_err() {
         advance(&run, task.as_ref(), false)?;
@@ -141,7 +143,7 @@ fn trained(options: &Options, state: &Path) -> Result<Run> {
         println!("training {} members", missing.len());
         let search = Search { run: &run, task: task.as_ref() };
         let program = Path::new(env!("CARGO_BIN_EXE_pbtnas"));
-        work_off(&search, program, 0, &missing, 1, &StopSignal::default(), &mut Quiet)?;
+        run_round(&search, program, 0, &missing, 1, &StopSignal::default(), &mut Quiet)?;
     }
     ensure!(
         run.results(0)?.iter().all(Option::is_some),
@@ -159,7 +161,7 @@ impl Watcher for Quiet {
     fn ended(&mut self, _: MemberId, _: bool) {}
 }
 
-/// Takes the second generation away again.
+/// Removes the second generation.
 fn undo(run: &Run) -> Result<()> {
     for path in [run.layout.generation(1), run.layout.best()] {
         if path.is_dir() {
@@ -168,12 +170,12 @@ fn undo(run: &Run) -> Result<()> {
             std::fs::remove_file(&path)?;
         }
     }
-    // What was removed is not to be written while the next thing is measured.
+    // Writes of the removal must not overlap with the next measurement.
     nix::unistd::sync();
     Ok(())
 }
 
-/// The step in a process of its own: seconds, MiB above those at its start, MiB at its start.
+/// The step in its own process: seconds, MiB above those at its start, MiB at its start.
 fn step_apart(run: &Run) -> Result<Vec<f64>> {
     undo(run)?;
     let output = Command::new(std::env::current_exe()?).arg("--step").arg(run.layout.root()).output()?;
@@ -182,14 +184,14 @@ fn step_apart(run: &Run) -> Result<Vec<f64>> {
     text.split_whitespace().map(|word| word.parse().context("no number")).collect()
 }
 
-/// What `pbtnas step` does before it submits.
+/// The work of `pbtnas step` before it submits.
 fn step(state: &Path) -> Result<()> {
     let before = memory("VmRSS");
     let began = Instant::now();
     let run = Run::open(state)?;
-    let next = advance(&run, run.config.task()?.as_ref(), false)?;
+    let next = advance(&run, run.config.task().as_ref(), false)?;
     let seconds = began.elapsed().as_secs_f64();
-    ensure!(matches!(next, Next::Train { generation: 1, .. }), "no step: {next:?}");
+    ensure!(matches!(next, NextAction::Train { generation: 1, .. }), "no step: {next:?}");
     println!("{seconds} {} {before}", memory("VmHWM") - before);
     Ok(())
 }
@@ -202,9 +204,9 @@ fn replaced(plan: &PlanRecord) -> impl Iterator<Item = (MemberId, [MemberId; 2],
     })
 }
 
-/// What PyTorch is told to make.
+/// The input of benches/step.py.
 fn case(run: &Run, plan: &PlanRecord, dir: &Path) -> Result<serde_json::Value> {
-    let mut case = serde_json::to_value(&run.config.gan)?;
+    let mut case = serde_json::to_value(run.config.task.settings::<GanConfig>().context("the task is gan")?)?;
     case["channels"] = 1.into();
     case["folder"] = json!(dir.join("peer"));
     let prefixes = |variable: &str| {
@@ -223,7 +225,7 @@ fn case(run: &Run, plan: &PlanRecord, dir: &Path) -> Result<serde_json::Value> {
     Ok(case)
 }
 
-/// Seconds that it takes to copy files and to bring the copies to disk.
+/// Seconds to copy files and sync the copies.
 fn copy(files: &[PathBuf], to: &Path) -> Result<f64> {
     std::fs::create_dir_all(to)?;
     let began = Instant::now();

@@ -1,6 +1,7 @@
 //! From one generation to the next on a cluster: the time from the last member's result until the next generation's array is
-//! submitted, on the SLURM sandbox (`scripts/slurm-sandbox`), which it starts. What SLURM itself needs between a job's end and
-//! the start of one that waits for it is measured in the same run, with jobs that do nothing, and told apart.
+//! submitted, on the SLURM sandbox (`scripts/slurm-sandbox`), which it starts. The time of SLURM
+//! itself between a job's end and the start of a dependent one is measured in the same run with empty jobs, and printed
+//! separately.
 //!
 //! ```text
 //! cargo bench --bench turnaround                         8 members, 15 generations
@@ -15,8 +16,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
-use pbtnas::search::MemberId;
-use pbtnas::state::submission;
+use pbtnas_core::run::submission;
+use pbtnas_core::search::MemberId;
 use shared::{machine, median, root, run, scratch};
 
 #[derive(Parser)]
@@ -27,7 +28,7 @@ struct Options {
     /// Members.
     #[arg(long, default_value_t = 8)]
     members: u32,
-    /// What cargo adds.
+    /// Passed by cargo.
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -55,7 +56,7 @@ fn slurm(program: &str) -> Command {
     command
 }
 
-/// When a file was last written, in seconds.
+/// Modification time of a file in seconds.
 fn written(path: &Path) -> Result<f64> {
     let there = path.metadata().with_context(|| format!("failed to read {}", path.display()))?;
     Ok(there.mtime() as f64 + there.mtime_nsec() as f64 / 1e9)
@@ -70,7 +71,7 @@ fn wait_for(path: &Path, patience: Duration) -> Result<()> {
     Ok(())
 }
 
-/// Jobs each of which waits for the one before it: seconds from the end of each to the start of the next.
+/// A chain of dependent jobs: seconds from the end of each to the start of the next.
 fn chain(dir: &Path, links: u32) -> Result<Vec<f64>> {
     let file = |what: &str, link: u32| dir.join(format!("{what}-{link}"));
     let mut before: Option<String> = None;
@@ -88,10 +89,10 @@ fn chain(dir: &Path, links: u32) -> Result<Vec<f64>> {
     (0..links).map(|link| Ok(written(&file("begun", link + 1))? - written(&file("ended", link))?)).collect()
 }
 
-/// A search of short steps: seconds from the last result of each generation to the submission of the next one.
+/// A search with short generations: seconds from the last result of each generation to the submission of the next one.
 fn search(dir: &Path, options: &Options) -> Result<(Vec<f64>, f64)> {
     let text = format!(
-        "seed = 1\n[search]\npopulation = {}\nepochs = {}\nepochs_per_step = 1\n[task]\nkind = \"synthetic\"\n\
+        "seed = 1\n[search]\npopulation = {}\nepochs = {}\nepochs_per_generation = 1\n[task]\nkind = \"synthetic\"\n\
          [synthetic]\nlayers = 20\nsteps_per_epoch = 10\nstep_milliseconds = 10\n[storage]\nkeep = \"all\"\n\
          [slurm]\npartition = \"main\"\ncpus = 1\n",
         options.members, options.generations

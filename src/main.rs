@@ -5,28 +5,26 @@ use std::io::Write;
 use clap::Parser;
 
 fn main() {
-    leave_when_nobody_reads();
-    let code = pbtnas::cli::run(pbtnas::cli::Cli::parse()).unwrap_or_else(|error| {
-        eprintln!("pbtnas: {}", pbtnas::error::message(&error));
-        pbtnas::error::exit_code(&error)
-    });
-    // Not by way of libtorch's destructors: they take half as long as its start, and nothing rests on them.
+    exit_quietly_if_output_is_closed();
+    pbtnas::register_tasks();
+    let code = pbtnas::cli::run(pbtnas::cli::Cli::parse());
+    // Skips libtorch's destructors: they take half as long as its start, and nothing depends on them.
     let _ = std::io::stdout().flush();
     signal_hook::low_level::exit(code.into())
 }
 
-/// Exit code when whoever read what is printed has left, as in `pbtnas lineage | head`: a shell's for SIGPIPE.
-const UNREAD: i32 = 141;
+/// Exit code when the output pipe was closed, as in `pbtnas lineage | head`: a shell's for SIGPIPE.
+const OUTPUT_CLOSED: i32 = 141;
 
-/// That what is printed cannot be written is no fault of the program: it ends without a trace of its stack.
-fn leave_when_nobody_reads() {
+/// Exits without a backtrace when output cannot be printed.
+fn exit_quietly_if_output_is_closed() {
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        match panic.payload().downcast_ref::<String>().filter(|said| said.starts_with("failed printing to")) {
-            Some(said) if said.contains("Broken pipe") => signal_hook::low_level::exit(UNREAD),
-            Some(said) => {
-                let _ = writeln!(std::io::stderr(), "pbtnas: {said}");
-                signal_hook::low_level::exit(pbtnas::error::IO.into())
+        match panic.payload().downcast_ref::<String>().filter(|text| text.starts_with("failed printing to")) {
+            Some(text) if text.contains("Broken pipe") => signal_hook::low_level::exit(OUTPUT_CLOSED),
+            Some(text) => {
+                let _ = writeln!(std::io::stderr(), "pbtnas: {text}");
+                signal_hook::low_level::exit(pbtnas_engine::fault::exit::IO.into())
             }
             None => usual(panic),
         }

@@ -1,6 +1,6 @@
-//! What several benchmarks need: the peer in Python and what both are told, runs, and what the machine is.
+//! Shared by the benchmarks: the peer in Python, the options of both sides, runs, and a description of the machine.
 
-// A benchmark uses a part of it.
+// Each benchmark uses a part of it.
 #![allow(dead_code)]
 
 use std::io::{BufRead, BufReader, Lines, Write};
@@ -9,36 +9,35 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use pbtnas::config::Config;
-use pbtnas::create::create;
-use pbtnas::gpu::DeviceChoice;
-use pbtnas::search::Genotype;
-use pbtnas::state::Run;
-use pbtnas::tasks::gan::GanConfig;
+use pbtnas_core::search::Genotype;
+use pbtnas_engine::config::Config;
+use pbtnas_engine::create::create;
+use pbtnas_engine::device::DeviceChoice;
+use pbtnas_engine::run::Run;
+use pbtnas_torch::gan::GanConfig;
 use serde_json::Value;
 
 /// The Python that `scripts/setup oracle` makes.
 pub const PYTHON: &str = ".deps/oracle/bin/python";
 
-/// Where and how pbtnas and its peer are measured.
+/// Options of pbtnas and its peer.
 #[derive(Args)]
 pub struct Sides {
     /// cpu or cuda.
     #[arg(long, default_value = "cpu")]
     pub device: String,
-    /// Threads of the networks, of both.
+    /// Threads of the networks, for both.
     #[arg(long, default_value_t = 2)]
     pub threads: i32,
-    /// The peer's Python; `scripts/setup oracle` makes one.
+    /// The peer's Python, as built by `scripts/setup oracle`.
     #[arg(long, default_value = PYTHON)]
     pub python: PathBuf,
-    /// What cargo adds.
+    /// Passed by cargo.
     #[arg(long, hide = true)]
     bench: bool,
 }
 
 impl Sides {
-    /// The device, as a task knows it.
     pub fn device(&self) -> Result<DeviceChoice> {
         match self.device.as_str() {
             "cpu" => Ok(DeviceChoice::Cpu),
@@ -58,18 +57,18 @@ impl Sides {
     }
 }
 
-/// A run of a configuration, new unless it is there.
+/// Opens the run, or creates it with this configuration.
 pub fn run(state: &Path, config: &str) -> Result<Run> {
     let config = Config::parse(Path::new("bench.toml"), config)?;
-    Ok(create(state, &config, config.task()?.as_ref())?.0)
+    Ok(create(state, &config, config.task().as_ref())?.0)
 }
 
-/// The clone.
+/// The root of the repository.
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// A script in Python that says `ready`, and then answers each line with one of its own.
+/// A Python script that prints `ready` and then answers each line of input with one line.
 pub struct Peer {
     script: &'static str,
     process: Child,
@@ -103,7 +102,7 @@ impl Peer {
         Ok(self.output.next().with_context(|| format!("benches/{} has ended", self.script))??)
     }
 
-    /// What it answers to a line: numbers, with spaces between them.
+    /// Sends a line; returns the numbers of the answer.
     pub fn ask(&mut self, line: &str) -> Result<Vec<f64>> {
         writeln!(self.input.as_mut().context("no input")?, "{line}")?;
         let answer = self.line()?;
@@ -114,13 +113,13 @@ impl Peer {
 
 impl Drop for Peer {
     fn drop(&mut self) {
-        // The end of its input is its end.
+        // The script ends at the end of its input.
         drop(self.input.take());
         let _ = self.process.wait();
     }
 }
 
-/// Processor, cores and memory, in a line.
+/// Processor, cores and memory in one line.
 pub fn machine() -> String {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let field = |text: &str, name: &str| {
@@ -137,7 +136,7 @@ pub fn machine() -> String {
     )
 }
 
-/// The middle one.
+/// The median.
 pub fn median(values: &[f64]) -> f64 {
     let mut values = values.to_vec();
     values.sort_by(f64::total_cmp);
@@ -148,14 +147,14 @@ pub fn median(values: &[f64]) -> f64 {
     }
 }
 
-/// A folder in which a benchmark may make gigabytes of files; removed in the end.
+/// A folder for gigabytes of files; removed at the end.
 pub fn scratch(dir: Option<&PathBuf>) -> Result<tempfile::TempDir> {
     let near = dir.cloned().unwrap_or_else(|| root().join("target"));
     let made = tempfile::Builder::new().prefix("bench-").tempdir_in(&near);
     made.with_context(|| format!("no folder can be made in {}", near.display()))
 }
 
-/// A member of a process's memory in MiB: `VmRSS` (now), `VmHWM` (at most so far).
+/// A process's resident memory in MiB: `VmRSS` (now) or `VmHWM` (the peak).
 pub fn memory(field: &str) -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));

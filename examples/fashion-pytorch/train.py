@@ -1,6 +1,6 @@
 """A classifier of Fashion-MNIST whose blocks, activation, dropout, learning rate and weight decay are searched.
 
-FASHION_MNIST is the folder with the four IDX files, gzipped or not; IMAGES says how many of them an epoch has.
+FASHION_MNIST is the folder with the four IDX files, gzipped or not; IMAGES is the number of images per epoch.
 """
 
 import gzip
@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-WIDTH = 16  # channels, the same everywhere: only so does a block's shape depend on the block alone
+WIDTH = 16  # channels, the same everywhere, so that a block's shapes depend only on the block
 BATCH = 64
 HELD_OUT = 5000  # of the training images, to compare networks during the search
 
@@ -98,7 +98,7 @@ def main(job: pbtnas.Job) -> float:
                 optimizer.step()
                 job.log(loss=loss.item())
 
-    # The test images are kept for the end: what the search has seen would flatter it.
+    # The test images are only for final evaluations: the search selects on the others.
     measured = images("t10k", slice(None)) if job.final else images("train", slice(-HELD_OUT, None))
     net.eval()
     right = 0

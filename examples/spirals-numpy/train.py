@@ -1,6 +1,6 @@
-"""Tells three spirals apart, in NumPy alone: layers, their activation and the learning rate are searched.
+"""Classifies three spirals with NumPy only: layers, their activation and the learning rate are searched.
 
-The network's arrays and the optimizer's are dicts, which the helper saves as they are and loads in place.
+The network's arrays and the optimizer's are dicts, which the helper saves unchanged and loads in place.
 """
 
 import numpy as np

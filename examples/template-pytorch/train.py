@@ -1,4 +1,4 @@
-"""Trains one network of the search. pbtnas starts this script for each network; search.toml says what is searched."""
+"""Trains one network of the search. pbtnas starts this script for each network; search.toml has the search space."""
 
 import pbtnas
 import torch
@@ -24,7 +24,7 @@ def data(count: int, seed: int) -> torch.utils.data.TensorDataset:
 
 
 def block(kind: str) -> nn.Module:
-    """A layer by its name in search.toml. All take and give WIDTH channels, so that any can follow any."""
+    """A layer by its name in search.toml. All have WIDTH input and output channels, so they can be combined in any order."""
     if kind == "identity":
         return nn.Identity()
     size = {"conv3": 3, "conv5": 5}[kind]
@@ -46,14 +46,14 @@ class Net(nn.Module):
 
 @pbtnas.task
 def main(job: pbtnas.Job) -> dict:
-    # 1. Make everything as the genotype wants it. The helper has seeded all random numbers.
+    # 1. Build everything from the genotype. The helper has seeded all random numbers.
     net = Net(job.genotype).to(job.device)
     optimizer = torch.optim.Adam(net.parameters(), lr=job.genotype["learning_rate"])
 
     # 2. Load the weights and the optimizer's state. (In the action `init` the script saves them and ends here.)
     job.restore(net, optimizer)
 
-    # 3. Train. Saving, stopping and going on in the middle of an epoch are the helper's work.
+    # 3. Train. The helper saves, stops and resumes in the middle of an epoch.
     loader = torch.utils.data.DataLoader(data(EPOCH_STEPS * BATCH, seed=1), BATCH, shuffle=True)
     for epoch in job.epochs():
         net.train()
@@ -64,7 +64,7 @@ def main(job: pbtnas.Job) -> dict:
             optimizer.step()
             job.log(loss=loss.item())
 
-    # 4. Only the action `evaluate` gets here. Higher is better. A final evaluation has data of its own.
+    # 4. Only the action `evaluate` gets here. Higher is better. A final evaluation uses other data.
     images, labels = data(2000, seed=3 if job.final else 2).tensors
     net.eval()
     with torch.no_grad():

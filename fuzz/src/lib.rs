@@ -1,19 +1,19 @@
-//! What libFuzzer calls, and an allocator that refuses to be led astray.
+//! The entry point of libFuzzer, and an allocator with a limit.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 
 pub mod targets;
 
-/// A single allocation of more is a failure: nothing that a small input says may ask for so much memory.
+/// A larger single allocation is a failure: a small input must not cause it.
 const LARGEST: usize = 256 << 20;
 
-/// libFuzzer's `-malloc_limit_mb` works with a sanitizer's allocator only; this one does the same without.
+/// Does what libFuzzer's `-malloc_limit_mb` does with a sanitizer only.
 struct Limited;
 
 #[global_allocator]
 static ALLOCATOR: Limited = Limited;
 
-// Safety: all is left to the system's allocator; a larger request ends the process before it gets there.
+// Safety: every call is the system allocator's; a request above the limit ends the process before it.
 unsafe impl GlobalAlloc for Limited {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         check(layout.size());

@@ -5,18 +5,18 @@ use clap::Args;
 
 use super::StateArg;
 use crate::report::export_best;
-use crate::state::Run;
+use pbtnas_engine::run::Run;
 
-/// Export the best network so far: safetensors, genotype, images.
+/// Export the best network so far: weights (safetensors), genotype, lineage, images.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  pbtnas best --state runs/first --output best")]
 pub struct Best {
     #[command(flatten)]
     state: StateArg,
-    /// Directory for the files; by default `best` in the run's directory.
+    /// Output folder. [default: best in the run directory]
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
-    /// Print the record of the best member as JSON, instead of the names of the files.
+    /// Print the record of the best member as JSON instead of the file names.
     #[arg(long)]
     json: bool,
 }

@@ -4,13 +4,12 @@ use clap_complete::{Shell, generate};
 
 use super::Cli;
 
-/// Print a script that completes pbtnas's commands and options in a shell.
+/// Print a shell completion script.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  pbtnas completions bash > ~/.local/share/bash-completion/completions/pbtnas\n  pbtnas completions fish > ~/.config/fish/completions/pbtnas.fish"
 )]
 pub struct Completions {
-    /// The shell.
     #[arg(value_enum)]
     shell: Shell,
 }

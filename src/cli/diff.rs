@@ -3,18 +3,18 @@ use clap::Args;
 
 use super::StateArg;
 use crate::report::{Reference, difference, difference_text};
-use crate::state::Run;
+use pbtnas_engine::run::Run;
 
-/// Compare two networks in words: which variables differ, and how the two are related.
+/// Compare two networks: the variables that differ, and the founders of their values.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     pbtnas diff 6/3 7/3 --state runs/first\n  \
     pbtnas diff best other/genotype.json --state runs/first --json")]
 pub struct Diff {
-    /// A network: `best`, `3` (of the latest generation), `7/3` (of generation 7), or the file of a genotype.
+    /// Network: `best`, `3` (latest generation), `7/3` (generation 7), or a genotype file.
     #[arg(value_name = "A")]
     a: Reference,
-    /// Another one.
+    /// Network to compare A with.
     #[arg(value_name = "B")]
     b: Reference,
     #[command(flatten)]
@@ -28,11 +28,12 @@ impl Diff {
     pub fn run(self) -> Result<u8> {
         let run = Run::open(&self.state.state)?;
         let (a, b) = (self.a.find(&run)?, self.b.find(&run)?);
-        let difference = difference(&run, run.config.task()?.as_ref(), &a, &b)?;
+        let difference = difference(&run, &a, &b)?;
         if self.json {
             println!("{}", serde_json::to_string_pretty(&difference)?);
         } else {
-            print!("{}", difference_text(&difference));
+            let ranges: Vec<&str> = run.space.ranges().map(|(name, _)| name).collect();
+            print!("{}", difference_text(&difference, &ranges));
         }
         Ok(0)
     }

@@ -7,25 +7,24 @@ use clap::Args;
 use super::StateArg;
 use crate::report::Reference;
 use crate::report::diagram::{Format, draw};
-use crate::state::Run;
+use pbtnas_engine::run::Run;
 
-/// Draw an architecture: what a forward pass does, for a person to see.
+/// Draw the forward pass of an architecture.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     pbtnas draw best --state runs/first --output best.svg\n  \
     pbtnas draw 7/3 --against 6/3 --state runs/first --output child.svg\n  \
     pbtnas draw best --state runs/first | dot -Tpdf > best.pdf")]
 pub struct Draw {
-    /// The network: `best`, `3` (of the latest generation), `7/3` (of generation 7), or the file of a genotype.
+    /// Network: `best`, `3` (latest generation), `7/3` (generation 7), or a genotype file.
     #[arg(default_value = "best", value_name = "MEMBER")]
     member: Reference,
     #[command(flatten)]
     state: StateArg,
-    /// The file, which ends in .svg (a picture) or .dot (for Graphviz); without it, or if it is `-`, what Graphviz reads
-    /// is printed.
+    /// Output file, .svg or .dot (Graphviz). [default: print DOT, as with `-`]
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Highlight what differs from this network, named in the same way.
+    /// Highlight the differences from this network.
     #[arg(long, value_name = "MEMBER")]
     against: Option<Reference>,
 }
@@ -37,7 +36,7 @@ impl Draw {
         let run = Run::open(&self.state.state)?;
         let of = self.member.find(&run)?;
         let against = self.against.map(|other| other.find(&run)).transpose()?;
-        let text = draw(&run, run.config.task()?.as_ref(), &of, against.as_ref(), format)?;
+        let text = draw(&run, run.config.task().as_ref(), &of, against.as_ref(), format)?;
         match output {
             Some(path) => {
                 fs::write(&path, text).with_context(|| format!("failed to write {}", path.display()))?;

@@ -2,16 +2,16 @@ use anyhow::{Result, bail};
 use clap::Args;
 
 use super::StateArg;
-use crate::evaluate::{Subject, evaluate};
-use crate::scheduler::slurm;
-use crate::search::MemberId;
-use crate::soup::find_part;
-use crate::state::Run;
+use pbtnas_core::search::MemberId;
+use pbtnas_engine::evaluate::{Subject, evaluate};
+use pbtnas_engine::run::Run;
+use pbtnas_engine::scheduler::slurm;
+use pbtnas_engine::soup::find_part;
 
-/// Measure the best member, another one or the soup, as for a report: with many samples, and everything.
+/// Evaluate the best member, another member or a soup with the final number of samples and all metrics.
 ///
-/// The result stays in the run; calling it again only prints it. It uses random numbers that the search has
-/// not seen.
+/// The result is stored in the run; repeating the command prints it. The random numbers differ from those of the
+/// search.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  pbtnas evaluate --state runs/first\n  pbtnas evaluate --state runs/first --soup\n  \
@@ -20,22 +20,22 @@ use crate::state::Run;
 pub struct Evaluate {
     #[command(flatten)]
     state: StateArg,
-    /// Number of samples (images); by default as configured (`final_images`).
+    /// Number of samples (images, episodes). [default: as configured, e.g. `gan.final_images`]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
     samples: Option<u32>,
-    /// Another member than the best one; needs --generation.
+    /// Evaluate this member of --generation instead of the best member.
     #[arg(long, value_name = "ID", requires = "generation", conflicts_with = "soup")]
     member: Option<u32>,
-    /// The generation of that member.
+    /// Generation of --member.
     #[arg(long, value_name = "N", requires = "member")]
     generation: Option<u32>,
-    /// The soup that `pbtnas soup` made.
+    /// Evaluate the soup.
     #[arg(long)]
     soup: bool,
-    /// The soup of this part of the networks, which `pbtnas soup --part` made.
+    /// Evaluate the soup of this part (`pbtnas soup --part`).
     #[arg(long, value_name = "NAME", requires = "soup")]
     part: Option<String>,
-    /// Print the record as JSON.
+    /// Print JSON.
     #[arg(long)]
     json: bool,
 }
@@ -43,8 +43,8 @@ pub struct Evaluate {
 impl Evaluate {
     pub fn run(self) -> Result<u8> {
         let run = Run::open(&self.state.state)?;
-        super::settle(&run.config)?;
-        let task = run.config.task()?;
+        super::apply_environment(&run.config)?;
+        let task = run.config.task();
         let part = self.part.as_deref().map(|part| find_part(task.as_ref(), part)).transpose()?;
         let part = part.map(|part| part.name);
         let subject = match (self.soup, self.generation, self.member) {

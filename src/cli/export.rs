@@ -6,13 +6,12 @@ use clap::Args;
 use super::StateArg;
 use crate::report::export::{Format, export};
 use crate::report::history::History;
-use crate::state::Run;
+use pbtnas_engine::run::Run;
 
-/// Write a run for other programs: TensorBoard's event files, tables as CSV and as JSON lines.
+/// Export a run: TensorBoard event files, and tables (members, curves, attempts) as CSV and JSON lines.
 ///
-/// TensorBoard sees a run for each member (`tensorboard --logdir DIR/tensorboard`) and one for the population. The tables
-/// are members, curves and attempts. Call it again while a search goes on: event files grow by what is new, and a
-/// TensorBoard that is open shows it.
+/// `tensorboard --logdir DIR/tensorboard` shows one TensorBoard run per member and one for the population. Repeat the
+/// command during a search to append new data to the event files; an open TensorBoard shows it.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  pbtnas export --state runs/first --output first\n  pbtnas export --state runs/first --output first --format csv"
@@ -20,10 +19,10 @@ use crate::state::Run;
 pub struct Export {
     #[command(flatten)]
     state: StateArg,
-    /// The folder to write into.
+    /// Output folder.
     #[arg(long, value_name = "DIR")]
     output: PathBuf,
-    /// What to write, several times if need be. [default: everything]
+    /// Format; may be repeated. [default: all]
     #[arg(long, value_enum)]
     format: Vec<Format>,
 }

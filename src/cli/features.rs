@@ -3,9 +3,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 
-use crate::tasks::gan::check_inception;
-
-/// Networks whose features measure the quality of images.
+/// Check a network whose features measure image quality.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  pbtnas features check inception-2015-12-05.pt")]
 pub struct Features {
@@ -18,17 +16,17 @@ enum FeaturesCommand {
     Check(Check),
 }
 
-/// Check a file with the Inception network of FID and Inception Score, and time it.
+/// Check and time a file with the Inception network of FID and Inception Score.
 ///
-/// It is either inception-2015-12-05.pt (TorchScript, distributed by NVIDIA with the measures of StyleGAN) or
-/// what scripts/inception-to-safetensors makes of the pytorch-fid project's weights. The network sees a few
-/// fixed images; whether its features mean anything, only a known FID can tell.
+/// The file is inception-2015-12-05.pt (TorchScript, distributed by NVIDIA with the metrics of StyleGAN) or the output
+/// of scripts/inception-to-safetensors for the weights of the pytorch-fid project. The check uses a few fixed images;
+/// to validate the features, reproduce a known FID.
 ///
-/// Exit code 0 if it can be used, 1 if not.
+/// Exit code: 0 if the file is usable, otherwise 1.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  pbtnas features check inception-2015-12-05.pt")]
 struct Check {
-    /// The file, of either kind, whatever its name.
+    /// File of either kind.
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// Print JSON.
@@ -55,13 +53,21 @@ impl Check {
         println!("{}: the Inception network, as {}", self.file.display(), report.kind);
         println!("digest {}, {} bytes", report.digest, report.bytes);
         println!(
-            "{} fixed images: all as it should be; features move by {:.0e} with an image's neighbours",
+            "{} fixed images: features as expected; they differ by {:.0e} between batches",
             report.images, report.moved
         );
-        println!(
-            "{:.1} ms for an image on {} ({} threads)",
-            report.milliseconds, report.device, report.threads
-        );
+        println!("{:.1} ms per image on {} ({} threads)", report.milliseconds, report.device, report.threads);
         Ok(0)
     }
+}
+
+#[cfg(feature = "torch")]
+use pbtnas_torch::gan::check_inception;
+
+#[cfg(not(feature = "torch"))]
+fn check_inception(_: &std::path::Path) -> Result<pbtnas_torch::gan::InceptionReport> {
+    anyhow::bail!(
+        "this pbtnas was built without libtorch, which the network is run with; build one that has it: scripts/setup && \
+         cargo build --release --locked --features torch"
+    )
 }

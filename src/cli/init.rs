@@ -4,22 +4,22 @@ use anyhow::Result;
 use clap::Args;
 
 use super::StateArg;
-use crate::config::Config;
-use crate::create::create;
-use crate::state::Published;
+use pbtnas_core::durable_fs::Published;
+use pbtnas_engine::config::Config;
+use pbtnas_engine::create::create;
 
-/// Make the directory of a run from a configuration.
+/// Create a run directory from a configuration.
 ///
-/// Doing it again with the same configuration changes nothing.
+/// Idempotent: repeating it with the same configuration changes nothing.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  pbtnas init --config configs/fashion-small.toml --state runs/first")]
 pub struct Init {
-    /// The configuration (see configs/).
+    /// Configuration file (examples: configs/).
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
     #[command(flatten)]
     state: StateArg,
-    /// Another seed than the configuration's, to repeat an experiment.
+    /// Replace the configuration's seed.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     seed: Option<u64>,
 }
@@ -28,11 +28,11 @@ impl Init {
     pub fn run(self) -> Result<u8> {
         let mut config = Config::load(&self.config)?;
         config.seed = self.seed.unwrap_or(config.seed);
-        super::settle(&config)?;
-        let (run, published) = create(&self.state.state, &config, config.task()?.as_ref())?;
+        super::apply_environment(&config)?;
+        let (run, published) = create(&self.state.state, &config, config.task().as_ref())?;
         let what = match published {
-            Published::Created => "made",
-            Published::Existed => "is there already:",
+            Published::Created => "created in",
+            Published::Existed => "already exists:",
         };
         println!(
             "run {} {what} {} ({} variables, population {}, {} epochs)",

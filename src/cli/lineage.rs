@@ -3,15 +3,15 @@ use clap::Args;
 
 use super::StateArg;
 use crate::report::{Reference, lineage, lineage_text};
-use crate::state::Run;
+use pbtnas_engine::run::Run;
 
-/// Tell where a member comes from: its ancestors, and the members through which each variable came.
+/// Show the lineage of a member: its ancestors, and the members that each variable was inherited from.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  pbtnas lineage --state runs/first\n  pbtnas lineage 7/3 --state runs/first --json"
 )]
 pub struct ShowLineage {
-    /// The member: `best`, `3` (of the latest generation) or `7/3` (of generation 7).
+    /// Member: `best`, `3` (latest generation) or `7/3` (generation 7).
     #[arg(default_value = "best", value_name = "MEMBER")]
     member: Reference,
     #[command(flatten)]

@@ -6,11 +6,11 @@ use clap::{Args, CommandFactory};
 
 use super::Cli;
 
-/// Write manual pages, one for each command.
+/// Write manual pages, one per command.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  pbtnas man ~/.local/share/man/man1")]
 pub struct Man {
-    /// The folder to write them into; it is made.
+    /// Output folder; created if missing.
     #[arg(value_name = "DIR")]
     folder: PathBuf,
 }
@@ -18,7 +18,7 @@ pub struct Man {
 impl Man {
     pub fn run(self) -> Result<u8> {
         let folder = &self.folder;
-        fs::create_dir_all(folder).with_context(|| format!("failed to make {}", folder.display()))?;
+        fs::create_dir_all(folder).with_context(|| format!("failed to create {}", folder.display()))?;
         clap_mangen::generate_to(Cli::command(), folder)
             .with_context(|| format!("failed to write manual pages into {}", folder.display()))?;
         println!("{}", folder.display());

@@ -1,4 +1,4 @@
-//! The command line. A file for each command: it parses, calls and prints.
+//! The command line: one file per command.
 
 mod answer;
 mod best;
@@ -13,11 +13,13 @@ mod export;
 mod features;
 mod init;
 mod lineage;
+mod log;
 mod man;
 mod new;
 mod report;
 mod run;
 mod schema;
+mod schemas;
 mod soup;
 mod space;
 mod status;
@@ -26,23 +28,28 @@ mod train;
 mod verify;
 mod watch;
 
+use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{Config, TaskKind};
-use crate::gpu;
+use pbtnas_core::fault::message;
+use pbtnas_engine::config::Config;
+use pbtnas_engine::device;
+use pbtnas_engine::fault::{exit_code, hint_of};
 
 /// Neural architecture search by Population Based Training (PBT-NAS).
 ///
-/// Exit codes: 0 done; 1 failed; 2 wrong command line; 3 wrong configuration; 4 the run's directory is
-/// wrong or damaged; 5 the scheduler refused (try again later); 74 the filesystem refused; 75 stopped by a signal,
-/// work is saved, the same command goes on; 76 another process is at this work.
+/// Exit codes: 0 success; 1 failure; 2 invalid command line; 3 invalid configuration; 4 invalid or damaged run
+/// directory; 5 scheduler error (retry later); 74 filesystem error; 75 stopped by a signal after saving (repeat the
+/// command to resume); 76 another process is doing this work.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
 pub struct Cli {
+    #[command(flatten)]
+    verbosity: log::Verbosity,
     #[command(subcommand)]
     command: Command,
 }
@@ -79,20 +86,18 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct StateArg {
-    /// Directory of the run.
+    /// Run directory.
     #[arg(long, value_name = "DIR")]
     state: PathBuf,
 }
 
 /// Gives this process the environment that the precision on a GPU needs, by starting the program anew if
 /// need be: libraries read it when they are loaded.
-fn settle(config: &Config) -> Result<()> {
-    let (device, precision) = match config.task.kind {
-        TaskKind::Gan => (config.gan.device, config.gan.precision),
-        TaskKind::Rl => (config.rl.device, config.rl.precision),
-        TaskKind::Command | TaskKind::Synthetic => return Ok(()),
+fn apply_environment(config: &Config) -> Result<()> {
+    let compute = config.task.settings.compute();
+    let Some((name, value)) = compute.and_then(|compute| device::environment(&compute)) else {
+        return Ok(());
     };
-    let Some((name, value)) = gpu::environment(device, precision) else { return Ok(()) };
     if std::env::var_os(name).is_some_and(|found| found == value) {
         return Ok(());
     }
@@ -101,9 +106,22 @@ fn settle(config: &Config) -> Result<()> {
     Err(error).context("failed to start pbtnas with the environment for its GPU")
 }
 
-/// Runs a command; its exit code.
-pub fn run(cli: Cli) -> Result<u8> {
-    match cli.command {
+/// Runs a command and returns its exit code.
+pub fn run(cli: Cli) -> u8 {
+    cli.verbosity.start();
+    run_command(cli.command).unwrap_or_else(|error| {
+        let mut stderr = std::io::stderr();
+        // The terminal may be gone, which does not change the exit code.
+        let _ = writeln!(stderr, "pbtnas: {}", message(&error));
+        if let Some(hint) = hint_of(&error) {
+            let _ = writeln!(stderr, "hint: {hint}");
+        }
+        exit_code(&error)
+    })
+}
+
+fn run_command(command: Command) -> Result<u8> {
+    match command {
         Command::New(command) => command.run(),
         Command::Check(command) => command.run(),
         Command::Doctor(command) => command.run(),
@@ -137,7 +155,7 @@ mod tests {
     use clap::CommandFactory;
 
     #[test]
-    fn the_command_line_is_sound_and_every_command_has_an_example() {
+    fn command_line_is_valid_and_every_command_has_an_example() {
         let mut command = super::Cli::command();
         command.build();
         command.clone().debug_assert();

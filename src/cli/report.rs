@@ -6,13 +6,13 @@ use clap::Args;
 
 use super::StateArg;
 use crate::report::page;
-use crate::state::Run;
+use pbtnas_engine::run::Run;
 
-/// Write a report: one HTML file for a browser, a phone, or paper, that needs no network.
+/// Write a report of a run as one self-contained HTML file.
 ///
-/// It shows fitness over epochs with who came from whom, pictures, where the best network's variables came from, how
-/// often options occur, curves, soups, cost and configuration. Write it whenever you like, of a search that still goes
-/// on, too. Pictures of the best member are in it if `pbtnas best` has put them into the folder of the run.
+/// Shows fitness over epochs with lineage, images, the origin of the best network's variables, option frequencies,
+/// curves, soups, cost and configuration. Works during a search. Images of the best member are included after `pbtnas
+/// best`.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  pbtnas report --state runs/first\n  pbtnas report --state runs/first --output first.html --plots plots"
@@ -20,10 +20,10 @@ use crate::state::Run;
 pub struct Report {
     #[command(flatten)]
     state: StateArg,
-    /// The file. [default: report.html in the run's directory]
+    /// Output file. [default: report.html in the run directory]
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Writes every chart into this folder, too, as SVG and PNG files.
+    /// Also write every chart into this folder, as SVG and PNG.
     #[arg(long, value_name = "DIR")]
     plots: Option<PathBuf>,
 }
@@ -37,7 +37,7 @@ impl Report {
         println!("{}", output.display());
         if let Some(folder) = &self.plots {
             let count = report.write_plots(folder)?;
-            println!("{count} charts, as SVG and PNG files, in {}", folder.display());
+            println!("{count} charts as SVG and PNG in {}", folder.display());
         }
         Ok(0)
     }

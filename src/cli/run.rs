@@ -8,23 +8,26 @@ use clap::Args;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::StateArg;
-use crate::advance::{Next, advance};
-use crate::config::Config;
-use crate::create::create;
-use crate::error::{IO, STOPPED, exit_code, message};
 use crate::report;
-use crate::scheduler::pool::{LOOK, Watcher};
-use crate::scheduler::slurm::Allocation;
-use crate::scheduler::{Search, Work, local};
-use crate::search::{MemberId, Origin};
-use crate::signal::StopSignal;
-use crate::state::{Heartbeat, Outcome, Run, read_attempts};
+use pbtnas_core::fault::message;
+use pbtnas_core::run::{Heartbeat, Outcome, read_attempts};
+use pbtnas_core::search::{MemberId, Origin};
+use pbtnas_engine::advance::{NextAction, advance};
+use pbtnas_engine::config::Config;
+use pbtnas_engine::create::create;
+use pbtnas_engine::fault::exit::{IO, STOPPED};
+use pbtnas_engine::fault::exit_code;
+use pbtnas_engine::run::Run;
+use pbtnas_engine::scheduler::pool::{LOOK, Watcher};
+use pbtnas_engine::scheduler::slurm::Allocation;
+use pbtnas_engine::scheduler::{JobSource, Search, local};
+use pbtnas_engine::signal::StopSignal;
 
-/// Run a search to its end: on this machine, or within a SLURM job on all its nodes.
+/// Run a search to its end, on this machine or on all nodes of the current SLURM job.
 ///
-/// Interrupt it whenever you like: the same command goes on from the last snapshots. In the script of a SLURM job (or
-/// the shell of salloc) members train as steps of the job, as many at a time as it has room for; near its time limit the
-/// job puts itself back into the queue.
+/// After an interruption, the same command resumes from the last snapshots. In the script of a SLURM job (or in the
+/// shell of salloc), members train as job steps, as many at a time as fit. Near its time limit the job requeues
+/// itself.
 #[derive(Debug, Args)]
 #[command(
     name = "run",
@@ -36,17 +39,16 @@ use crate::state::{Heartbeat, Outcome, Run, read_attempts};
 pub struct RunLocally {
     #[command(flatten)]
     state: StateArg,
-    /// Make the run from this configuration first, if it is not there yet.
+    /// Create the run from this configuration if it does not exist.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Another seed than the configuration's, to repeat an experiment.
+    /// Replace the configuration's seed.
     #[arg(long, value_name = "N", requires = "config", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     seed: Option<u64>,
-    /// Members that train at a time (in a SLURM job: steps); by default as configured, or one for each core, or as many
-    /// as the job has room for.
+    /// Members to train at a time. [default: `local.workers`, or one per core; in a SLURM job, as many as fit]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     workers: Option<u32>,
-    /// Train on this machine alone, as processes, even within a SLURM job.
+    /// Train on this machine only, even in a SLURM job.
     #[arg(long)]
     here: bool,
 }
@@ -56,8 +58,8 @@ impl RunLocally {
         if let Some(path) = &self.config {
             let mut config = Config::load(path)?;
             config.seed = self.seed.unwrap_or(config.seed);
-            super::settle(&config)?;
-            create(&self.state.state, &config, config.task()?.as_ref())?;
+            super::apply_environment(&config)?;
+            create(&self.state.state, &config, config.task().as_ref())?;
         }
         let run = Run::open(&self.state.state)?;
         let place = Place::find(&run.config, self.here, self.workers.map(|workers| workers as usize))?;
@@ -67,7 +69,7 @@ impl RunLocally {
             job.watch_time(&stop);
         }
         let program = std::env::current_exe().context("failed to find this program")?;
-        let task = run.config.task()?;
+        let task = run.config.task();
         let mut search = Loop {
             search: Search { run: &run, task: task.as_ref() },
             program,
@@ -78,7 +80,7 @@ impl RunLocally {
         let mut pause = Duration::from_secs(1);
         loop {
             let turn = match search.turn() {
-                // Nobody would call it again there, and the job has waited for its nodes.
+                // In a job, retry: the job waited for its nodes and is not started again after a failure.
                 Err(error) if matches!(search.place, Place::Job(_)) && exit_code(&error) == IO => {
                     search.wait_after(&error, &mut pause)
                 }
@@ -99,19 +101,17 @@ impl RunLocally {
     }
 }
 
-/// How far a turn of the loop came.
+/// The outcome of an iteration of the loop.
 enum Turn {
-    /// Another one follows.
     Next,
-    /// The filesystem refused; another one follows.
+    /// The filesystem failed; retry.
     Again,
-    /// The search is over.
     Finished,
-    /// A signal came.
+    /// A signal arrived.
     Stopped,
 }
 
-/// Decide, train, and again.
+/// The loop of a search: decide, train, repeat.
 struct Loop<'a> {
     search: Search<'a>,
     program: PathBuf,
@@ -124,14 +124,14 @@ impl Loop<'_> {
     fn turn(&mut self) -> Result<Turn> {
         let Search { run, task } = self.search;
         let (generation, members) = match advance(run, task, true)? {
-            Next::Finished { .. } => return Ok(Turn::Finished),
-            Next::Train { generation, members } => (generation, members),
+            NextAction::Finished { .. } => return Ok(Turn::Finished),
+            NextAction::Train { generation, members } => (generation, members),
         };
         for member in &members {
             *self.tries.entry((generation, *member)).or_default() += 1;
         }
         let mut progress = Progress::new(run, generation, members.len())?;
-        let whole = self.place.work_off(
+        let whole = self.place.run_round(
             &self.search,
             &self.program,
             generation,
@@ -149,9 +149,9 @@ impl Loop<'_> {
         Ok(Turn::Next)
     }
 
-    /// Waits longer and longer while the filesystem refuses.
+    /// Waits after a filesystem error, with exponential back-off up to 60 s.
     fn wait_after(&mut self, error: &anyhow::Error, pause: &mut Duration) -> Turn {
-        eprintln!("pbtnas: {}; trying again in {} s", message(error), pause.as_secs());
+        eprintln!("pbtnas: {}; retrying in {} s", message(error), pause.as_secs());
         self.tries.clear();
         let until = Instant::now() + *pause;
         while Instant::now() < until {
@@ -165,11 +165,11 @@ impl Loop<'_> {
     }
 }
 
-/// Where members train.
+/// Where the members train.
 enum Place {
-    /// As processes of this machine, so many at a time.
+    /// As processes on this machine, at most this many at a time.
     Here(usize),
-    /// On the nodes of the job in which this process runs.
+    /// On the nodes of the current job.
     Job(Box<Allocation>),
 }
 
@@ -186,9 +186,9 @@ impl Place {
         })
     }
 
-    fn work_off(
+    fn run_round(
         &self,
-        work: &dyn Work,
+        work: &dyn JobSource,
         program: &Path,
         stage: u32,
         pieces: &[MemberId],
@@ -196,14 +196,14 @@ impl Place {
         watcher: &mut dyn Watcher,
     ) -> Result<bool> {
         match self {
-            Self::Here(workers) => local::work_off(work, program, stage, pieces, *workers, stop, watcher),
-            Self::Job(job) => job.work_off(work, program, stage, pieces, stop, watcher),
+            Self::Here(workers) => local::run_round(work, program, stage, pieces, *workers, stop, watcher),
+            Self::Job(job) => job.run_round(work, program, stage, pieces, stop, watcher),
         }
     }
 
-    /// Sees to it that the search goes on after a signal, where it can; what goes on.
+    /// Arranges for the search to resume after a signal, where possible; returns a description.
     fn after(&self, run: &Run, stop: &StopSignal) -> String {
-        let by_hand = format!("`pbtnas run --state {}` goes on from here", run.layout.root().display());
+        let by_hand = format!("`pbtnas run --state {}` resumes from here", run.layout.root().display());
         match self {
             Self::Here(_) => by_hand,
             Self::Job(job) => job.after(stop.get(), &by_hand),
@@ -211,7 +211,7 @@ impl Place {
     }
 }
 
-/// Stops when members that still have no result cannot even begin.
+/// Fails if members without a result cannot start.
 fn check_unfinished(search: &Search, generation: u32, tries: BTreeMap<MemberId, usize>) -> Result<()> {
     let mut unfinished = BTreeMap::new();
     for (member, count) in tries {
@@ -222,7 +222,7 @@ fn check_unfinished(search: &Search, generation: u32, tries: BTreeMap<MemberId, 
     local::check_begun(search, generation, &unfinished)
 }
 
-/// Progress bars on a terminal, a line for each finished member elsewhere.
+/// Progress bars on a terminal; elsewhere, a line per finished member.
 struct Progress<'a> {
     run: &'a Run,
     generation: u32,
@@ -261,7 +261,7 @@ impl<'a> Progress<'a> {
         Ok(Self { run, generation, bars, total, members: BTreeMap::new() })
     }
 
-    /// Removes the bars and prints what the generation came to.
+    /// Removes the bars and prints the summary of the generation.
     fn finish(&self) -> Result<()> {
         self.total.finish_and_clear();
         if let Some(line) = report::generation_line(self.run, self.generation)? {
@@ -291,7 +291,7 @@ impl Watcher for Progress<'_> {
     }
 
     fn waiting(&mut self, member: MemberId) {
-        let line = format!("  member {member}: another process trains it; waiting");
+        let line = format!("  member {member}: being trained by another process; waiting");
         match &self.bars {
             Some(bars) => bars.suspend(|| println!("{line}")),
             None => println!("{line}"),

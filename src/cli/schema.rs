@@ -1,13 +1,13 @@
 use anyhow::Result;
 use clap::Args;
 
-use crate::schema::{Document, schema};
+use crate::cli::schemas::{Document, schema};
 
-/// Print the JSON Schema of what a command prints with --json, or of a file that `export` writes.
+/// Print the JSON Schema of a command's --json output or of an exported file.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  pbtnas schema status\n  pbtnas schema members > members.schema.json")]
 pub struct PrintSchema {
-    /// What is described.
+    /// Document to describe.
     #[arg(value_enum)]
     document: Document,
 }

@@ -4,25 +4,27 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use super::StateArg;
-use crate::advance::Next;
-use crate::error::{BUSY, STOPPED};
-use crate::evaluate::soup_record;
-use crate::scheduler::pool::Watcher;
-use crate::scheduler::slurm::{self, Stepped};
-use crate::scheduler::{Work, local};
-use crate::search::MemberId;
-use crate::signal::StopSignal;
-use crate::soup::Soup;
-use crate::state::{Heartbeat, Run};
-use crate::trainer::{Ended, Identity};
+use pbtnas_core::run::Heartbeat;
+use pbtnas_core::search::MemberId;
+use pbtnas_engine::advance::NextAction;
+use pbtnas_engine::attempt::{Identity, TrainOutcome};
+use pbtnas_engine::evaluate::soup_record;
+use pbtnas_engine::fault::exit::{BUSY, STOPPED};
+use pbtnas_engine::run::Run;
+use pbtnas_engine::scheduler::pool::Watcher;
+use pbtnas_engine::scheduler::slurm;
+use pbtnas_engine::scheduler::slurm::StepOutcome;
+use pbtnas_engine::scheduler::{JobSource, local};
+use pbtnas_engine::signal::StopSignal;
+use pbtnas_engine::soup::Soup;
 
-/// Make a soup: the mean of members that share the best architecture, taken in greedily as long as it helps.
+/// Make a greedy model soup: average members of the best architecture while that improves fitness.
 ///
-/// With --part only a part of the networks is averaged (generator or discriminator of a GAN, encoder or actor of an
-/// agent); the rest is the best member's. Soups of different parts do not get in each other's way.
+/// With --part, average only that part of the networks (generator or discriminator of a GAN, encoder or actor of an
+/// agent) and keep the rest of the best member. Soups of different parts are independent.
 ///
-/// Candidates are evaluated on this machine, or with --submit as array jobs on SLURM, one array for each round
-/// of the greedy search. Interrupt it whenever you like: the same command goes on.
+/// Candidates are evaluated on this machine or, with --submit, as one SLURM array job per round of the greedy search.
+/// After an interruption, the same command resumes.
 #[derive(Debug, Args)]
 #[command(
     name = "soup",
@@ -32,21 +34,21 @@ use crate::trainer::{Ended, Identity};
 pub struct MakeSoup {
     #[command(flatten)]
     state: StateArg,
-    /// The part of the networks that is averaged; by default everything.
+    /// Part of the networks to average. [default: all]
     #[arg(long, value_name = "NAME")]
     part: Option<String>,
-    /// Evaluate as jobs on SLURM; may be called again at any time, as `pbtnas step`.
+    /// Evaluate as SLURM jobs; like `pbtnas step`, idempotent.
     #[arg(long)]
     submit: bool,
-    /// Candidates that are evaluated at a time on this machine; by default as configured, or one for each core.
+    /// Candidates to evaluate at a time on this machine. [default: `local.workers`, or one per core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     workers: Option<u32>,
-    /// Evaluate candidates of this round only: what the jobs call.
+    /// Evaluate candidates of this round only (called by the jobs).
     #[arg(long, value_name = "N", hide = true)]
     round: Option<u32>,
     #[arg(long, value_name = "ID", requires = "round", hide = true)]
     candidate: Option<super::train::Range>,
-    /// Evaluate the candidates whose numbers come in on standard input.
+    /// Evaluate the candidates whose IDs are read from standard input.
     #[arg(long, requires = "round", hide = true)]
     serve: bool,
 }
@@ -58,15 +60,15 @@ impl MakeSoup {
         }
         let run = Run::open(&self.state.state)?;
         if let Some(round) = self.round {
-            super::settle(&run.config)?;
+            super::apply_environment(&run.config)?;
             let identity = Identity { job: slurm::own_job(), host: slurm::host() };
-            let task = run.config.task()?;
+            let task = run.config.task();
             let work = Soup::new(&run, task.as_ref(), self.part.as_deref())?;
             if self.serve {
                 return local::serve(&work, round, &StopSignal::default(), |candidate| {
                     Ok(match work.evaluate_candidate(round, candidate, &identity)? {
-                        Ended::Busy => BUSY,
-                        Ended::Done | Ended::Stopped => 0,
+                        TrainOutcome::Busy => BUSY,
+                        TrainOutcome::Done | TrainOutcome::Stopped => 0,
                     })
                 });
             }
@@ -76,19 +78,19 @@ impl MakeSoup {
             return Ok(0);
         }
         let program = std::env::current_exe().context("failed to find this program")?;
-        let task = run.config.task()?;
+        let task = run.config.task();
         let work = Soup::new(&run, task.as_ref(), self.part.as_deref())?;
         if self.submit {
             match slurm::step(&work, &program)? {
-                Stepped::Finished { .. } => {}
-                Stepped::Submitted { generation, members, arrays, step } => {
+                StepOutcome::Finished { .. } => {}
+                StepOutcome::Submitted { generation, members, arrays, step } => {
                     let arrays = arrays.join(", ");
                     println!(
-                        "round {generation}: submitted {members} candidate(s) as job(s) {arrays}; job {step} goes on"
+                        "round {generation}: submitted {members} candidate(s) as job(s) {arrays}; job {step} will continue"
                     );
                     return Ok(0);
                 }
-                Stepped::Waiting { generation, missing, tasks } => {
+                StepOutcome::Waiting { generation, missing, tasks } => {
                     println!(
                         "round {generation}: {missing} candidate(s) without a result, {tasks} task(s) in the queue"
                     );
@@ -102,16 +104,16 @@ impl MakeSoup {
                 .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
             let stop = StopSignal::listen(|_| {}).context("failed to listen for signals")?;
             let mut tries: BTreeMap<(u32, MemberId), usize> = BTreeMap::new();
-            while let Next::Train { generation: round, mut members } = work.advance(true)? {
-                // Later candidates may not be needed: an earlier one can end the round.
+            while let NextAction::Train { generation: round, mut members } = work.advance(true)? {
+                // An earlier candidate can end the round, so that later ones are not needed.
                 members.truncate(workers);
                 for member in &members {
                     *tries.entry((round, *member)).or_default() += 1;
                 }
                 let mut news = News { work: &work, round };
-                if !local::work_off(&work, &program, round, &members, workers, &stop, &mut news)? {
+                if !local::run_round(&work, &program, round, &members, workers, &stop, &mut news)? {
                     println!(
-                        "stopped; `pbtnas soup --state {}{}` goes on from here",
+                        "stopped; `pbtnas soup --state {}{}` resumes from here",
                         run.layout.root().display(),
                         option(&work)
                     );
@@ -127,7 +129,7 @@ impl MakeSoup {
     }
 }
 
-/// The option that names the part, if not everything is averaged.
+/// The option --part, if only a part is averaged.
 fn option(work: &Soup) -> String {
     work.part().map_or(String::new(), |part| format!(" --part {part}"))
 }
@@ -144,13 +146,13 @@ fn print_soup(work: &Soup) -> Result<u8> {
     println!("difference to the best member alone: {:+.4}", soup.fitness - best.fitness);
     let state = run.layout.root().display();
     println!(
-        "for a report: pbtnas evaluate --state {state}; pbtnas evaluate --state {state} --soup{}",
+        "to compare them: pbtnas evaluate --state {state}; pbtnas evaluate --state {state} --soup{}",
         option(work)
     );
     Ok(0)
 }
 
-/// A line for each candidate.
+/// Prints a line per candidate.
 struct News<'a> {
     work: &'a Soup<'a>,
     round: u32,
@@ -160,7 +162,7 @@ impl Watcher for News<'_> {
     fn started(&mut self, _: MemberId) {}
     fn heartbeat(&mut self, _: MemberId, _: &Heartbeat) {}
     fn waiting(&mut self, candidate: MemberId) {
-        println!("round {}, candidate {candidate}: another process measures it; waiting", self.round);
+        println!("round {}, candidate {candidate}: being evaluated by another process; waiting", self.round);
     }
     fn ended(&mut self, candidate: MemberId, _: bool) {
         match self.work.result(self.round, candidate) {

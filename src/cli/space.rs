@@ -3,20 +3,20 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 
-use crate::config::Config;
 use crate::report::{SpaceDocument, space_table};
+use pbtnas_engine::config::Config;
 
-/// Show what is searched: variables, options, the layers that each owns, and how many architectures there are.
+/// Show the search space: variables, options, the layers of each variable, and the number of architectures.
 #[derive(Debug, Args)]
 #[command(
     name = "space",
     after_help = "Example:\n  pbtnas space --config configs/paper/cifar10-gan-hard/pbt-nas.toml"
 )]
 pub struct ShowSpace {
-    /// A configuration; its data need not be there.
+    /// Configuration file; its data set is not needed.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// Print JSON: `variables` as in a run's space.json, and `architectures` as text.
+    /// Print JSON: `variables` as in space.json, and `architectures` as a string.
     #[arg(long)]
     json: bool,
 }

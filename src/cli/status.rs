@@ -3,9 +3,9 @@ use clap::Args;
 
 use super::StateArg;
 use crate::report;
-use crate::state::Run;
+use pbtnas_engine::run::Run;
 
-/// Show how far a run is, and each member of its latest generation.
+/// Show the progress of a run, and each member of its latest generation.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  pbtnas status --state runs/first\n  pbtnas status --state runs/first --json"

@@ -2,14 +2,15 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use super::StateArg;
-use crate::scheduler::Search;
-use crate::scheduler::slurm::{self, Stepped};
-use crate::state::Run;
+use pbtnas_engine::run::Run;
+use pbtnas_engine::scheduler::Search;
+use pbtnas_engine::scheduler::slurm;
+use pbtnas_engine::scheduler::slurm::StepOutcome;
 
-/// Bring a run forward on a SLURM cluster: read results, select, mix, submit, exit.
+/// Advance a search by one generation on SLURM: read results, select, mix, submit, exit.
 ///
-/// Call it at any time, as often as you like: it does what is left to do, and nothing twice. Jobs that it
-/// submits call it again when the members are trained.
+/// Idempotent and safe to run concurrently. The controller job that it submits runs it again after the members have
+/// trained. If the job chain stops, run it to resume.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  pbtnas step --state runs/first")]
 pub struct Step {
@@ -21,18 +22,18 @@ impl Step {
     pub fn run(self) -> Result<u8> {
         let run = Run::open(&self.state.state)?;
         let program = std::env::current_exe().context("failed to find this program")?;
-        match slurm::step(&Search { run: &run, task: run.config.task()?.as_ref() }, &program)? {
-            Stepped::Finished { generation } => println!(
+        match slurm::step(&Search { run: &run, task: run.config.task().as_ref() }, &program)? {
+            StepOutcome::Finished { generation } => println!(
                 "finished: generation {generation} was the last (pbtnas best --state {})",
                 run.layout.root().display()
             ),
-            Stepped::Submitted { generation, members, arrays, step } => println!(
-                "generation {generation}: submitted {members} member(s) as job(s) {}, the next step as job {step}",
+            StepOutcome::Submitted { generation, members, arrays, step } => println!(
+                "generation {generation}: submitted {members} member(s) as job(s) {}, the controller job as {step}",
                 if arrays.is_empty() { "-".to_owned() } else { arrays.join(", ") },
             ),
-            Stepped::Waiting { generation, missing, tasks } => println!(
+            StepOutcome::Waiting { generation, missing, tasks } => println!(
                 "generation {generation}: {missing} member(s) without a result, {tasks} task(s) in the queue, \
-                 the next step waits behind them"
+                 the controller job waits for them"
             ),
         }
         Ok(0)

@@ -2,12 +2,13 @@ use anyhow::Result;
 use clap::Args;
 
 use super::StateArg;
-use crate::error::STATE;
-use crate::state::{Run, verify};
+use pbtnas_core::run::verify;
+use pbtnas_engine::fault::exit::STATE;
+use pbtnas_engine::run::Run;
 
-/// Check a whole run: every record, every file that a record names, every decision.
+/// Verify a run: every record, every file that a record names, every decision.
 ///
-/// Exit code 0 if it is sound, 4 if there are faults.
+/// Exit code: 0 if the run is valid, 4 if problems were found.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  pbtnas verify --state runs/first")]
 pub struct Verify {
@@ -20,21 +21,24 @@ pub struct Verify {
 
 impl Verify {
     pub fn run(self) -> Result<u8> {
-        let faults = verify(&Run::open(&self.state.state)?)?;
+        let problems = verify(&*Run::open(&self.state.state)?)?;
         if self.json {
-            println!("{}", serde_json::to_string_pretty(&faults)?);
-        } else if faults.is_empty() {
-            println!("sound: every record, file and decision is as it should be");
+            println!("{}", serde_json::to_string_pretty(&problems)?);
+        } else if problems.is_empty() {
+            println!("valid: no faults in records, files and decisions");
         } else {
-            for fault in &faults {
-                let path = fault.path.display().to_string();
-                // Most say which file they are about.
-                match fault.what.contains(&path) {
-                    true => println!("{}", fault.what),
-                    false => println!("{path}: {}", fault.what),
+            for problem in &problems {
+                let path = problem.path.display().to_string();
+                // Most messages contain the path.
+                match problem.what.contains(&path) {
+                    true => println!("{}", problem.what),
+                    false => println!("{path}: {}", problem.what),
+                }
+                if let Some(hint) = &problem.hint {
+                    println!("  hint: {hint}");
                 }
             }
         }
-        Ok(if faults.is_empty() { 0 } else { STATE })
+        Ok(if problems.is_empty() { 0 } else { STATE })
     }
 }

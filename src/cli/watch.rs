@@ -5,13 +5,13 @@ use anyhow::Result;
 use clap::Args;
 
 use super::StateArg;
-use crate::state::Run;
 use crate::watch::{follow, show};
+use pbtnas_engine::run::Run;
 
-/// Watch a search: its members, jobs, time and cost, as it goes on.
+/// Watch a search: members, jobs, time and cost.
 ///
-/// On a terminal a screen that stays until q. Elsewhere, and with --json, a line for each thing that happens, from the
-/// beginning of the search to its end. It writes nothing, and reads in less than a tenth of the time.
+/// On a terminal, shows a full screen (q quits). Elsewhere, and with --json, prints a line per event from the start of
+/// the search to its end. Writes nothing to the run, and spends less than a tenth of the time reading.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  pbtnas watch --state runs/first\n  pbtnas watch --state runs/first --interval 60\n  \
@@ -20,10 +20,10 @@ use crate::watch::{follow, show};
 pub struct Watch {
     #[command(flatten)]
     state: StateArg,
-    /// Seconds between two looks at the run, at least.
+    /// Minimum refresh interval, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
     interval: u32,
-    /// Print events, as JSON.
+    /// Print events as JSON lines.
     #[arg(long)]
     json: bool,
 }

@@ -1,83 +1,82 @@
-//! What a check came to.
+//! Findings: the results of checks.
 
 use serde::Serialize;
 
-use crate::error;
+use pbtnas_engine::fault::exit;
 
-/// How a check came out.
+/// The outcome of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
-    /// Nothing stands in the way.
+    /// No objection.
     Ok,
-    /// A search works, but not as well as it could, or it cannot be known from here.
+    /// A search works, but worse than it could, or the check cannot be made from here.
     Warning,
     /// A search would fail.
     Problem,
-    /// Not looked at; what was found says why.
+    /// Not checked; `found` has the reason.
     Skipped,
 }
 
-/// What a check is about. A problem's exit code follows from it.
+/// The subject of a check. It determines the exit code of a problem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Area {
-    /// The program, its libraries, this machine's GPU.
+    /// The program, its libraries, the GPU of this machine.
     Program,
-    /// The configuration, and what it names.
+    /// The configuration, and the files that it names.
     Configuration,
-    /// The folder that the run will live in.
+    /// The filesystem of the run directory.
     Filesystem,
-    /// SLURM's commands and its controller.
+    /// The SLURM commands and the SLURM controller.
     Slurm,
-    /// What the configuration asks of the cluster.
+    /// The configuration's requests compared with the limits of the cluster.
     Limits,
-    /// What SLURM itself says to such jobs.
+    /// The result of submitting such jobs to SLURM.
     Submission,
-    /// This machine and a node, by a job.
+    /// A job on a node, and files between it and this machine.
     Nodes,
 }
 
 impl Area {
-    /// As a heading.
     pub fn heading(self) -> &'static str {
         match self {
             Self::Program => "This program",
             Self::Configuration => "Configuration",
             Self::Filesystem => "Filesystem",
             Self::Slurm => "SLURM",
-            Self::Limits => "What the jobs ask for",
-            Self::Submission => "What SLURM says to them",
-            Self::Nodes => "Between this machine and a node",
+            Self::Limits => "Requests of the jobs",
+            Self::Submission => "Submission",
+            Self::Nodes => "A job on a node",
         }
     }
 
-    /// The exit code of a problem.
+    /// Returns the exit code of a problem in this area.
     pub fn exit_code(self) -> u8 {
         match self {
-            Self::Program => error::FAILED,
-            Self::Configuration | Self::Limits => error::CONFIG,
-            Self::Filesystem | Self::Nodes => error::IO,
-            Self::Slurm | Self::Submission => error::SCHEDULER,
+            Self::Program => exit::FAILED,
+            Self::Configuration | Self::Limits => exit::CONFIG,
+            Self::Filesystem | Self::Nodes => exit::IO,
+            Self::Slurm | Self::Submission => exit::SCHEDULER,
         }
     }
 }
 
-/// A check and what it came to.
+/// A check and its result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Finding {
-    /// What it is about.
+    /// The subject.
     pub area: Area,
-    /// What was looked at.
+    /// The name of the check.
     pub title: String,
-    /// How it came out.
+    /// The outcome.
     pub verdict: Verdict,
     /// What was found.
     pub found: String,
-    /// What would go wrong, if anything.
+    /// What would go wrong in a search.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub consequence: Option<String>,
-    /// What to do about it.
+    /// What to do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub advice: Option<String>,
 }
@@ -87,17 +86,14 @@ impl Finding {
         Self { area, title: title.into(), verdict, found: found.into(), consequence: None, advice: None }
     }
 
-    /// All is well.
     pub fn ok(area: Area, title: &str, found: impl Into<String>) -> Self {
         Self::new(area, title, Verdict::Ok, found)
     }
 
-    /// Not looked at, and why.
     pub fn skipped(area: Area, title: &str, why: impl Into<String>) -> Self {
         Self::new(area, title, Verdict::Skipped, why)
     }
 
-    /// What was found is no hindrance, but has a consequence.
     pub fn warning(
         area: Area,
         title: &str,
@@ -109,7 +105,6 @@ impl Finding {
         Self { consequence, advice, ..Self::new(area, title, Verdict::Warning, found) }
     }
 
-    /// A search would fail.
     pub fn problem(
         area: Area,
         title: &str,
@@ -121,7 +116,7 @@ impl Finding {
         Self { verdict, ..Self::warning(area, title, found, consequence, advice) }
     }
 
-    /// A warning in place of a problem where one is no hindrance yet.
+    /// Turns a problem into a warning if `mild`.
     pub fn only_warning_if(self, mild: bool) -> Self {
         match self.verdict {
             Verdict::Problem if mild => Self { verdict: Verdict::Warning, ..self },
@@ -130,22 +125,22 @@ impl Finding {
     }
 }
 
-/// What `pbtnas doctor --json` prints.
+/// The output of `pbtnas doctor --json`.
 #[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 pub struct Report {
-    /// Version of this program.
+    /// Version of pbtnas.
     pub program: &'static str,
-    /// The configuration, if there was one.
+    /// Path of the configuration, if there is one.
     pub config: Option<String>,
-    /// The folder that was tried: the run's, or the nearest above it that is there.
+    /// The folder that was checked: the run directory, or its nearest existing parent.
     pub folder: String,
-    /// Every check, in order.
+    /// All checks, in order.
     pub findings: Vec<Finding>,
-    /// That of the first problem; 0 if there is none; 75 if a signal came before everything was looked at.
+    /// The exit code of the first problem; 0 without problems; 75 if a signal ended the checks early.
     pub exit_code: u8,
 }
 
-/// The exit code for some findings: that of the first problem.
+/// Returns the exit code of the first problem, or 0.
 pub fn exit_code(findings: &[Finding]) -> u8 {
     let problem = findings.iter().find(|finding| finding.verdict == Verdict::Problem);
     problem.map_or(0, |finding| finding.area.exit_code())
@@ -156,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_problem_decides_and_warnings_do_not() {
+    fn exit_code_is_that_of_the_first_problem() {
         let fine = Finding::ok(Area::Program, "a", "b");
         let warning = Finding::warning(Area::Program, "a", "b", "c", "d");
         let problem = |area| Finding::problem(area, "a", "b", "c", "d");

@@ -1,21 +1,22 @@
-//! A folder beside the run in which things are tried, and which is gone afterwards.
+//! A temporary folder beside the run, in which filesystem and nodes are tested.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::state::{Layout, StateError, drop_folder, ensure_dir, left_folders, temporary_name};
+use pbtnas_core::durable_fs::{ensure_dir, temporary_name};
+use pbtnas_core::run::{Layout, StateError, drop_folder, left_folders};
 
-/// How long files that another machine still has open may keep the folder from going.
+/// How long to retry the removal, which files that another machine has open can prevent.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// See the module.
+/// Removed when dropped.
 #[derive(Debug)]
 pub struct TrialFolder {
     path: PathBuf,
 }
 
-/// The directory of a run, or the nearest one above it that is there.
+/// Returns the run directory, or its nearest existing parent.
 pub fn nearest(state: &Path) -> Result<PathBuf, StateError> {
     let root = Layout::of(state)?.root().to_owned();
     let there = root.ancestors().find(|folder| folder.is_dir()).unwrap_or(Path::new("/"));
@@ -23,16 +24,15 @@ pub fn nearest(state: &Path) -> Result<PathBuf, StateError> {
 }
 
 impl TrialFolder {
-    /// Makes it. What an earlier one left that was killed is removed.
+    /// Creates the folder, and removes those of killed processes.
     pub fn new(parent: &Path) -> Result<Self, StateError> {
         left_folders(parent).iter().for_each(|folder| drop_folder(folder));
         let folder = Self { path: parent.join(temporary_name("doctor")) };
-        // If it is made but not synced, it is dropped with this.
+        // Constructed first: if the sync fails, the created folder is dropped with it.
         ensure_dir(&folder.path)?;
         Ok(folder)
     }
 
-    /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -46,7 +46,7 @@ impl Drop for TrialFolder {
                 return;
             }
             if Instant::now() > until {
-                // Whoever read it may have left: no reason to panic.
+                // Standard error may be closed: do not panic.
                 let _ = writeln!(
                     std::io::stderr(),
                     "pbtnas: failed to remove {}: {error}; remove it by hand",
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_made_beside_the_run_and_leaves_nothing() {
+    fn the_folder_is_created_beside_the_run_and_removed() {
         let dir = tempfile::tempdir().unwrap();
         let parent = nearest(&dir.path().join("runs/first")).unwrap();
         assert_eq!(parent, dir.path());

@@ -1,43 +1,43 @@
-//! What a configuration asks of a cluster, compared with what the cluster allows. Pure.
+//! The requests of a configuration compared with the limits of a cluster. Pure.
 
 use super::finding::{Area, Finding};
 use super::{preemption, resources};
-use crate::config::Config;
-use crate::scheduler::slurm::Ask;
-use crate::scheduler::slurm::cluster::{Association, Cluster, Partition};
-use crate::scheduler::slurm::show::USUAL_ARRAY_SIZE;
-use crate::scheduler::slurm::units::{Limit, limit};
+use pbtnas_engine::config::Config;
+use pbtnas_engine::scheduler::slurm::JobRequest;
+use pbtnas_engine::scheduler::slurm::cluster::{Association, Cluster, Partition};
+use pbtnas_engine::scheduler::slurm::show::USUAL_ARRAY_SIZE;
+use pbtnas_engine::scheduler::slurm::units::{Limit, limit};
 
 const AREA: Area = Area::Limits;
 
-/// All of it.
-pub fn judge(config: &Config, cluster: &Cluster) -> Vec<Finding> {
+/// Checks all requests.
+pub fn check(config: &Config, cluster: &Cluster) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for ask in [Ask::of_members(config), Ask::of_steps(config)] {
-        let found = partition(&ask, cluster);
-        let usable = ask.partitions(cluster).unwrap_or_default();
+    for request in [JobRequest::of_members(config), JobRequest::of_controller(config)] {
+        let found = partition(&request, cluster);
+        let usable = request.partitions(cluster).unwrap_or_default();
         findings.push(found);
         if usable.is_empty() {
             continue;
         }
-        findings.extend(time(&ask, &usable, config));
-        findings.extend(resources::judge(&ask, cluster));
-        findings.extend(access(&ask, &usable, config, cluster));
-        findings.push(preemption::judge(&ask, &usable, config, cluster));
+        findings.extend(time(&request, &usable, config));
+        findings.extend(resources::check(&request, cluster));
+        findings.extend(access(&request, &usable, config, cluster));
+        findings.push(preemption::check(&request, &usable, config, cluster));
     }
     findings.push(tasks(config, cluster));
     findings.extend(resources::device(config, cluster));
     findings.push(dependencies(cluster));
-    // What is the cluster's trouble comes first, beside the rest of that.
+    // Findings about the cluster itself come first.
     findings.sort_by_key(|finding| finding.area);
     findings
 }
 
-fn partition(ask: &Ask, cluster: &Cluster) -> Finding {
-    let title = format!("partition of {}", ask.jobs);
+fn partition(request: &JobRequest, cluster: &Cluster) -> Finding {
+    let title = format!("partition of {}", request.jobs);
     let known = || cluster.partitions.iter().map(|partition| &*partition.name).collect::<Vec<_>>().join(", ");
-    let refused = "sbatch would refuse the jobs.";
-    let partitions = match ask.partitions(cluster) {
+    let refused = "sbatch would reject the jobs.";
+    let partitions = match request.partitions(cluster) {
         Err(name) => {
             let near = cluster.partitions.iter().max_by(|a, b| {
                 strsim::jaro_winkler(name, &a.name).total_cmp(&strsim::jaro_winkler(name, &b.name))
@@ -46,9 +46,9 @@ fn partition(ask: &Ask, cluster: &Cluster) -> Finding {
             return Finding::problem(
                 AREA,
                 &title,
-                format!("{name:?} is none of this cluster's"),
+                format!("unknown partition {name:?}"),
                 refused,
-                format!("Change partition in {}.{near} (known: {})", ask.section, known()),
+                format!("Change partition in {}.{near} (known: {})", request.section, known()),
             );
         }
         Ok(partitions) => partitions,
@@ -57,21 +57,22 @@ fn partition(ask: &Ask, cluster: &Cluster) -> Finding {
         return Finding::problem(
             AREA,
             &title,
-            "none is named, and the cluster has no default",
+            "none is set, and the cluster has no default",
             refused,
-            format!("Name one of {} as partition in {}.", known(), ask.section),
+            format!("Set partition in {1} to one of {0}.", known(), request.section),
         );
     }
     let names = partitions.iter().map(|partition| &*partition.name).collect::<Vec<_>>().join(", ");
-    let names = if ask.partition.is_some() { names } else { format!("{names} (the cluster's default)") };
+    let names =
+        if request.get("partition").is_some() { names } else { format!("{names} (the cluster's default)") };
     if !partitions.iter().any(|partition| partition.is_up()) {
         let states = partitions.iter().map(|partition| &*partition.state).collect::<Vec<_>>().join(", ");
         return Finding::problem(
             Area::Slurm,
             &title,
             format!("{names}: {states}"),
-            "Jobs would wait until an administrator sets it UP, or be refused.",
-            format!("Wait, or name another one in {} (`sinfo` tells why).", ask.section),
+            "Jobs would wait until an administrator sets it UP, or be rejected.",
+            format!("Wait, or set another one in {} (`sinfo -R` prints the reason).", request.section),
         );
     }
     let nodes = cluster.nodes_of(&partitions);
@@ -82,30 +83,30 @@ fn partition(ask: &Ask, cluster: &Cluster) -> Finding {
             AREA,
             &title,
             found,
-            "Jobs would wait until nodes come back.",
-            format!("`sinfo -R -p {}` tells why.", partitions[0].name),
+            "Jobs would wait until nodes are available.",
+            format!("`sinfo -R -p {}` prints the reason.", partitions[0].name),
         ),
         _ => Finding::ok(AREA, &title, found),
     }
 }
 
-/// Whether the time limit is one that the partition allows, and long enough to be warned of.
-fn time(ask: &Ask, partitions: &[&Partition], config: &Config) -> Option<Finding> {
-    let title = format!("time limit of {}", ask.jobs);
+/// Checks that the partition allows the time limit, and that it is longer than the warning time.
+fn time(request: &JobRequest, partitions: &[&Partition], config: &Config) -> Option<Finding> {
+    let title = format!("time limit of {}", request.jobs);
     let longest = partitions.iter().map(|partition| partition.max_time.unwrap_or(Limit::Unlimited)).max()?;
-    let members = ask.section == "[slurm]";
-    let unwarned = "A task that reaches the limit is ended without an earlier warning, and does not come back by itself: \
-                    its members wait until the whole array has ended, then the step submits them again.";
-    let Some(text) = ask.time else {
+    let members = request.section == "[slurm]";
+    let unwarned = "SLURM ends a task at the limit without an earlier warning, and does not requeue it: its members wait \
+                    until the whole array has ended, then the controller job resubmits them.";
+    let Some(text) = request.get("time") else {
         let by_default = partitions[0].default_time.or(partitions[0].max_time).unwrap_or(Limit::Unlimited);
         return Some(match by_default {
             Limit::Seconds(_) if members => Finding::warning(
                 AREA,
                 &title,
-                format!("none is asked for; the partition gives {by_default}"),
+                format!("not set; the default of the partition is {by_default}"),
                 unwarned,
                 format!(
-                    "Set time in [slurm]{}: then a task is warned {} s before, snapshots and requeues \
+                    "Set time in [slurm]{}: then a task gets a warning {} s before, writes a snapshot and requeues \
                      itself.",
                     match longest {
                         Limit::Seconds(_) => format!(" (at most {longest})"),
@@ -115,7 +116,7 @@ fn time(ask: &Ask, partitions: &[&Partition], config: &Config) -> Option<Finding
                 ),
             ),
             by_default => {
-                Finding::ok(AREA, &title, format!("none is asked for; the partition gives {by_default}"))
+                Finding::ok(AREA, &title, format!("not set; the default of the partition is {by_default}"))
             }
         });
     };
@@ -123,8 +124,8 @@ fn time(ask: &Ask, partitions: &[&Partition], config: &Config) -> Option<Finding
         return Some(Finding::problem(
             AREA,
             &title,
-            format!("{text:?} is no time that sbatch understands"),
-            "sbatch would refuse the jobs.",
+            format!("invalid time limit {text:?}"),
+            "sbatch would reject the jobs.",
             "Write minutes, HH:MM:SS, or DAYS-HH:MM:SS: \"04:00:00\", \"1-12:00:00\".",
         ));
     };
@@ -132,31 +133,27 @@ fn time(ask: &Ask, partitions: &[&Partition], config: &Config) -> Option<Finding
         return Some(Finding::problem(
             AREA,
             &title,
-            format!("{asked} is asked for, the partition allows {longest}"),
-            "The jobs would be refused, or wait for ever (reason PartitionTimeLimit).",
+            format!("{asked} is requested, the partition allows {longest}"),
+            "The jobs would be rejected, or never start (reason PartitionTimeLimit).",
             format!(
                 "Set time in {} to {longest} or less{}.",
-                ask.section,
-                if members {
-                    "; members snapshot and go on in their next turn, so a short limit costs little"
-                } else {
-                    ""
-                }
+                request.section,
+                if members { "; members resume from snapshots, so a short limit costs little" } else { "" }
             ),
         ));
     }
     let warning = u64::from(config.slurm.warning_seconds);
-    // Only with time in [slurm] is a warning asked for, unless the user does it.
-    let (own_signal, warned) = (ask.asks_for_signal(), config.slurm.time.is_some());
+    // pbtnas requests the warning signal only with time in [slurm]; the user can request it in extra.
+    let (own_signal, warned) = (request.asks_for_signal(), config.slurm.get("time").is_some());
     if asked != Limit::Unlimited && members && !warned && !own_signal {
         return Some(Finding::warning(
             AREA,
             &title,
-            format!("{asked}, by [slurm] extra"),
+            format!("{asked}, set in [slurm] extra"),
             unwarned,
             format!(
-                "Write it as time in [slurm], not in extra: then a task is warned {warning} s before, snapshots and \
-                 requeues itself."
+                "Set time in [slurm] instead of in extra: then a task gets a warning {warning} s before, writes a snapshot \
+                 and requeues itself."
             ),
         ));
     }
@@ -170,7 +167,7 @@ fn time(ask: &Ask, partitions: &[&Partition], config: &Config) -> Option<Finding
             AREA,
             &title,
             format!("{asked}, with a warning {warning} s before its end"),
-            "Every task would be warned as soon as it starts, and put itself back into the queue, without end.",
+            "Every task would get the warning when it starts, and requeue itself in an endless loop.",
             "Raise time in [slurm], or lower warning_seconds.",
         ));
     }
@@ -184,52 +181,53 @@ fn time(ask: &Ask, partitions: &[&Partition], config: &Config) -> Option<Finding
     ))
 }
 
-/// How many tasks there are at a time, against the limits on arrays and queues.
+/// Compares the number of tasks with the limits on arrays and queues.
 fn tasks(config: &Config, cluster: &Cluster) -> Finding {
     const TITLE: &str = "number of tasks";
     let groups = config.search.population.div_ceil(config.slurm.members_per_task.max(1) as usize) as u64;
     let settings = &cluster.settings;
-    let share =
-        "Let several members share a task ([slurm] members_per_task), or make the population smaller.";
+    let share = "Let several members share a task ([slurm] members_per_task), or reduce the population.";
     if settings.max_array_size.is_some_and(|size| size <= 1) {
         return Finding::problem(
             AREA,
             TITLE,
             "the cluster allows no job arrays (MaxArraySize is 0 or 1)",
-            "Members train as tasks of an array, which sbatch would refuse.",
-            "Ask the administrators to raise MaxArraySize in slurm.conf, or use `pbtnas run` inside one large job.",
+            "Members train as tasks of an array, which sbatch would reject.",
+            "Ask the administrators to raise MaxArraySize, or use `pbtnas run` in one large job.",
         );
     }
-    // The step waits in the queue with them, and the one before it may still be there.
+    // The next controller job waits in the queue, and the previous one may still be there.
     let jobs = groups + 2;
     if let Some(most) = settings.max_job_count.filter(|most| jobs > *most) {
         return Finding::problem(
             AREA,
             TITLE,
-            format!("{groups} tasks and a step; the cluster keeps {most} jobs in all (MaxJobCount)"),
-            "The jobs would never get into the queue.",
+            format!(
+                "{groups} tasks and a controller job; the cluster allows {most} jobs in total (MaxJobCount)"
+            ),
+            "SLURM would never accept the jobs.",
             share,
         );
     }
-    let account = config.slurm.account.as_deref();
+    let account = config.slurm.get("account");
     let limits = settings.limits_enforced;
-    let partitions = Ask::of_members(config).partitions(cluster).unwrap_or_default();
+    let partitions = JobRequest::of_members(config).partitions(cluster).unwrap_or_default();
     let own = holding(&cluster.associations, account, &partitions);
-    // Which of several accounts counts is not known here: the most generous.
+    // Which of several accounts is charged is unknown here; use the highest limit.
     let most = own.iter().map(|one| one.max_submit.unwrap_or(u64::MAX)).max();
     if let Some(most) = most.filter(|most| limits && jobs > *most) {
         return Finding::problem(
             AREA,
             TITLE,
             format!(
-                "{groups} tasks and a step; your account allows {most} jobs in the queue (MaxSubmitJobs)"
+                "{groups} tasks and a controller job; your account allows {most} jobs in the queue (MaxSubmitJobs)"
             ),
-            "sbatch would refuse the array each time.",
+            "sbatch would reject the array.",
             share,
         );
     }
     let arrays = groups.div_ceil(u64::from(settings.max_array_size.unwrap_or(USUAL_ARRAY_SIZE)));
-    let mut found = format!("{groups} for each generation");
+    let mut found = format!("{groups} per generation");
     if arrays > 1 {
         found += &format!(", in {arrays} arrays (MaxArraySize)");
     }
@@ -238,13 +236,13 @@ fn tasks(config: &Config, cluster: &Cluster) -> Finding {
     }
     let running = own.iter().map(|one| one.max_jobs.unwrap_or(u64::MAX)).max();
     if let Some(most) = running.filter(|most| limits && *most < groups) {
-        found += &format!("; your account lets {most} run at a time");
+        found += &format!("; your account allows {most} to run at a time");
     }
     Finding::ok(AREA, TITLE, found)
 }
 
-/// The associations whose limits hold for jobs in some partitions: of an account, the one for the partition, else the
-/// one for all.
+/// Returns the associations whose limits apply to jobs in some partitions: per account, the one for the partition,
+/// else the one for all partitions.
 fn holding<'a>(
     all: &'a [Association],
     account: Option<&str>,
@@ -261,10 +259,15 @@ fn holding<'a>(
     mine().filter(|one| names.iter().any(|name| holds(one, *name))).collect()
 }
 
-/// Account and quality of service.
-fn access(ask: &Ask, partitions: &[&Partition], config: &Config, cluster: &Cluster) -> Option<Finding> {
-    let refused = "sbatch would refuse the jobs.";
-    let account = config.slurm.account.as_deref();
+/// Checks that account and quality of service may use the partitions.
+fn access(
+    request: &JobRequest,
+    partitions: &[&Partition],
+    config: &Config,
+    cluster: &Cluster,
+) -> Option<Finding> {
+    let refused = "sbatch would reject the jobs.";
+    let account = config.slurm.get("account");
     let known = &cluster.associations;
     let checked = !known.is_empty() && cluster.settings.accounts_enforced;
     if let Some(name) = account.filter(|name| checked && known.iter().all(|one| one.account != **name)) {
@@ -272,20 +275,22 @@ fn access(ask: &Ask, partitions: &[&Partition], config: &Config, cluster: &Clust
         names.dedup();
         return Some(Finding::problem(
             AREA,
-            &format!("account of {}", ask.jobs),
-            format!("you have none called {name:?}"),
+            &format!("account of {}", request.jobs),
+            format!("unknown account {name:?}"),
             refused,
-            format!("Change account in [slurm]. Yours: {}.", names.join(", ")),
+            format!("Change account in [slurm]. Your accounts: {}.", names.join(", ")),
         ));
     }
     let may = |list: &Option<Vec<String>>, name: Option<&str>| {
         name.is_none_or(|name| list.as_ref().is_none_or(|list| list.iter().any(|one| one == name)))
     };
-    // What keeps the jobs out of a partition: of what kind, the key, its value, and what would be let in.
+    // The reason why a partition does not accept the jobs: title, key, its value, and the allowed values.
     let bar = |partition: &Partition| {
         let account_key = "account in [slurm]";
-        let bars =
-            [("account", account_key, account, &partition.accounts), ("qos", "qos", ask.qos, &partition.qos)];
+        let bars = [
+            ("account", account_key, account, &partition.accounts),
+            ("qos", "qos", request.get("qos"), &partition.qos),
+        ];
         let (what, key, name, list) = bars.into_iter().find(|(_, _, name, list)| !may(list, *name))?;
         let open = list.clone().unwrap_or_default().join(", ");
         Some((what, key, name.unwrap_or_default().to_owned(), open))
@@ -293,22 +298,22 @@ fn access(ask: &Ask, partitions: &[&Partition], config: &Config, cluster: &Clust
     let closed: Vec<_> =
         partitions.iter().filter_map(|partition| Some((&*partition.name, bar(partition)?))).collect();
     let (partition, (what, key, name, open)) = closed.first()?;
-    let title = format!("{what} of {}", ask.jobs);
-    let found = format!("partition {partition} is not for {name:?}");
-    let advice = format!("Change {key} (allowed there: {open}), or the partition in {}.", ask.section);
+    let title = format!("{what} of {}", request.jobs);
+    let found = format!("partition {partition} does not allow {name:?}");
+    let advice = format!("Change {key} (allowed: {open}), or the partition in {}.", request.section);
     Some(match closed.len() == partitions.len() {
         true => Finding::problem(AREA, &title, found, refused, advice),
         false => Finding::warning(
             AREA,
             &title,
             found,
-            "Jobs would run in the other partitions only (or be refused, where SLURM is set to EnforcePartLimits=ALL).",
+            "Jobs would run in the other partitions only, or be rejected if EnforcePartLimits=ALL.",
             advice,
         ),
     })
 }
 
-/// Whether a step that waits behind its array may be cancelled for it.
+/// Reports whether SLURM cancels jobs with an invalid dependency.
 fn dependencies(cluster: &Cluster) -> Finding {
     let kills = cluster.settings.kills_invalid_dependencies;
     Finding::ok(
@@ -316,10 +321,10 @@ fn dependencies(cluster: &Cluster) -> Finding {
         "dependencies",
         match kills {
             true => {
-                "a step waits until its array has ended, however it ended (afterany), so kill_invalid_depend, which is set \
-                 here, does not meet it"
+                "a controller job waits for the end of its array with any result (afterany); kill_invalid_depend, which is \
+                 set here, does not affect it"
             }
-            false => "a step waits until its array has ended, however it ended (afterany)",
+            false => "a controller job waits for the end of its array with any result (afterany)",
         },
     )
 }

@@ -1,8 +1,7 @@
-//! What would go wrong with a search, told before any of its jobs is submitted.
+//! Checks of what a search needs, before any of its jobs is submitted.
 //!
-//! Each file looks at one thing and judges it; judging is pure wherever there is something to decide.
+//! Each file checks one thing; functions that decide are pure.
 
-mod exchange;
 mod filesystem;
 mod finding;
 mod folder;
@@ -23,72 +22,74 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-pub use exchange::answer;
 pub use finding::{Area, Finding, Report, Verdict, exit_code};
+pub use nodes::answer;
 pub use text::{Printer, summary};
 
-use crate::config::{Config, ConfigError, SlurmConfig};
-use crate::error::{STOPPED, message};
-use crate::signal::StopSignal;
-use crate::state::{Layout, is_there};
-use crate::tasks::{Maker, Task};
 use folder::TrialFolder;
+use pbtnas_core::durable_fs::is_there;
+use pbtnas_core::fault::message;
+use pbtnas_core::run::Layout;
+use pbtnas_engine::config::{Config, ConfigError};
+use pbtnas_engine::fault::exit::STOPPED;
+use pbtnas_engine::signal::StopSignal;
+use pbtnas_engine::task::{OffspringBuilder, Task};
 
-/// What to look at.
+/// What to check.
 #[derive(Debug, Clone)]
-pub struct Patient {
-    /// The configuration of a run that is not made yet.
+pub struct Request {
+    /// The configuration of a planned run.
     pub config: Option<PathBuf>,
-    /// Where the run lives, or will.
+    /// The run directory, existing or planned.
     pub state: PathBuf,
     /// Whether a job may be submitted.
     pub jobs: bool,
-    /// How long it may wait in the queue.
+    /// How long the job may wait in the queue.
     pub wait: Duration,
 }
 
-impl Patient {
-    /// Looks at everything; `tell` hears of each finding as it comes. A signal ends it, with what was found so far.
-    pub fn examine(&self, stop: &StopSignal, tell: &mut dyn FnMut(&Finding)) -> Result<Report> {
-        let mut told = Told { findings: Vec::new(), tell };
+impl Request {
+    /// Runs all checks and passes each finding to `emit`. A signal ends them early; the report has the findings so far.
+    pub fn run(&self, stop: &StopSignal, emit: &mut dyn FnMut(&Finding)) -> Result<Report> {
+        let mut findings = Findings { all: Vec::new(), emit };
         let layout = Layout::of(&self.state)?;
         let near = folder::nearest(&self.state)?;
         let program = std::env::current_exe().context("failed to find this program")?;
         let (path, config) = self.config(&layout);
         let loaded = config.as_ref().and_then(|config| config.as_ref().ok());
-        let wanted = loaded.is_some_and(|config| config.slurm != SlurmConfig::default());
-        // Where no jobs are meant, nothing that they lack stands in the way.
+        let wanted = loaded.is_some_and(|config| config.slurm != Default::default());
+        // Without a section [slurm], problems of the cluster are warnings.
         let softened = |findings: Vec<Finding>| -> Vec<Finding> {
             findings.into_iter().map(|finding| finding.only_warning_if(!wanted)).collect()
         };
-        let (of_slurm, cluster) = slurm::examine(wanted);
+        let (of_slurm, cluster) = slurm::check(wanted);
 
-        told.all(program::examine(loaded, wanted));
+        findings.extend(program::check(loaded, wanted));
         let task = match &config {
             None => {
-                let why = "none was given (--config FILE), so nothing is known of jobs and sizes";
-                told.one(Finding::skipped(Area::Configuration, "file", why));
+                let why = "none was given (--config FILE): jobs and sizes are unknown";
+                findings.add(Finding::skipped(Area::Configuration, "file", why));
                 None
             }
-            Some(config) => told.configuration(path.as_deref(), config),
+            Some(config) => findings.check_configuration(path.as_deref(), config),
         };
         let here = TrialFolder::new(&near);
         match &here {
-            Err(error) => told.one(Finding::problem(
+            Err(error) => findings.add(Finding::problem(
                 Area::Filesystem,
                 "folder",
                 error.to_string(),
-                "A run could not be made there.",
-                "Choose a --state that you may write to.",
+                "A run cannot be created there.",
+                "Choose a --state that you can write to.",
             )),
             Ok(folder) => {
-                told.one(Finding::ok(Area::Filesystem, "folder", where_tried(layout.root(), &near)));
+                findings.add(Finding::ok(Area::Filesystem, "folder", checked_folder(layout.root(), &near)));
                 let need = match (loaded, &task) {
                     (Some(config), Some(task)) => match space::need(config, task.as_ref()) {
-                        Ok(need) => need.ok_or("only your program knows the size of a checkpoint".to_owned()),
+                        Ok(need) => need.ok_or("the size of a checkpoint depends on your program".to_owned()),
                         Err(error) => Err(message(&error)),
                     },
-                    _ => Err("there is no configuration to go by".to_owned()),
+                    _ => Err("there is no configuration".to_owned()),
                 };
                 let held = match is_there(&layout.run()) {
                     Ok(true) => space::held(layout.root()),
@@ -96,27 +97,27 @@ impl Patient {
                 };
                 let expected = filesystem::Expected {
                     jobs: wanted,
-                    tried_by_job: self.jobs && cluster.is_some(),
+                    checked_by_job: self.jobs && cluster.is_some(),
                     need: need.as_ref().copied().map_err(String::as_str),
                     held,
                 };
-                told.all(filesystem::examine(folder.path(), expected));
+                findings.extend(filesystem::check(folder.path(), expected));
             }
         }
-        told.all(of_slurm);
+        findings.extend(of_slurm);
         if let (Some(cluster), Some(config)) = (&cluster, loaded)
             && stop.get().is_none()
         {
-            told.all(softened(limits::judge(config, cluster)));
-            told.all(softened(slurm::test(config, cluster, &program, layout.root())));
+            findings.extend(softened(limits::check(config, cluster)));
+            findings.extend(softened(slurm::test(config, cluster, &program, layout.root())));
         }
         let defaults = defaults()?;
-        told.all(softened(match (&here, &cluster) {
+        findings.extend(softened(match (&here, &cluster) {
             _ if stop.get().is_some() => Vec::new(),
             _ if !self.jobs => vec![Finding::skipped(Area::Nodes, "a job", "--no-jobs")],
-            (_, None) => vec![Finding::skipped(Area::Nodes, "a job", "there is no SLURM that answers")],
-            (Err(_), _) => vec![Finding::skipped(Area::Nodes, "a job", "there is no folder to meet in")],
-            (Ok(folder), Some(cluster)) => nodes::examine(&nodes::Trial {
+            (_, None) => vec![Finding::skipped(Area::Nodes, "a job", "SLURM does not answer")],
+            (Err(_), _) => vec![Finding::skipped(Area::Nodes, "a job", "the folder cannot be written")],
+            (Ok(folder), Some(cluster)) => nodes::check(&nodes::Trial {
                 config: loaded.unwrap_or(&defaults),
                 cluster,
                 program: &program,
@@ -129,12 +130,12 @@ impl Patient {
             program: env!("CARGO_PKG_VERSION"),
             config: path.map(|path| path.display().to_string()),
             folder: near.display().to_string(),
-            exit_code: if stop.get().is_some() { STOPPED } else { exit_code(&told.findings) },
-            findings: told.findings,
+            exit_code: if stop.get().is_some() { STOPPED } else { exit_code(&findings.all) },
+            findings: findings.all,
         })
     }
 
-    /// The configuration that was given, or that of the run that is there; and where it is.
+    /// Returns the given configuration, or that of the existing run, and its path.
     fn config(&self, layout: &Layout) -> (Option<PathBuf>, Option<Result<Config, ConfigError>>) {
         let of_run = || is_there(&layout.run()).unwrap_or(false).then(|| layout.config());
         let path = self.config.clone().or_else(of_run);
@@ -143,38 +144,37 @@ impl Patient {
     }
 }
 
-/// A configuration that says nothing of a cluster.
+/// A configuration without a section [slurm].
 fn defaults() -> Result<Config, ConfigError> {
-    let text =
-        "seed = 0\n[search]\npopulation = 8\nepochs = 1\nepochs_per_step = 1\n[task]\nkind = \"synthetic\"\n";
+    let text = "seed = 0\n[search]\npopulation = 8\nepochs = 1\nepochs_per_generation = 1\n[task]\nkind = \"synthetic\"\n";
     Config::parse(Path::new("defaults"), text)
 }
 
-fn where_tried(root: &Path, near: &Path) -> String {
+fn checked_folder(root: &Path, near: &Path) -> String {
     match root == near {
-        true => format!("{} can be written", root.display()),
-        false => format!("{} is not there yet; tried in {}", root.display(), near.display()),
+        true => format!("{} is writable", root.display()),
+        false => format!("{} does not exist yet; checked {}", root.display(), near.display()),
     }
 }
 
-/// Findings, told as they come.
-struct Told<'a> {
-    findings: Vec<Finding>,
-    tell: &'a mut dyn FnMut(&Finding),
+/// Findings, each emitted when it is added.
+struct Findings<'a> {
+    all: Vec<Finding>,
+    emit: &'a mut dyn FnMut(&Finding),
 }
 
-impl Told<'_> {
-    fn one(&mut self, finding: Finding) {
-        (self.tell)(&finding);
-        self.findings.push(finding);
+impl Findings<'_> {
+    fn add(&mut self, finding: Finding) {
+        (self.emit)(&finding);
+        self.all.push(finding);
     }
 
-    fn all(&mut self, findings: Vec<Finding>) {
-        findings.into_iter().for_each(|finding| self.one(finding));
+    fn extend(&mut self, findings: Vec<Finding>) {
+        findings.into_iter().for_each(|finding| self.add(finding));
     }
 
-    /// Whether a configuration can be read, and what it names is there; its task.
-    fn configuration(
+    /// Checks that a configuration is valid and that the files it names exist; returns its task.
+    fn check_configuration(
         &mut self,
         path: Option<&Path>,
         config: &Result<Config, ConfigError>,
@@ -182,13 +182,13 @@ impl Told<'_> {
         const AREA: Area = Area::Configuration;
         let config = match config {
             Err(error) => {
-                self.one(Finding::problem(
+                self.add(Finding::problem(
                     AREA,
                     "file",
                     error.to_string(),
-                    "No run can be made of it.",
-                    "Mend it and call this again: what depends on the configuration could not be looked at. \
-                     configs/fashion-small.toml has every key.",
+                    "A run cannot be created from it.",
+                    "Fix it and run this again: checks that depend on the configuration were skipped. \
+                     docs/configuration.md describes every key.",
                 ));
                 return None;
             }
@@ -197,29 +197,26 @@ impl Told<'_> {
         let path = path.map_or_else(String::new, |path| format!("{}: ", path.display()));
         let search = &config.search;
         let found = format!("{path}population {}, {} epochs", search.population, search.epochs);
-        self.one(Finding::ok(AREA, "file", found));
-        let task = config.task().and_then(|task| {
-            task.space().check().context("the search space is wrong")?;
-            task.check()?;
-            Ok(task)
-        });
-        match task {
-            Ok(task) => {
+        self.add(Finding::ok(AREA, "file", found));
+        let task = config.task();
+        let checked = task.space().check().context("the search space is invalid").and_then(|()| task.check());
+        match checked {
+            Ok(()) => {
                 let count = task.space().variables.len();
-                let mut found = format!("what it needs is there; {count} variables are searched");
-                if task.maker() == Maker::Member {
-                    found += "; `pbtnas check` rehearses your program";
+                let mut found = format!("its files exist; {count} variables are searched");
+                if task.offspring_builder() == OffspringBuilder::Member {
+                    found += "; `pbtnas check` tests your program";
                 }
-                self.one(Finding::ok(AREA, "task", found));
+                self.add(Finding::ok(AREA, "task", found));
                 Some(task)
             }
             Err(error) => {
-                self.one(Finding::problem(
+                self.add(Finding::problem(
                     AREA,
                     "task",
                     message(&error),
-                    "`pbtnas init` would refuse to make a run.",
-                    "Put it where the configuration says, or change the configuration. Paths are relative to its folder.",
+                    "`pbtnas init` would fail.",
+                    "Put the file where the configuration expects it, or change the configuration. Paths are relative to its folder.",
                 ));
                 None
             }

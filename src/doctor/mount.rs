@@ -1,4 +1,4 @@
-//! What kind of filesystem a folder is on, and how it is mounted.
+//! The filesystem of a folder: its type and mount options.
 
 use std::path::{Path, PathBuf};
 
@@ -6,44 +6,43 @@ use anyhow::{Context, Result};
 use nix::sys::statfs::statfs;
 use nix::sys::statvfs::statvfs;
 
-/// Whom a filesystem is for.
+/// Which machines see a filesystem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
-    /// Machines of a cluster share it.
+    /// The machines of a cluster.
     Shared,
-    /// One machine's disk; others see it only if that machine exports it.
+    /// One machine (a disk), and others only if it is exported.
     Disk,
-    /// One machine's memory, or a container's; nobody else ever sees it.
+    /// Only this machine (memory) or container.
     Private,
-    /// Anything: FUSE, or a kind that is not known here.
+    /// Unknown: FUSE, or a type that is not in the table.
     Unknown,
 }
 
 /// A mounted filesystem.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount {
-    /// Its kind, for people: `NFS`, `ext4`.
+    /// Display name of its type: `NFS`, `ext4`.
     pub kind: String,
-    /// Whom it is for.
     pub reach: Reach,
-    /// Where it is mounted.
+    /// Mount point.
     pub point: PathBuf,
-    /// How, e.g. `rw`, `vers=4.2`, `soft`.
+    /// Mount options, e.g. `rw`, `vers=4.2`, `soft`.
     pub options: Vec<String>,
-    /// Bytes that an ordinary user may still write; none where the filesystem does not tell.
+    /// Free bytes for an unprivileged user; none if the filesystem does not report them.
     pub free_bytes: Option<u64>,
-    /// Files that may still be made; none where there is no limit, or none is told.
+    /// Free inodes; none if there is no limit or it is not reported.
     pub free_files: Option<u64>,
 }
 
-/// The filesystem of a folder.
+/// Returns the filesystem of a folder.
 pub fn of(folder: &Path) -> Result<Mount> {
-    let failed = || format!("failed to look at the filesystem of {}", folder.display());
+    let failed = || format!("failed to query the filesystem of {}", folder.display());
     let (magic, space) = (statfs(folder).with_context(failed)?, statvfs(folder).with_context(failed)?);
     let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let folder = folder.canonicalize().with_context(failed)?;
     let (point, name, options) = find(&table, &folder).unwrap_or_default();
-    // On FUSE the mount says whose it is; everywhere else the number is more certain.
+    // The mount table names the FUSE type; otherwise the magic number is more reliable.
     let (kind, reach) = kind(magic.filesystem_type().0 as u32, &name);
     Ok(Mount {
         kind,
@@ -51,17 +50,17 @@ pub fn of(folder: &Path) -> Result<Mount> {
         point,
         options,
         free_bytes: free_bytes(space.blocks(), space.blocks_available(), space.fragment_size()),
-        // Without a number of all files there is no limit (btrfs, many servers).
+        // A total of 0 files means that there is no limit (btrfs, many servers).
         free_files: (space.files() > 0).then_some(space.files_available()),
     })
 }
 
-/// A filesystem without blocks (some on FUSE) does not know how full it is; others claim to be endless.
+/// None for a filesystem without blocks (some on FUSE). Saturates, because some report nearly 2^64 blocks.
 fn free_bytes(blocks: u64, available: u64, size: u64) -> Option<u64> {
     (blocks > 0).then(|| available.saturating_mul(size))
 }
 
-/// Kinds by the number that statfs gives (statfs(2), and the sources of those that are not in the kernel).
+/// Types by the magic number of statfs (statfs(2), and the sources of filesystems outside the kernel).
 fn kind(magic: u32, name: &str) -> (String, Reach) {
     use Reach::{Disk, Private, Shared, Unknown};
     const KINDS: [(u32, &str, Reach); 22] = [
@@ -92,12 +91,12 @@ fn kind(magic: u32, name: &str) -> (String, Reach) {
     match KINDS.iter().find(|(number, ..)| *number == magic) {
         Some((_, kind, reach)) => ((*kind).to_owned(), *reach),
         None if magic == FUSE => (if name.is_empty() { "FUSE".into() } else { name.to_owned() }, Unknown),
-        None if name.is_empty() => (format!("a kind that is not known here ({magic:#x})"), Unknown),
+        None if name.is_empty() => (format!("unknown type {magic:#x}"), Unknown),
         None => (name.to_owned(), Unknown),
     }
 }
 
-/// The mount that a folder lies in, by /proc/self/mountinfo: where, its type, its options.
+/// Finds the mount of a folder in /proc/self/mountinfo; returns mount point, type and options.
 fn find(table: &str, folder: &Path) -> Option<(PathBuf, String, Vec<String>)> {
     let read = |line: &str| {
         let (left, right) = line.split_once(" - ")?;
@@ -108,7 +107,7 @@ fn find(table: &str, folder: &Path) -> Option<(PathBuf, String, Vec<String>)> {
         Some((point, name.to_owned(), options))
     };
     let within = table.lines().filter_map(read).filter(|(point, ..)| folder.starts_with(point));
-    // Of two at one place the later one hides the earlier.
+    // Of two mounts at one point, the later hides the earlier.
     within.max_by_key(|(point, ..)| point.components().count())
 }
 
@@ -117,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_innermost_mount_counts_and_the_last_of_two() {
+    fn the_innermost_and_last_mount_is_found() {
         let table = "22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw\n\
                      40 22 0:50 / /home rw,nosuid shared:9 - nfs4 server:/home rw,vers=4.2,soft,local_lock=none\n\
                      41 22 0:51 / /home/a\\040b rw - tmpfs tmpfs rw,size=4k\n\
@@ -133,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_numbers_of_blocks() {
+    fn free_bytes_of_unusual_block_counts() {
         assert_eq!(free_bytes(10, 5, 4096), Some(20_480));
         assert_eq!(free_bytes(0, 0, 0), None);
         assert_eq!(free_bytes(u64::MAX, u64::MAX, 4096), Some(u64::MAX));
@@ -148,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn this_machine_s_own() {
+    fn shared_memory_is_private() {
         let shared_memory = Path::new("/dev/shm");
         if shared_memory.is_dir() {
             let mount = of(shared_memory).unwrap();

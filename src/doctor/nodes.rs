@@ -1,214 +1,288 @@
-//! A job on a node, and how this machine and that one see each other's files.
+//! A job on a node: whether it starts, whether this program works there, and how soon this machine and the node see
+//! each other's files.
+//!
+//! The job (`pbtnas answer`) publishes a report and waits for a question. `pbtnas doctor` publishes the question when
+//! it sees the report, and waits for the answer. The time from question to answer, measured on one clock, bounds the
+//! delay in either direction. Each side also publishes over the file of the other, which must fail: the first writer
+//! of a name wins.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result, bail};
+use serde::{Deserialize, Serialize};
 
-use super::exchange::{self, Delay, Hello, LOCK, NAMES, Race};
 use super::finding::{Area, Finding};
 use super::slurm::unanswered;
-use crate::config::Config;
-use crate::error::message;
-use crate::plain::plain;
-use crate::scheduler::SchedulerError;
-use crate::scheduler::script::Context;
-use crate::scheduler::slurm::cluster::{Cluster, Standing, TrialJob, is_silent};
-use crate::scheduler::slurm::{Ask, host};
-use crate::signal::StopSignal;
-use crate::state::{Lock, ensure_dir, machine, temporary_name};
+use crate::term::plain;
+use pbtnas_core::durable_fs::{Lock, Published, ensure_dir, machine, publish_bytes, temporary_name};
+use pbtnas_core::fault::message;
+use pbtnas_core::run::{FORMAT, find_json, publish_json};
+use pbtnas_engine::config::Config;
+use pbtnas_engine::scheduler::SchedulerError;
+use pbtnas_engine::scheduler::slurm::cluster::{Cluster, Standing, TrialJob, is_silent};
+use pbtnas_engine::scheduler::slurm::script::Context;
+use pbtnas_engine::scheduler::slurm::{JobRequest, host};
+use pbtnas_engine::signal::StopSignal;
 
 const AREA: Area = Area::Nodes;
-/// The title of what concerns the job itself.
+/// The title of findings about the job itself.
 const JOB: &str = "a job";
-/// How long a job that runs may take to say its first word at least: its node may see a new folder late.
-const FIRST_WORD: Duration = Duration::from_secs(90);
-/// How long a job that was told to leave may take.
-const LEAVING: Duration = Duration::from_secs(20);
-/// Between two looks at a job that has just been submitted.
-const LOOK: Duration = Duration::from_secs(1);
-/// The same when it has waited for long: a controller has others to serve.
-const RARE_LOOK: Duration = Duration::from_secs(30);
+
+/// Locked by this process while the job runs.
+const LOCK: &str = "lock";
+const REPORT: &str = "report.json";
+const QUESTION: &str = "question.json";
+const ANSWER: &str = "answer.json";
+
+/// Shortest and longest pause between two looks for a file.
+const FILES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
+/// The same for the state of a job, which the controller of SLURM is asked for.
+const QUEUE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// How long the job may take to exit after its answer.
+const EXIT: Duration = Duration::from_secs(20);
 
 /// What a trial needs.
 #[derive(Debug, Clone, Copy)]
 pub struct Trial<'a> {
     /// The configuration, or the defaults.
     pub config: &'a Config,
-    /// The cluster.
     pub cluster: &'a Cluster,
-    /// This program.
+    /// Path of this program.
     pub program: &'a Path,
-    /// A folder that may be filled, on the run's filesystem.
+    /// An empty folder on the run's filesystem.
     pub folder: &'a Path,
     /// How long the job may wait in the queue.
     pub wait: Duration,
-    /// Ends everything.
     pub stop: &'a StopSignal,
 }
 
-impl Trial<'_> {
-    /// How long the job and this process wait for each other.
-    fn patience(&self) -> Duration {
-        exchange::patience(self.config.storage.visibility_timeout)
-    }
+/// The first file of the job: what it sees on its node.
+#[derive(Debug, Serialize, Deserialize)]
+struct NodeReport {
+    format: u64,
+    host: String,
+    /// See [`machine`].
+    machine: String,
+    /// Why this program does not work there, if it does not.
+    failure: Option<String>,
+    /// Whether the lock of the other machine holds there.
+    locked: bool,
 }
 
-/// How the job began, if it did.
-enum Begun {
-    Said(Hello),
-    Not(Finding),
+#[derive(Serialize, Deserialize)]
+struct Question {
+    format: u64,
 }
 
-/// Submits a job, talks to it, and judges. The job is gone afterwards.
-pub fn examine(task: &Trial) -> Vec<Finding> {
-    let folder = task.folder.join("node");
-    let made = ensure_dir(&folder.join("logs")).map_err(anyhow::Error::from);
-    if let Err(error) = made.and_then(|()| exchange::begin(&folder, task.patience())) {
-        return vec![Finding::skipped(AREA, JOB, message(&error))];
+#[derive(Serialize, Deserialize)]
+struct Answer {
+    format: u64,
+    /// Whether the question survived the job's attempt to publish over it.
+    question_kept: bool,
+}
+
+/// What the exchange of question and answer showed.
+#[derive(Debug, Clone, Copy)]
+struct Exchange {
+    /// Time from question to answer.
+    delay: Duration,
+    question_kept: bool,
+    answer_kept: bool,
+}
+
+/// Runs a job on a node; the job is gone afterwards.
+pub fn check(trial: &Trial) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if let Err(finding) = run(trial, &mut findings) {
+        findings.push(finding);
     }
-    let _lock = Lock::try_take(&folder.join(LOCK));
-    let name = format!("pbtnas-doctor-{}", temporary_name("").rsplit('-').next().unwrap_or_default());
-    let (arguments, script) = job(task, &name, &folder);
-    let began = Instant::now();
-    let job = match TrialJob::submit(&name, &arguments, &script) {
-        Ok(job) => job,
-        Err(error) => return vec![not_submitted(error, task.stop)],
-    };
-    // The terminal may be gone: no reason to panic.
-    let _ = writeln!(
-        std::io::stderr(),
-        "pbtnas: job {} tries a node; waiting up to {} s for it to start",
-        job.id,
-        task.wait.as_secs()
-    );
-    let hello = match first_word(task, &job, &folder) {
-        Ok(Begun::Said(hello)) => hello,
-        Ok(Begun::Not(finding)) => return vec![finding],
-        Err(error) => return vec![Finding::skipped(AREA, JOB, message(&error))],
-    };
-    let mut findings = vec![judge_place(&job.id, &hello, task.cluster, began.elapsed())];
-    findings.push(judge_program(&hello));
-    findings.push(judge_lock(&hello));
-    match talk(&folder, task.patience(), task.stop) {
-        Ok((delay, race)) => {
-            let timeout = Duration::from_secs(task.config.storage.visibility_timeout);
-            findings.extend(delay.map(|delay| judge_delay(delay, timeout)));
-            findings.push(judge_race(&race));
-        }
-        Err(error) => {
-            let why = [message(&error), log(&folder)].join("\n");
-            findings.push(broken_off(why.trim_end(), task.stop));
-            return findings;
-        }
-    }
-    // It has a moment to leave by itself, so that its log is whole; then it is cancelled.
-    let until = Instant::now() + LEAVING;
-    while !matches!(job.look(), Ok(Standing::Over(..)) | Err(_))
-        && Instant::now() < until
-        && task.stop.get().is_none()
-    {
-        std::thread::sleep(LOOK / 4);
-    }
-    findings.extend(judge_log(&log(&folder)));
     findings
 }
 
-/// The questions, the race, and the end.
-fn talk(folder: &Path, patience: Duration, stop: &StopSignal) -> Result<(Option<Delay>, Race)> {
-    let delay = exchange::delay(&exchange::ask(folder, patience, stop)?);
-    let race = exchange::race(folder, patience, stop)?;
-    exchange::end(folder)?;
-    Ok((delay, race))
+/// Adds findings; the error is the finding that ends the trial.
+fn run(trial: &Trial, findings: &mut Vec<Finding>) -> Result<(), Finding> {
+    let folder = trial.folder.join("node");
+    ensure_dir(&folder.join("logs")).map_err(|error| skipped(&error.into()))?;
+    let _lock = Lock::try_take(&folder.join(LOCK));
+    let visibility = Duration::from_secs(trial.config.storage.visibility_timeout);
+    let deadline = deadline(visibility);
+    let name = format!("pbtnas-doctor-{}", temporary_name("").rsplit('-').next().unwrap_or_default());
+    let (arguments, script) = submission(trial, deadline, &name, &folder);
+    let began = Instant::now();
+    let job =
+        TrialJob::submit(&name, &arguments, &script).map_err(|error| not_submitted(error, trial.stop))?;
+    // The terminal may be gone: no reason to panic.
+    let _ = writeln!(
+        std::io::stderr(),
+        "pbtnas: job {} checks a node; waiting up to {} s for it to start",
+        job.id,
+        trial.wait.as_secs()
+    );
+    let report = wait_for_report(trial, deadline, &job, &folder)?;
+    findings.push(check_place(&job.id, &report, trial.cluster, began.elapsed()));
+    findings.push(check_program(&report));
+    findings.push(check_lock(&report));
+    let exchange = ask(&folder, deadline, trial.stop).map_err(|error| {
+        let why = [message(&error), log(&folder)].join("\n");
+        broken_off(why.trim_end(), trial.stop)
+    })?;
+    findings.push(check_delay(exchange.delay, visibility));
+    findings.push(check_first_writer(exchange));
+    // The log is complete when the job has exited.
+    let _ = wait_for(EXIT, QUEUE, trial.stop, || {
+        Ok(matches!(job.look(), Ok(Standing::Over(..)) | Err(_)).then_some(()))
+    });
+    findings.extend(check_log(&log(&folder)));
+    Ok(())
 }
 
-/// Arguments of sbatch and the script: those of a step of the search, for some minutes.
-fn job(task: &Trial, name: &str, folder: &Path) -> (Vec<String>, String) {
+/// The job's side: publishes what it sees, and answers one question, for which it waits.
+pub fn answer(folder: &Path, wait: Duration) -> Result<()> {
+    let failure = pbtnas_torch::self_tests().into_iter().find_map(|test| test.outcome.err());
+    let failure = failure.map(|error| message(&error));
+    let locked = Lock::try_take(&folder.join(LOCK)).is_none();
+    let report = NodeReport { format: FORMAT, host: host(), machine: machine().into(), failure, locked };
+    publish_json(&folder.join(REPORT), &report)?;
+    let question = folder.join(QUESTION);
+    wait_for_file::<Question>(&question, wait, &StopSignal::default())?;
+    let answer = Answer { format: FORMAT, question_kept: is_kept(&question)? };
+    publish_json(&folder.join(ANSWER), &answer)?;
+    Ok(())
+}
+
+/// Publishes the question and waits for the answer.
+fn ask(folder: &Path, deadline: Duration, stop: &StopSignal) -> Result<Exchange> {
+    let (began, answer) = (Instant::now(), folder.join(ANSWER));
+    publish_json(&folder.join(QUESTION), &Question { format: FORMAT })?;
+    let Answer { question_kept, .. } = wait_for_file(&answer, deadline, stop)?;
+    Ok(Exchange { delay: began.elapsed(), question_kept, answer_kept: is_kept(&answer)? })
+}
+
+/// Publishes over an existing file, and returns whether that failed and left the file unchanged.
+fn is_kept(path: &Path) -> Result<bool> {
+    let read = || std::fs::read(path).with_context(|| format!("failed to read {}", path.display()));
+    let before = read()?;
+    Ok(publish_bytes(path, b"second writer")? == Published::Existed && read()? == before)
+}
+
+/// How long either side waits for the other: longer than a run waits for both files, and for the longest pause between
+/// two looks.
+fn deadline(visibility: Duration) -> Duration {
+    (visibility.saturating_mul(2).saturating_add(2 * QUEUE.1))
+        .clamp(Duration::from_secs(100), Duration::from_secs(600))
+}
+
+/// Waits for a record, as a run does.
+fn wait_for_file<T: serde::de::DeserializeOwned>(
+    path: &Path,
+    limit: Duration,
+    stop: &StopSignal,
+) -> Result<T> {
+    wait_for(limit, FILES, stop, || Ok(find_json(path)?))?
+        .with_context(|| format!("{} did not appear within {} s", path.display(), limit.as_secs()))
+}
+
+/// Calls `look` until it returns a value, with pauses of a tenth of the time waited. None after `limit`; an error if a
+/// signal arrives.
+fn wait_for<T>(
+    limit: Duration,
+    (shortest, longest): (Duration, Duration),
+    stop: &StopSignal,
+    mut look: impl FnMut() -> Result<Option<T>>,
+) -> Result<Option<T>> {
+    const SLICE: Duration = Duration::from_millis(200);
+    let began = Instant::now();
+    loop {
+        if let Some(found) = look()? {
+            return Ok(Some(found));
+        }
+        let waited = began.elapsed();
+        if waited >= limit {
+            return Ok(None);
+        }
+        let next = waited + (waited / 10).clamp(shortest, longest).min(limit - waited);
+        while let Some(rest) = next.checked_sub(began.elapsed()) {
+            if let Some(signal) = stop.get() {
+                bail!("stopped by {}", signal.name());
+            }
+            std::thread::sleep(rest.min(SLICE));
+        }
+    }
+}
+
+/// Arguments of sbatch and the script: those of a controller job, with a time limit of some minutes.
+fn submission(trial: &Trial, deadline: Duration, name: &str, folder: &Path) -> (Vec<String>, String) {
+    let seconds = deadline.as_secs();
     let context = Context {
-        config: &task.config.slurm,
-        program: task.program,
+        config: &trial.config.slurm,
+        program: trial.program,
         state: folder,
         label: "doctor".into(),
         piece: Vec::new(),
         piece_option: "",
         pieces_per_task: 1,
-        step: vec!["answer".into()],
+        step: vec!["answer".into(), "--wait".into(), seconds.to_string()],
     };
-    let away = elsewhere(task.cluster, &host(), &Ask::of_steps(task.config));
-    (context.trial_arguments(name, exchange::minutes(task.patience()), &away), context.step_script())
+    let away = elsewhere(trial.cluster, &host(), &JobRequest::of_controller(trial.config));
+    // Two minutes to start and to exit.
+    (context.trial_arguments(name, (seconds + 120).div_ceil(60), &away), context.step_script())
 }
 
-/// The nodes that are this machine, if the job can run on another one.
-fn elsewhere(cluster: &Cluster, host: &str, ask: &Ask) -> Vec<String> {
-    let candidates = ask.nodes(cluster).into_iter().filter(|node| node.usable());
+/// Names of the nodes that are this machine, to exclude them, if the job can run on another one.
+fn elsewhere(cluster: &Cluster, host: &str, request: &JobRequest) -> Vec<String> {
+    let candidates = request.nodes(cluster).into_iter().filter(|node| node.usable());
     let (here, there): (Vec<_>, Vec<_>) =
         candidates.partition(|node| is_host(&node.host, host) || is_host(&node.name, host));
     let here = here.into_iter().map(|node| node.name.clone());
     if there.is_empty() { Vec::new() } else { here.collect() }
 }
 
-/// Whether two names of machines mean the same one, with a domain or without.
+/// Whether two host names, with or without a domain, are equal.
 fn is_host(a: &str, b: &str) -> bool {
     let short = |name: &str| name.split('.').next().unwrap_or_default().to_ascii_lowercase();
     short(a) == short(b)
 }
 
-/// Waits until the job says something.
-fn first_word(task: &Trial, job: &TrialJob, folder: &Path) -> Result<Begun> {
-    let first_word = FIRST_WORD.max(task.patience());
-    let (began, mut running, mut next) = (Instant::now(), None, Instant::now());
-    loop {
-        let pause = between_looks(began.elapsed(), task.wait);
-        if let Some(hello) = exchange::hello(folder)? {
-            return Ok(Begun::Said(hello));
+/// Waits until the job has published its report; the error is the finding if it does not.
+fn wait_for_report(
+    trial: &Trial,
+    deadline: Duration,
+    job: &TrialJob,
+    folder: &Path,
+) -> Result<NodeReport, Finding> {
+    let find = || find_json::<NodeReport>(&folder.join(REPORT));
+    let (began, mut running) = (Instant::now(), None);
+    let found = wait_for(trial.wait + 2 * deadline, QUEUE, trial.stop, || {
+        if let Some(report) = find()? {
+            return Ok(Some(Ok(report)));
         }
-        if task.stop.get().is_some() {
-            return Ok(Begun::Not(Finding::skipped(AREA, JOB, "stopped by a signal")));
-        }
-        if Instant::now() >= next {
-            let stands = job.look();
-            next = Instant::now() + pause;
-            match stands {
-                // Time may mend that; the job, if it runs, speaks without SLURM.
-                Err(error) if is_silent(&error) && began.elapsed() <= task.wait + first_word => {}
-                Err(error) => return Err(error.into()),
-                Ok(Standing::Waiting(reason)) if began.elapsed() > task.wait => {
-                    return Ok(Begun::Not(queued(&job.id, &reason, task.wait)));
-                }
-                Ok(Standing::Waiting(_)) => running = None,
-                Ok(Standing::Running(nodes)) => {
-                    let since = *running.get_or_insert(Instant::now());
-                    if since.elapsed() > first_word {
-                        return Ok(Begun::Not(silent(&job.id, &format!("runs on {nodes}"), &log(folder))));
-                    }
-                }
-                Ok(Standing::Over(state, nodes)) => {
-                    // Its last word may come late.
-                    std::thread::sleep(LOOK);
-                    if let Some(hello) = exchange::hello(folder)? {
-                        return Ok(Begun::Said(hello));
-                    }
-                    let what = match nodes.is_empty() {
-                        true => format!("ended ({state})"),
-                        false => format!("ended on {nodes} ({state})"),
-                    };
-                    return Ok(Begun::Not(silent(&job.id, &what, &log(folder))));
-                }
+        Ok(match job.look() {
+            // The job, if it runs, reports without SLURM.
+            Err(error) if is_silent(&error) => None,
+            Err(error) => return Err(error.into()),
+            Ok(Standing::Waiting(reason)) => {
+                (began.elapsed() >= trial.wait).then(|| Err(queued(&job.id, &reason, trial.wait)))
             }
-        }
-        std::thread::sleep((pause / 10).min(LOOK));
-    }
+            Ok(Standing::Running(nodes)) => {
+                let late = running.get_or_insert_with(Instant::now).elapsed() > deadline;
+                late.then(|| Err(silent(&job.id, &format!("runs on {nodes}"), &log(folder))))
+            }
+            Ok(Standing::Over(state, nodes)) => {
+                // The last file of a job can appear after its end.
+                std::thread::sleep(QUEUE.0);
+                let on = if nodes.is_empty() { nodes } else { format!(" on {nodes}") };
+                let ended = || silent(&job.id, &format!("ended{on} ({state})"), &log(folder));
+                Some(find()?.ok_or_else(ended))
+            }
+        })
+    });
+    let unknown = "SLURM does not report the state of the job";
+    found.map_err(|error| skipped(&error))?.unwrap_or_else(|| Err(Finding::skipped(AREA, JOB, unknown)))
 }
 
-/// How long to the next look at a job that has waited for so long, so that the end of the wait is not missed.
-fn between_looks(waited: Duration, wait: Duration) -> Duration {
-    let pause = (waited / 10).clamp(LOOK, RARE_LOOK);
-    let left = wait.checked_sub(waited);
-    left.map_or(pause, |left| pause.min(left.max(LOOK)))
-}
-
-/// The end of what the job printed.
+/// The last lines of the job's output.
 fn log(folder: &Path) -> String {
     let files = std::fs::read_dir(folder.join("logs")).into_iter().flatten().flatten();
     let paths: Vec<PathBuf> = files.map(|file| file.path()).collect();
@@ -221,56 +295,54 @@ fn log(folder: &Path) -> String {
     lines[lines.len().saturating_sub(5)..].join("\n")
 }
 
-/// Why there is no job: nobody waited for it, SLURM said nothing, or it said no.
+fn skipped(error: &anyhow::Error) -> Finding {
+    Finding::skipped(AREA, JOB, message(error))
+}
+
+/// The finding if there is no job: a signal arrived, SLURM did not answer, or it rejected the job.
 fn not_submitted(error: SchedulerError, stop: &StopSignal) -> Finding {
-    match () {
-        () if stop.get().is_some() => Finding::skipped(AREA, JOB, "stopped by a signal"),
-        () if is_silent(&error) => unanswered(JOB, error),
-        () => refused(&message(&error.into())),
+    match stop.get() {
+        Some(signal) => Finding::skipped(AREA, JOB, format!("stopped by {}", signal.name())),
+        None if is_silent(&error) => unanswered(JOB, error),
+        None => rejected(&message(&error.into())),
     }
 }
 
-fn refused(why: &str) -> Finding {
+fn rejected(why: &str) -> Finding {
     Finding::problem(
         Area::Submission,
         JOB,
         why,
-        "A job like the steps of a search, of some minutes, was refused.",
-        "Change [slurm.step] (partition, qos, extra) or [slurm] account; `sinfo` lists partitions, `sacctmgr show \
-         associations user=$USER` accounts.",
+        "SLURM rejected a short job with the options of a controller job.",
+        "Change [slurm.controller] (partition, qos, extra) or [slurm] account. `sinfo` lists partitions, `sacctmgr show \
+         associations user=$USER` lists accounts.",
     )
 }
 
 fn queued(id: &str, reason: &str, wait: Duration) -> Finding {
-    Finding::skipped(
-        AREA,
-        JOB,
-        format!(
-            "still queued after {} s ({reason}); job {id} is cancelled. --wait SECONDS waits longer",
-            wait.as_secs()
-        ),
-    )
+    let seconds = wait.as_secs();
+    let found = format!("still queued after {seconds} s ({reason}); job {id} is cancelled");
+    Finding::skipped(AREA, JOB, format!("{found}. Wait longer with --wait SECONDS."))
 }
 
 fn silent(id: &str, what: &str, log: &str) -> Finding {
-    let consequence =
-        "Jobs of the search would do no better: they would not begin, or their results not be found.";
+    let consequence = "Jobs of the search would not start, or their results would not be found.";
     let (printed, advice) = match log {
         "" => (
             String::new(),
-            "Does the node see this folder and this program under the same paths? Try `srun ls -d` of both, in the \
-             partition of [slurm.step]. Build pbtnas, and choose a --state, on a filesystem that the nodes share.",
+            "Check that the node has this folder and this program under the same paths: `srun ls -d` of both, in the \
+             partition of [slurm.controller]. Put pbtnas and --state on a filesystem that the nodes share.",
         ),
         log => (
-            format!(" It printed:\n{log}"),
-            "If that comes from a line of [slurm] setup, mend it; if a library is missing, build pbtnas on a filesystem \
-             that the nodes share, or load it in [slurm] setup.",
+            format!(" The job printed:\n{log}"),
+            "If a line of [slurm] setup failed, fix it. If a library is missing, load it in [slurm] setup, or build pbtnas \
+             on a filesystem that the nodes share.",
         ),
     };
     Finding::problem(
         AREA,
         JOB,
-        format!("job {id} {what}, but no file of it appeared here"),
+        format!("job {id} {what}, but its report did not appear here"),
         format!("{consequence}{printed}"),
         advice,
     )
@@ -284,127 +356,109 @@ fn broken_off(why: &str, stop: &StopSignal) -> Finding {
         AREA,
         "visibility",
         why,
-        "This machine and the node do not see each other's files, or only very late: finished members would be taken \
-         for lost, and trained again.",
-        "Look at how the filesystem is mounted on both machines (NFS: actimeo, lookupcache), or choose another --state.",
+        "This machine and the node do not see each other's files, or see them late: finished members would be trained \
+         again.",
+        "Check the mount options on both machines (NFS: actimeo, lookupcache), or choose another --state.",
     )
 }
 
-fn judge_place(id: &str, hello: &Hello, cluster: &Cluster, after: Duration) -> Finding {
-    let began = format!("job {id} answered from {} after {:.0} s", hello.host, after.as_secs_f64());
-    if hello.machine != machine() {
-        return Finding::ok(AREA, JOB, began);
+fn check_place(id: &str, report: &NodeReport, cluster: &Cluster, after: Duration) -> Finding {
+    let found = format!("job {id} reported from {} after {:.0} s", report.host, after.as_secs_f64());
+    if report.machine != machine() {
+        return Finding::ok(AREA, JOB, found);
     }
-    match cluster.nodes.iter().all(|node| is_host(&node.host, &hello.host)) {
-        true => Finding::ok(AREA, JOB, format!("{began}; all nodes of this cluster are this machine")),
+    match cluster.nodes.iter().all(|node| is_host(&node.host, &report.host)) {
+        true => Finding::ok(AREA, JOB, format!("{found}; all nodes of this cluster are this machine")),
         false => Finding::warning(
             AREA,
             JOB,
-            format!("{began}, which is this machine"),
-            "How late another machine sees what this one writes is not known.",
-            "Call `pbtnas doctor` on a login node, or again when other nodes are free.",
+            format!("{found}, which is this machine"),
+            "The delay of files between two machines was not measured.",
+            "Run `pbtnas doctor` on a login node, or again when other nodes are free.",
         ),
     }
 }
 
-fn judge_program(hello: &Hello) -> Finding {
-    match &hello.libtorch {
-        None => Finding::ok(AREA, "program", format!("pbtnas and libtorch work on {}", hello.host)),
+fn check_program(report: &NodeReport) -> Finding {
+    let host = &report.host;
+    match &report.failure {
+        None => Finding::ok(AREA, "program", format!("pbtnas works on {host}")),
         Some(why) => Finding::problem(
             AREA,
             "program",
-            format!("libtorch does not work on {}: {why}", hello.host),
-            "Members that run there would fail, or train to nonsense.",
+            format!("pbtnas does not work on {host}: {why}"),
+            "Members on that node would fail or compute wrong results.",
             "If the processors of login node and nodes differ, build pbtnas on a node.",
         ),
     }
 }
 
-fn judge_lock(hello: &Hello) -> Finding {
-    match hello.locked {
-        true => Finding::ok(AREA, "locks", "a file that is locked here is locked there"),
+fn check_lock(report: &NodeReport) -> Finding {
+    match report.locked {
+        true => Finding::ok(AREA, "locks", "the node sees a file lock of this machine"),
         false => Finding::warning(
             AREA,
             "locks",
-            "a file that is locked here is not locked there",
-            "Nothing goes wrong without (correctness never rests on locks), but two steps at the same moment may do the \
-             same work.",
-            "Nothing needs to be done. Do not call `pbtnas run` on two machines for the same run.",
+            "the node does not see a file lock of this machine",
+            "Results do not depend on locks, but two concurrent controller jobs may do the same work.",
+            "No action is needed. Do not run `pbtnas run` on two machines for the same run.",
         ),
     }
 }
 
-fn judge_delay(delay: Delay, timeout: Duration) -> Finding {
+fn check_delay(delay: Duration, visibility: Duration) -> Finding {
     const TITLE: &str = "visibility";
-    let time = |seconds: f64| match seconds {
-        _ if seconds < 0.001 => "less than 1 ms".to_owned(),
-        _ if seconds < 1.0 => format!("{:.0} ms", seconds * 1e3),
-        _ => format!("{seconds:.1} s"),
-    };
-    let worst = delay.there.max(delay.back) + delay.uncertainty;
     let found = format!(
-        "the node sees a file of this machine after {} at most, this machine one of the node after {} (give or take {}; \
-         [storage] visibility_timeout is {} s)",
-        time(delay.there),
-        time(delay.back),
-        time(delay.uncertainty),
-        timeout.as_secs(),
+        "a file from here to the node and one back took {:.2} s ([storage] visibility_timeout is {} s)",
+        delay.as_secs_f64(),
+        visibility.as_secs()
     );
-    let advice = format!("Set [storage] visibility_timeout to {} or more.", (3.0 * worst).ceil().max(5.0));
-    let limit = timeout.as_secs_f64();
-    if worst > limit {
+    let advice = format!(
+        "Set [storage] visibility_timeout to {} or more.",
+        (3.0 * delay.as_secs_f64()).ceil().max(5.0)
+    );
+    if delay > visibility {
         let consequence =
-            "Results of members that are trained would be taken for lost, and the members trained again.";
+            "Results of trained members could be taken for lost; the members would be trained again.";
         Finding::problem(AREA, TITLE, found, consequence, advice)
-    } else if worst > limit / 2.0 {
-        let consequence = "On a day when the filesystem is busier, results of members that are trained would be taken for \
-                           lost, and the members trained again.";
+    } else if delay > visibility / 2 {
+        let consequence = "When the filesystem is busier, results of trained members could be taken for lost; the members \
+                           would be trained again.";
         Finding::warning(AREA, TITLE, found, consequence, advice)
     } else {
         Finding::ok(AREA, TITLE, found)
     }
 }
 
-fn judge_race(race: &Race) -> Finding {
+fn check_first_writer(exchange: Exchange) -> Finding {
     const TITLE: &str = "first writer wins";
-    let both: Vec<u32> = race.ours.iter().filter(|number| race.theirs.contains(number)).copied().collect();
-    let won = race.ours.len() + race.theirs.len() - both.len();
-    let found = if !both.is_empty() {
-        format!("of {NAMES} names that both wanted, both were told that they won {}", both.len())
-    } else if won < NAMES as usize {
-        format!("of {NAMES} names that both wanted, nobody won {}", NAMES as usize - won)
-    } else if !race.foreign.is_empty() {
-        format!("of {NAMES} files, {} are not their winner's", race.foreign.len())
-    } else {
-        return Finding::ok(
-            AREA,
-            TITLE,
-            format!(
-                "both wanted {NAMES} names: {} are this machine's, {} the node's, none both's",
-                race.ours.len(),
-                race.theirs.len()
-            ),
-        );
+    let found = match (exchange.question_kept, exchange.answer_kept) {
+        (true, true) => {
+            let found = "neither this machine nor the node could replace a file that the other had published";
+            return Finding::ok(AREA, TITLE, found);
+        }
+        (false, _) => "the node replaced a file that this machine had published",
+        (true, false) => "this machine replaced a file that the node had published",
     };
     Finding::problem(
         AREA,
         TITLE,
         found,
-        "Two processes could both believe that their result counts, or submit a generation twice.",
-        "Choose a --state on another filesystem, and tell the administrators of this one: its hard links are not atomic \
-         between machines.",
+        "Two processes could both record a result, or submit a generation twice.",
+        "Choose a --state on another filesystem, and report this to the administrators: hard links are not atomic between \
+         machines.",
     )
 }
 
-/// What a job prints that has nothing to say comes from [slurm] setup, or from the cluster.
-fn judge_log(log: &str) -> Option<Finding> {
+/// A job that works prints nothing by itself.
+fn check_log(log: &str) -> Option<Finding> {
     (!log.is_empty()).then(|| {
         Finding::warning(
             AREA,
-            "what the job printed",
+            "output of the job",
             log,
-            "pbtnas itself printed nothing: it comes from the lines of [slurm] setup, or from the cluster.",
-            "If it is an error, mend [slurm] setup.",
+            "pbtnas printed nothing: the output comes from [slurm] setup or from the cluster.",
+            "If it is an error, fix [slurm] setup.",
         )
     })
 }
@@ -413,8 +467,10 @@ fn judge_log(log: &str) -> Option<Finding> {
 mod tests {
     use super::super::finding::Verdict;
     use super::*;
-    use crate::scheduler::slurm::cluster::{Node, Partition, Preempted, Settings};
-    use crate::signal::Signal;
+    use pbtnas_engine::scheduler::slurm::cluster::{Node, Partition, Preempted, Settings};
+    use pbtnas_engine::signal::Signal;
+
+    const SECOND: Duration = Duration::from_secs(1);
 
     fn cluster(nodes: &[(&str, &str)]) -> Cluster {
         let node = |&(name, host): &(&str, &str)| Node {
@@ -448,10 +504,11 @@ mod tests {
     }
 
     #[test]
-    fn a_job_goes_to_another_machine_where_there_is_one() {
-        let away = |nodes: &[(&str, &str)], partition| {
-            let ask = Ask { partition, ..Ask::default() };
-            elsewhere(&cluster(nodes), "login.domain", &ask).join(",")
+    fn a_job_runs_on_another_machine_if_there_is_one() {
+        let away = |nodes: &[(&str, &str)], partition: Option<&str>| {
+            let mut config = super::super::defaults().unwrap();
+            config.slurm.controller.extra.extend(partition.map(|name| format!("--partition={name}")));
+            elsewhere(&cluster(nodes), "login.domain", &JobRequest::of_controller(&config)).join(",")
         };
         assert_eq!(away(&[("n1", "login"), ("n2", "other")], None), "n1");
         assert_eq!(away(&[("login", "login"), ("n2", "n2")], Some("main")), "login");
@@ -460,65 +517,97 @@ mod tests {
         assert_eq!(away(&[("n1", "login"), ("n2", "b")], Some("gpu")), "", "another partition");
     }
 
-    fn said(machine: &str, libtorch: Option<&str>, locked: bool) -> Hello {
-        let hello = serde_json::json!({
-            "format": 1, "host": "n2.domain", "machine": machine, "libtorch": libtorch, "locked": locked
-        });
-        serde_json::from_value(hello).unwrap()
+    fn report(machine: &str, failure: Option<&str>, locked: bool) -> NodeReport {
+        let (host, failure) = ("n2.domain".to_owned(), failure.map(str::to_owned));
+        NodeReport { format: FORMAT, host, machine: machine.into(), failure, locked }
     }
 
     #[test]
-    fn where_it_ran_and_what_works_there() {
-        let place = |hello: &Hello, nodes| judge_place("7", hello, &cluster(nodes), Duration::ZERO).verdict;
-        let (here, there) = (said(machine(), None, true), said("elsewhere", Some("it computed 1"), false));
+    fn question_and_answer_are_exchanged_through_a_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let _lock = Lock::try_take(&dir.path().join(LOCK)).unwrap();
+        let stop = StopSignal::default();
+        std::thread::scope(|scope| {
+            let job = scope.spawn(|| answer(dir.path(), 60 * SECOND));
+            let report: NodeReport = wait_for_file(&dir.path().join(REPORT), 60 * SECOND, &stop).unwrap();
+            assert!(report.locked && report.failure.is_none() && report.machine == machine(), "{report:?}");
+            let exchange = ask(dir.path(), 60 * SECOND, &stop).unwrap();
+            assert!(exchange.question_kept && exchange.answer_kept, "{exchange:?}");
+            assert!(exchange.delay < 30 * SECOND, "{exchange:?}");
+            job.join().unwrap().unwrap();
+        });
+    }
+
+    #[test]
+    fn waiting_ends_at_the_limit_or_at_a_signal() {
+        let dir = tempfile::tempdir().unwrap();
+        let (missing, stop) = (dir.path().join("x"), StopSignal::default());
+        let error = |limit| wait_for_file::<Question>(&missing, limit, &stop).err().unwrap().to_string();
+        assert!(error(Duration::ZERO).ends_with("x did not appear within 0 s"));
+        let mut looks = 0;
+        let half = Duration::from_millis(500);
+        let found: Option<()> = wait_for(half, FILES, &stop, || {
+            looks += 1;
+            Ok(None)
+        })
+        .unwrap();
+        assert!(found.is_none() && (3..100).contains(&looks), "{looks}");
+        stop.raise(Signal::Terminate);
+        assert_eq!(error(60 * SECOND), "stopped by SIGTERM");
+        assert_eq!(ask(dir.path(), 60 * SECOND, &stop).unwrap_err().to_string(), "stopped by SIGTERM");
+    }
+
+    #[test]
+    fn deadlines_follow_the_visibility_timeout() {
+        let seconds =
+            [0, 20, 50, 300, u64::MAX].map(|timeout| deadline(Duration::from_secs(timeout)).as_secs());
+        assert_eq!(seconds, [100, 100, 160, 600, 600]);
+    }
+
+    #[test]
+    fn place_program_and_lock_are_checked() {
+        let place = |report: &NodeReport, nodes| check_place("7", report, &cluster(nodes), SECOND).verdict;
+        let (here, there) =
+            (report(machine(), None, true), report("elsewhere", Some("it computed 1"), false));
         assert_eq!(place(&there, &[("n1", "n1")]), Verdict::Ok);
         assert_eq!(place(&here, &[("n1", "n2"), ("x", "n2")]), Verdict::Ok, "there is no other machine");
         assert_eq!(place(&here, &[("n1", "n2"), ("x", "n3")]), Verdict::Warning);
-        assert_eq!(
-            (judge_program(&here).verdict, judge_program(&there).verdict),
-            (Verdict::Ok, Verdict::Problem)
-        );
-        assert_eq!((judge_lock(&here).verdict, judge_lock(&there).verdict), (Verdict::Ok, Verdict::Warning));
+        let program = [&here, &there].map(|report| check_program(report).verdict);
+        assert_eq!(program, [Verdict::Ok, Verdict::Problem]);
+        assert_eq!([&here, &there].map(|report| check_lock(report).verdict), [Verdict::Ok, Verdict::Warning]);
     }
 
     #[test]
     fn delays_are_compared_with_the_timeout() {
-        let judge = |there, back, uncertainty| {
-            judge_delay(Delay { there, back, uncertainty }, Duration::from_secs(20))
-        };
-        assert_eq!(judge(0.1, 0.2, 0.01).verdict, Verdict::Ok);
-        assert_eq!(judge(9.0, 0.2, 1.5).verdict, Verdict::Warning);
-        let late = judge(0.1, 30.0, 0.0);
+        let check = |seconds| check_delay(Duration::from_secs_f64(seconds), 20 * SECOND);
+        assert_eq!(check(0.2).verdict, Verdict::Ok);
+        assert_eq!(check(10.5).verdict, Verdict::Warning);
+        let late = check(30.0);
         assert_eq!(late.verdict, Verdict::Problem);
         assert!(late.advice.unwrap().contains("visibility_timeout to 90 or"));
     }
 
     #[test]
-    fn exactly_one_wins() {
-        let judge = |ours: std::ops::Range<u32>, theirs: std::ops::Range<u32>, foreign: &[u32]| {
-            judge_race(&Race { ours: ours.collect(), theirs: theirs.collect(), foreign: foreign.into() })
+    fn a_replaced_file_is_a_problem() {
+        let check = |question_kept, answer_kept| {
+            check_first_writer(Exchange { delay: SECOND, question_kept, answer_kept })
         };
-        assert_eq!(judge(0..20, 20..50, &[]).verdict, Verdict::Ok);
-        for (finding, what) in [
-            (judge(0..21, 20..50, &[]), "both were told that they won 1"),
-            (judge(0..19, 20..50, &[]), "nobody won 1"),
-            (judge(0..20, 20..50, &[3]), "1 are not their winner's"),
-        ] {
-            assert!(finding.verdict == Verdict::Problem && finding.found.contains(what), "{finding:?}");
+        assert_eq!(check(true, true).verdict, Verdict::Ok);
+        for (finding, who) in
+            [(check(false, true), "the node replaced"), (check(true, false), "this machine replaced")]
+        {
+            assert!(finding.verdict == Verdict::Problem && finding.found.starts_with(who), "{finding:?}");
         }
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        std::fs::write(&file, "first").unwrap();
+        assert!(is_kept(&file).unwrap());
+        assert_eq!(std::fs::read(&file).unwrap(), b"first");
+        assert!(is_kept(&dir.path().join("missing")).is_err());
     }
 
     #[test]
-    fn a_long_wait_is_looked_at_less_often_and_ends_in_time() {
-        let seconds =
-            |waited, wait| between_looks(Duration::from_secs(waited), Duration::from_secs(wait)).as_secs();
-        assert_eq!([0, 5, 60, 200, 5000].map(|waited| seconds(waited, 86_400)), [1, 1, 6, 20, 30]);
-        assert_eq!((seconds(115, 120), seconds(120, 120)), (5, 1), "the end is not missed");
-        assert_eq!(seconds(200, 120), 20, "it runs, and nobody waits for its start");
-    }
-
-    #[test]
-    fn no_job_for_three_reasons() {
+    fn a_job_can_be_missing_for_three_reasons() {
         let error =
             |message: &str| SchedulerError::Refused { command: "sbatch".into(), message: message.into() };
         let stop = StopSignal::default();
@@ -527,13 +616,13 @@ mod tests {
             silent.verdict == Verdict::Problem && silent.found.starts_with("SLURM did not answer: Socket")
         );
         let no = not_submitted(error("invalid partition specified: x"), &stop);
-        assert!(no.verdict == Verdict::Problem && no.consequence.unwrap().ends_with("was refused."));
+        assert!(no.verdict == Verdict::Problem && no.consequence.unwrap().starts_with("SLURM rejected"));
         stop.raise(Signal::Terminate);
         assert_eq!(not_submitted(error(""), &stop).verdict, Verdict::Skipped, "sbatch was killed with this");
     }
 
     #[test]
-    fn what_a_job_printed_is_shown_as_a_terminal_would() {
+    fn job_output_is_shown_as_by_a_terminal() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("logs")).unwrap();
         std::fs::write(dir.path().join("logs/x"), "1 %\r\u{1b}[31m2 %\u{1b}[0m\n\u{1b}[2J\n").unwrap();
@@ -541,17 +630,15 @@ mod tests {
     }
 
     #[test]
-    fn a_job_without_an_answer() {
-        assert_eq!(queued("7", "Priority", Duration::from_secs(120)).verdict, Verdict::Skipped);
+    fn a_job_without_a_report_is_explained() {
+        assert_eq!(queued("7", "Priority", 120 * SECOND).verdict, Verdict::Skipped);
         let finding = silent("7", "ended (FAILED)", "no such file");
         assert!(
             finding.verdict == Verdict::Problem && finding.consequence.unwrap().ends_with(":\nno such file")
         );
-        assert_eq!(refused("no").area.exit_code(), 5);
-        assert_eq!(
-            (judge_log(""), judge_log("x").map(|finding| finding.verdict)),
-            (None, Some(Verdict::Warning))
-        );
+        assert_eq!(rejected("no").area.exit_code(), 5);
+        assert_eq!(check_log(""), None);
+        assert_eq!(check_log("x").map(|finding| finding.verdict), Some(Verdict::Warning));
         let stop = StopSignal::default();
         assert_eq!(broken_off("late", &stop).verdict, Verdict::Problem);
         stop.raise(Signal::Terminate);

@@ -1,47 +1,47 @@
-//! What becomes of jobs that others preempt, and how long they have to save. Pure.
+//! Preemption of jobs, and the time that they have to save. Pure.
 
 use super::finding::{Area, Finding};
-use crate::config::{Config, TaskKind};
-use crate::scheduler::slurm::Ask;
-use crate::scheduler::slurm::cluster::{Cluster, Partition, Preempted, Preemption};
+use pbtnas_engine::config::Config;
+use pbtnas_engine::scheduler::slurm::JobRequest;
+use pbtnas_engine::scheduler::slurm::cluster::{Cluster, Partition, Preempted, Preemption};
 
 const AREA: Area = Area::Limits;
 
-/// SLURM's own default of KillWait.
+/// SLURM's default of KillWait, in seconds.
 const KILL_WAIT: u64 = 30;
 
-/// Whether jobs of these partitions may be preempted, and what that costs.
-pub fn judge(ask: &Ask, partitions: &[&Partition], config: &Config, cluster: &Cluster) -> Finding {
-    let title = format!("preemption of {}", ask.jobs);
+/// Checks whether jobs of these partitions can be preempted, and the consequences.
+pub fn check(request: &JobRequest, partitions: &[&Partition], config: &Config, cluster: &Cluster) -> Finding {
+    let title = format!("preemption of {}", request.jobs);
     let settings = &cluster.settings;
     let kill_wait = settings.kill_wait.unwrap_or(KILL_WAIT);
     let need = config.grace().as_secs() + 1;
     let Some((name, mode, grace)) = how(partitions, cluster) else {
-        return short(ask, &title, "none", kill_wait, need, config)
+        return short(request, &title, "none", kill_wait, need, config)
             .unwrap_or_else(|| Finding::ok(AREA, &title, "none"));
     };
     let found = match mode {
         Preempted::Never => name,
-        Preempted::Cancelled => format!("{name}, which are then cancelled"),
-        Preempted::Requeued => format!("{name}, which are then requeued"),
-        Preempted::Suspended => format!("{name}, which are then suspended"),
+        Preempted::Cancelled => format!("{name}, which cancels them"),
+        Preempted::Requeued => format!("{name}, which requeues them"),
+        Preempted::Suspended => format!("{name}, which suspends them"),
     };
-    if ask.section != "[slurm]" {
+    if request.section != "[slurm]" {
         return Finding::warning(
             AREA,
             &title,
             found,
-            "A step that is preempted is called again in its next turn; until then the search stands still.",
-            "Name a partition that is not preempted in [slurm.step]: steps take seconds, and need no GPU.",
+            "The search stops until a preempted controller job runs again.",
+            "Set a partition without preemption in [slurm.controller]: controller jobs take seconds and need no GPU.",
         );
     }
-    if ask.stays_away() {
+    if request.stays_away() {
         return Finding::warning(
             AREA,
             &title,
             format!("{found}, and [slurm] extra has --no-requeue"),
-            "A preempted task does not come back by itself; its members wait until the whole array has ended.",
-            "Leave --no-requeue out: pbtnas asks for --requeue.",
+            "A preempted task is not requeued; its members wait until the whole array has ended.",
+            "Remove --no-requeue; pbtnas sets --requeue.",
         );
     }
     if mode == Preempted::Cancelled {
@@ -49,63 +49,66 @@ pub fn judge(ask: &Ask, partitions: &[&Partition], config: &Config, cluster: &Cl
             AREA,
             &title,
             found,
-            "Preempted tasks are cancelled and do not come back by themselves: the step submits them again, but only \
-             when all other tasks of the generation have ended. Nothing is lost.",
-            "If there is a partition or qos with PreemptMode=REQUEUE, use that one.",
+            "Preempted tasks are cancelled and not requeued: the controller job resubmits them when all other tasks of the \
+             generation have ended. No work is lost.",
+            "Use a partition or qos with PreemptMode=REQUEUE if there is one.",
         );
     }
     if mode == Preempted::Suspended {
-        return Finding::ok(
-            AREA,
-            &title,
-            format!("{found}: preempted tasks stop where they are, and go on later"),
-        );
+        return Finding::ok(AREA, &title, format!("{found}: they continue later"));
     }
-    // SIGTERM comes at once, and again when the grace is over; KillWait after that, SIGKILL.
+    // SIGTERM is sent at once, and again after the grace time; SIGKILL follows KillWait later.
     let seconds = grace + kill_wait;
     let requeue = match settings.job_requeue {
-        Some(false) => " (JobRequeue=0 is for jobs that say nothing; these ask for --requeue)",
+        Some(false) => " (JobRequeue=0 does not apply: they set --requeue)",
         _ => "",
     };
-    short(ask, &title, &found, seconds, need, config).unwrap_or_else(|| {
+    short(request, &title, &found, seconds, need, config).unwrap_or_else(|| {
         Finding::ok(
             AREA,
             &title,
             format!(
-                "{found}: tasks have {seconds} s to snapshot, need {need} at most, and come back by themselves{requeue}"
+                "{found}: tasks have {seconds} s to write a snapshot, and need at most {need} s{requeue}"
             ),
         )
     })
 }
 
-/// The warning that processes are killed before they have saved, if they are.
-fn short(ask: &Ask, title: &str, found: &str, seconds: u64, need: u64, config: &Config) -> Option<Finding> {
-    if ask.section != "[slurm]" || seconds >= need {
+/// The warning if tasks are killed before they can save.
+fn short(
+    request: &JobRequest,
+    title: &str,
+    found: &str,
+    seconds: u64,
+    need: u64,
+    config: &Config,
+) -> Option<Finding> {
+    if request.section != "[slurm]" || seconds >= need {
         return None;
     }
-    let advice = match config.task.kind {
-        TaskKind::Command => "Set [command] grace_seconds lower, if your script can save faster.",
-        _ => "Ask for a longer KillWait or GraceTime in slurm.conf.",
+    let advice = match config.task.settings.grace() {
+        Some(_) => "Lower the task's grace_seconds if your script can save faster.",
+        None => "Ask the administrators for a longer KillWait or GraceTime.",
     };
     Some(Finding::warning(
         AREA,
         title,
-        format!("{found}; between SIGTERM and SIGKILL tasks have {seconds} s, and may need {need}"),
+        format!("{found}; tasks have {seconds} s between SIGTERM and SIGKILL, and may need {need} s"),
         format!(
-            "A task that is cancelled or preempted while it saves may lose what came after its last snapshot (up to {} s).",
+            "A task that is cancelled or preempted while it saves may lose the work since its last snapshot (up to {} s).",
             config.training.snapshot_seconds
         ),
-        format!("{advice} Snapshots more often ([training] snapshot_seconds) make the loss smaller."),
+        format!("{advice} More frequent snapshots ([training] snapshot_seconds) reduce the loss."),
     ))
 }
 
-/// Who preempts whom, what becomes of the jobs, and the seconds of grace. None: nobody does.
+/// Returns which jobs preempt these, the mode, and the grace time in seconds. None without preemption.
 fn how(partitions: &[&Partition], cluster: &Cluster) -> Option<(String, Preempted, u64)> {
     let settings = &cluster.settings;
     match settings.preemption {
         Preemption::None => return None,
         Preemption::ByQos => {
-            let name = "jobs of a higher qos may preempt these";
+            let name = "jobs of a higher qos can preempt these";
             return (settings.preempted != Preempted::Never).then(|| (name.into(), settings.preempted, 0));
         }
         Preemption::ByPartition => {}
@@ -119,7 +122,7 @@ fn how(partitions: &[&Partition], cluster: &Cluster) -> Option<(String, Preempte
     };
     partitions.iter().filter(|partition| partition.preempted != Preempted::Never).find_map(|partition| {
         let other = above(partition)?;
-        let name = format!("jobs in {} may preempt those in {}", other.name, partition.name);
+        let name = format!("jobs in {} can preempt those in {}", other.name, partition.name);
         Some((name, partition.preempted, partition.grace_time))
     })
 }

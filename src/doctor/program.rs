@@ -1,201 +1,147 @@
-//! Whether this program works: its libraries, the GPU, what reinforcement learning draws with.
+//! Checks of this program: the self-tests of its task, and the GPU.
 
-use std::path::Path;
-
-use anyhow::{Result, ensure};
-use rand::SeedableRng;
+use pbtnas_core::fault::message;
+use pbtnas_engine::config::Config;
+use pbtnas_engine::device::{DeviceChoice, device_name, driver_is_there};
+use pbtnas_engine::task::SelfTest;
 
 use super::finding::{Area, Finding};
-use crate::config::{Config, TaskKind};
-use crate::error::message;
-use crate::gpu::{self, DeviceChoice};
-use crate::tasks::rl::environment::{EPISODE, Environment, PICTURE};
 
 const AREA: Area = Area::Program;
 
-/// Everything about the program. `jobs` tells that members train as jobs, on other machines than this one.
-pub fn examine(config: Option<&Config>, jobs: bool) -> Vec<Finding> {
-    let mut findings = vec![itself(), libtorch()];
-    if let Some(config) = config {
-        findings.extend(device(config).map(|choice| gpu(choice, config.task.kind, jobs)));
-        if config.task.kind == TaskKind::Rl {
-            findings.push(environment(config, jobs));
-        }
-    }
+/// Checks the program. `jobs` means that members train as jobs, on other machines than this one.
+pub fn check(config: Option<&Config>, jobs: bool) -> Vec<Finding> {
+    let tests = config.map_or_else(pbtnas_torch::self_tests, |config| config.task().self_tests());
+    let tested_gpu = tests.iter().any(|test| test.title == GPU);
+    let mut findings = vec![itself()];
+    findings.extend(tests.into_iter().map(|test| check_test(test, jobs)));
+    let compute = config.and_then(|config| config.task.settings.compute());
+    findings.extend(
+        compute.filter(|_| !tested_gpu).and_then(|compute| gpu(compute.device, driver_is_there(), jobs)),
+    );
     findings
 }
 
+const GPU: &str = "GPU";
+
 fn itself() -> Finding {
-    let rl = match cfg!(feature = "rl") {
-        true => "with reinforcement learning",
-        false => "without reinforcement learning (cargo feature rl)",
+    let tasks = match (cfg!(feature = "torch"), cfg!(feature = "rl")) {
+        (_, true) => "with the tasks gan and rl",
+        (true, false) => "with the task gan, without rl (cargo feature rl)",
+        (false, false) => "without the tasks gan and rl (cargo features torch, rl)",
     };
     let tests = if cfg!(feature = "failpoints") { ", with failpoints for tests" } else { "" };
-    let place =
-        std::env::current_exe().map_or_else(|_| "an unknown place".into(), |path| path.display().to_string());
-    Finding::ok(AREA, "pbtnas", format!("{} in {place}, {rl}{tests}", env!("CARGO_PKG_VERSION")))
+    let place = std::env::current_exe()
+        .map_or_else(|_| "an unknown folder".into(), |path| path.display().to_string());
+    Finding::ok(AREA, "pbtnas", format!("{} in {place}, {tasks}{tests}", env!("CARGO_PKG_VERSION")))
 }
 
-fn libtorch() -> Finding {
-    let place = gpu::libtorch().ok().flatten();
-    let place = place.map_or_else(|| "libtorch".into(), |path| path.display().to_string());
-    match gpu::calculate(tch::Device::Cpu) {
-        Ok(()) => Finding::ok(AREA, "libtorch", format!("{place} computes what it should")),
-        Err(error) => Finding::problem(
+fn check_test(test: SelfTest, jobs: bool) -> Finding {
+    match test.outcome {
+        Ok(found) => Finding::ok(AREA, test.title, found),
+        Err(error) => Finding::problem(AREA, test.title, message(&error), test.consequence, test.advice)
+            .only_warning_if(!test.required || (jobs && test.depends_on_machine)),
+    }
+}
+
+/// Checks the GPU if no self-test has; none if members train on the CPU.
+fn gpu(choice: DeviceChoice, driver: bool, jobs: bool) -> Option<Finding> {
+    const AT_ONCE: &str = "Every member would fail at once.";
+    let wanted = match choice {
+        DeviceChoice::Cpu => return None,
+        DeviceChoice::Auto => false,
+        DeviceChoice::Cuda => true,
+    };
+    Some(match (driver, wanted, jobs) {
+        (true, _, _) => match device_name(choice) {
+            Ok(name) => Finding::ok(AREA, GPU, format!("your program will get device {name}")),
+            Err(error) => {
+                let advice = "Unset CUDA_VISIBLE_DEVICES, or set device to \"auto\" or \"cpu\".";
+                Finding::problem(AREA, GPU, message(&error), AT_ONCE, advice).only_warning_if(jobs)
+            }
+        },
+        (false, _, true) => Finding::skipped(
             AREA,
-            "libtorch",
-            format!("{place} does not: {}", message(&error)),
-            "Every member would fail, or train to nonsense.",
-            "Call `scripts/setup libtorch` and build pbtnas again; if it stays, try another machine: memory or \
-             processor of this one may be broken.",
+            GPU,
+            "this machine has no NVIDIA driver; check the nodes with `pbtnas doctor --no-jobs` in a job on one of them",
         ),
-    }
-}
-
-/// What the task wants to train on; none if it never uses a GPU.
-fn device(config: &Config) -> Option<DeviceChoice> {
-    let choice = match config.task.kind {
-        TaskKind::Gan => config.gan.device,
-        TaskKind::Rl => config.rl.device,
-        TaskKind::Command => config.command.as_ref()?.device,
-        TaskKind::Synthetic => return None,
-    };
-    (choice != DeviceChoice::Cpu).then_some(choice)
-}
-
-fn gpu(choice: DeviceChoice, kind: TaskKind, jobs: bool) -> Finding {
-    const TITLE: &str = "GPU";
-    let wanted = choice == DeviceChoice::Cuda;
-    if !gpu::driver_is_there() {
-        return match (wanted, jobs) {
-            (_, true) => Finding::skipped(
-                AREA,
-                TITLE,
-                "this machine has no NVIDIA driver, which says nothing about the nodes (call `pbtnas doctor \
-                 --no-jobs` in a job on one of them)",
-            ),
-            (false, false) => Finding::ok(AREA, TITLE, "none, no NVIDIA driver: members train on the CPU"),
-            (true, false) => Finding::problem(
-                AREA,
-                TITLE,
-                "device = \"cuda\", but this machine has no NVIDIA driver (/proc/driver/nvidia/version)",
-                "Every member would fail at once.",
-                "Set device to \"auto\" or \"cpu\", or go to a machine with a GPU.",
-            ),
-        };
-    }
-    if kind == TaskKind::Command {
-        return match gpu::device_name(choice) {
-            Ok(name) => Finding::ok(AREA, TITLE, format!("your program is told to train on {name}")),
-            Err(error) => unusable(TITLE, &message(&error), wanted && !jobs),
-        };
-    }
-    let tried = gpu::device(DeviceChoice::Cuda)
-        .and_then(|device| gpu::calculate(device).map(|()| tch::Cuda::device_count()));
-    match tried {
-        Ok(1) => Finding::ok(AREA, TITLE, "1, which computes what it should"),
-        Ok(count) => Finding::ok(AREA, TITLE, format!("{count}, the first of which computes what it should")),
-        Err(error) => unusable(TITLE, &message(&error), wanted && !jobs),
-    }
-}
-
-fn unusable(title: &str, why: &str, needed: bool) -> Finding {
-    let found = format!("there is one, but {why}");
-    let consequence = match needed {
-        true => "Every member would fail at once.",
-        false => "Members on this machine would train on the CPU, slowly.",
-    };
-    let advice = format!(
-        "Set {} to the folder torch/lib of an installed PyTorch 2.11 (for jobs: in [slurm.environment]), and look \
-         at what `nvidia-smi` says.",
-        gpu::CUDA_LIBRARIES
-    );
-    Finding::problem(AREA, title, found, consequence, advice).only_warning_if(!needed)
-}
-
-/// MuJoCo and EGL: whether an agent of the configuration could see anything.
-fn environment(config: &Config, jobs: bool) -> Finding {
-    const TITLE: &str = "environment";
-    let rl = &config.rl;
-    let tried = look(rl.environment, &rl.models);
-    match tried {
-        Ok(()) => Finding::ok(AREA, TITLE, "MuJoCo moves it, EGL draws it"),
-        Err(error) => Finding::problem(
+        (false, false, false) => Finding::ok(AREA, GPU, "no NVIDIA driver: members train on the CPU"),
+        (false, true, false) => Finding::problem(
             AREA,
-            TITLE,
-            message(&error),
-            match jobs {
-                true => "If the nodes are like this machine, every member fails at once. (A login node may lack what \
-                         they have.)",
-                false => "Every member would fail at once.",
-            },
-            "`scripts/setup rl` gets MuJoCo and the models. EGL comes with an NVIDIA driver, or as Debian's libegl1 \
-             libegl-mesa0 libgl1-mesa-dri.",
-        )
-        .only_warning_if(jobs && Environment::check(rl.environment, &rl.models).is_ok()),
-    }
-}
-
-fn look(kind: crate::tasks::rl::environment::EnvironmentKind, models: &Path) -> Result<()> {
-    let mut environment = Environment::new(kind, models, EPISODE)?;
-    environment.reset(&mut rand_chacha::ChaCha8Rng::seed_from_u64(0))?;
-    let mut picture = vec![0; PICTURE];
-    environment.pixels(&mut picture)?;
-    let first = picture.first().copied().unwrap_or(0);
-    ensure!(picture.iter().any(|byte| *byte != first), "the picture that EGL drew is blank");
-    Ok(())
+            GPU,
+            "device = \"cuda\", but this machine has no NVIDIA driver (/proc/driver/nvidia/version)",
+            AT_ONCE,
+            "Set device to \"auto\" or \"cpu\", or use a machine with a GPU.",
+        ),
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::super::finding::Verdict;
     use super::*;
 
     fn config(kind: &str, more: &str) -> Config {
+        crate::register_tasks();
         let text = format!(
-            "seed = 1\n[search]\npopulation = 8\nepochs = 2\nepochs_per_step = 1\n[task]\nkind = {kind:?}\n{more}"
+            "seed = 1\n[search]\npopulation = 8\nepochs = 2\nepochs_per_generation = 1\n[task]\nkind = {kind:?}\n{more}"
         );
         Config::parse(Path::new("c.toml"), &text).unwrap()
     }
 
     #[test]
-    fn a_machine_without_a_gpu_is_a_problem_only_if_members_train_here_and_must_have_one() {
-        if gpu::driver_is_there() {
-            return;
-        }
+    fn a_missing_gpu_is_a_problem_only_if_members_train_here_and_need_one() {
         let verdict = |device: &str, jobs| {
             let config = config("gan", &format!("[gan]\ndevice = {device:?}\n"));
-            super::device(&config).map(|choice| gpu(choice, config.task.kind, jobs).verdict)
+            gpu(config.task.settings.compute().unwrap().device, false, jobs).map(|finding| finding.verdict)
         };
         assert_eq!(verdict("cpu", false), None);
         assert_eq!(verdict("auto", false), Some(Verdict::Ok));
         assert_eq!(verdict("cuda", false), Some(Verdict::Problem));
         assert_eq!(verdict("cuda", true), Some(Verdict::Skipped));
-        assert_eq!(device(&config("synthetic", "")), None);
+        assert_eq!(config("synthetic", "").task.settings.compute(), None);
     }
 
     #[test]
-    fn a_gpu_that_cannot_be_used_is_a_problem_only_where_it_is_needed() {
-        assert_eq!(unusable("GPU", "it is too old", true).verdict, Verdict::Problem);
-        assert_eq!(unusable("GPU", "it is too old", false).verdict, Verdict::Warning);
-    }
-
-    #[test]
-    fn without_models_nothing_is_seen() {
-        let config = config("rl", "[rl]\nmodels = \"/nowhere\"\n");
-        for jobs in [true, false] {
-            let finding = environment(&config, jobs);
-            assert_eq!(finding.verdict, Verdict::Problem, "no model, no agent: {finding:?}");
+    fn a_failed_test_is_a_problem_unless_it_is_optional_or_of_another_machine() {
+        for (required, depends_on_machine, jobs, verdict) in [
+            (true, false, true, Verdict::Problem),
+            (true, true, false, Verdict::Problem),
+            (true, true, true, Verdict::Warning),
+            (false, true, false, Verdict::Warning),
+        ] {
+            let test = SelfTest {
+                title: GPU,
+                outcome: Err(anyhow::anyhow!("it is too old")),
+                consequence: "None.",
+                advice: "None.".into(),
+                required,
+                depends_on_machine,
+            };
+            assert_eq!(check_test(test, jobs).verdict, verdict);
         }
-        let there = Path::new(env!("CARGO_MANIFEST_DIR")).join(".deps/data/dm-control");
-        if cfg!(feature = "rl") && there.exists() {
-            let config = super::tests::config("rl", &format!("[rl]\nmodels = {there:?}\n"));
-            assert_eq!(environment(&config, false).verdict, Verdict::Ok);
-        }
+    }
+
+    #[cfg(feature = "torch")]
+    #[test]
+    fn missing_models_are_a_problem() {
+        let findings = |models: &Path| {
+            let config = config("rl", &format!("[rl]\nmodels = {models:?}\n"));
+            let found = check(Some(&config), true);
+            found.into_iter().find(|finding| finding.title == "environment").unwrap().verdict
+        };
+        assert_eq!(findings(Path::new("/nowhere")), Verdict::Problem);
+        #[cfg(feature = "rl")]
+        assert_eq!(
+            findings(&Path::new(env!("CARGO_MANIFEST_DIR")).join(".deps/data/dm-control")),
+            Verdict::Ok
+        );
     }
 
     #[test]
-    fn this_program_works() {
-        assert!(examine(None, false).iter().all(|finding| finding.verdict == Verdict::Ok));
+    fn this_program_passes() {
+        assert!(check(None, false).iter().all(|finding| finding.verdict == Verdict::Ok));
     }
 }

@@ -1,37 +1,39 @@
-//! Whether SLURM is there and answers, and what it says to the jobs of a search without taking them.
+//! SLURM commands, controller, and test submissions of the jobs of a search.
 
 use std::path::Path;
 
 use super::finding::{Area, Finding};
-use crate::config::Config;
-use crate::error::message;
-use crate::scheduler::SchedulerError;
-use crate::scheduler::script::{Context, chunks};
-use crate::scheduler::slurm::cluster::{self, COMMANDS, Cluster, is_silent};
-use crate::scheduler::slurm::show::USUAL_ARRAY_SIZE;
-use crate::search::MemberId;
+use pbtnas_core::fault::message;
+use pbtnas_core::search::MemberId;
+use pbtnas_engine::config::Config;
+use pbtnas_engine::scheduler::SchedulerError;
+use pbtnas_engine::scheduler::slurm::cluster;
+use pbtnas_engine::scheduler::slurm::cluster::{COMMANDS, Cluster, is_silent};
+use pbtnas_engine::scheduler::slurm::script::{Context, chunks};
+use pbtnas_engine::scheduler::slurm::show::USUAL_ARRAY_SIZE;
 
 const AREA: Area = Area::Slurm;
-const WITHOUT: &str = "`pbtnas step` and jobs need SLURM. `pbtnas run` trains on one machine without.";
+const WITHOUT: &str = "`pbtnas step` and jobs need SLURM. `pbtnas run` trains on one machine without it.";
 
-/// Commands and controller; the cluster, if it can be asked. `wanted`: the configuration has a section [slurm].
-pub fn examine(wanted: bool) -> (Vec<Finding>, Option<Cluster>) {
+/// Checks commands and controller; returns the cluster if SLURM answers. `wanted`: the configuration has a section
+/// [slurm].
+pub fn check(wanted: bool) -> (Vec<Finding>, Option<Cluster>) {
     let versions: Vec<(&str, Result<String, SchedulerError>)> =
         COMMANDS.iter().map(|command| (*command, cluster::version(command))).collect();
-    let commands = judge_commands(&versions, wanted);
+    let commands = check_commands(&versions, wanted);
     if versions.iter().any(|(_, version)| version.is_err()) {
         return (vec![commands], None);
     }
     let (controller, answered) =
         match cluster::ping().and_then(|up| if up { Cluster::ask().map(Some) } else { Ok(None) }) {
-            Ok(Some(cluster)) => (judge_controller(Ok(&cluster)), Some(cluster)),
-            Ok(None) => (judge_controller(Err("scontrol ping: it is DOWN")), None),
-            Err(error) => (judge_controller(Err(&message(&error.into()))), None),
+            Ok(Some(cluster)) => (check_controller(Ok(&cluster)), Some(cluster)),
+            Ok(None) => (check_controller(Err("scontrol ping: DOWN")), None),
+            Err(error) => (check_controller(Err(&message(&error.into()))), None),
         };
     (vec![commands, controller.only_warning_if(!wanted)], answered)
 }
 
-fn judge_commands(versions: &[(&str, Result<String, SchedulerError>)], wanted: bool) -> Finding {
+fn check_commands(versions: &[(&str, Result<String, SchedulerError>)], wanted: bool) -> Finding {
     const TITLE: &str = "commands";
     let failed: Vec<String> = versions
         .iter()
@@ -40,7 +42,7 @@ fn judge_commands(versions: &[(&str, Result<String, SchedulerError>)], wanted: b
             Err(SchedulerError::Start { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
                 Some(format!("{command} is not on the PATH"))
             }
-            // SLURM explains at length; what it comes to stands at the end.
+            // The last line of SLURM's message has the reason.
             Err(error) => error.to_string().lines().last().map(|line| format!("{command}: {}", line.trim())),
         })
         .collect();
@@ -55,8 +57,8 @@ fn judge_commands(versions: &[(&str, Result<String, SchedulerError>)], wanted: b
             TITLE,
             found,
             WITHOUT,
-            "Call this on a login node of the cluster (after `module load slurm`, if it has that; SLURM_CONF may name \
-             its slurm.conf), or use `pbtnas run`.",
+            "Run this on a login node of the cluster (after `module load slurm` if needed; SLURM_CONF can name its \
+             slurm.conf), or use `pbtnas run`.",
         )
         .only_warning_if(!wanted);
     }
@@ -69,13 +71,13 @@ fn judge_commands(versions: &[(&str, Result<String, SchedulerError>)], wanted: b
             AREA,
             TITLE,
             format!("{names} are of different versions: {}", known.join(", ")),
-            "Commands of one installation may not understand the other's cluster.",
-            "Look at `type -a sbatch squeue scontrol scancel`, and put one of the folders first on the PATH.",
+            "Commands of one SLURM installation may not work with the cluster of another.",
+            "Run `type -a sbatch squeue scontrol scancel`, and put one of the folders first on the PATH.",
         ),
     }
 }
 
-fn judge_controller(answer: Result<&Cluster, &str>) -> Finding {
+fn check_controller(answer: Result<&Cluster, &str>) -> Finding {
     match answer {
         Ok(cluster) => Finding::ok(
             AREA,
@@ -91,13 +93,13 @@ fn judge_controller(answer: Result<&Cluster, &str>) -> Finding {
             AREA,
             "controller",
             why,
-            "Nothing can be submitted. Jobs that run go on; `pbtnas step` tries again for [slurm] patience_seconds.",
-            "Wait, and ask the administrators; if SLURM_CONF is set, does it name this cluster's slurm.conf?",
+            "Jobs cannot be submitted. Running jobs continue; `pbtnas step` retries for [slurm] retry_seconds.",
+            "Wait, or ask the administrators. If SLURM_CONF is set, check that it names this cluster's slurm.conf.",
         ),
     }
 }
 
-/// The verdict of sbatch on the array and on the step, as they would be submitted for a run in `state`.
+/// Tests the array and the controller job with `sbatch --test-only`, as submitted for a run in `state`.
 pub fn test(config: &Config, cluster: &Cluster, program: &Path, state: &Path) -> Vec<Finding> {
     let words = |text: &str| text.split(' ').map(str::to_owned).collect();
     let context = Context {
@@ -117,16 +119,21 @@ pub fn test(config: &Config, cluster: &Cluster, program: &Path, state: &Path) ->
         let arguments = context.piece_arguments("pbtnas-doctor", &chunk);
         ("array of members", "[slurm]", arguments, context.piece_script(chunk.offset))
     });
-    let step = ("step", "[slurm.step]", context.step_arguments("pbtnas-doctor", &[]), context.step_script());
-    let judged = |(title, section, arguments, script): (&str, &str, Vec<String>, String)| {
-        judge_test(title, section, cluster::test(&arguments, &script))
+    let step = (
+        "controller job",
+        "[slurm.controller]",
+        context.step_arguments("pbtnas-doctor", &[]),
+        context.step_script(),
+    );
+    let run = |(title, section, arguments, script): (&str, &str, Vec<String>, String)| {
+        check_test(title, section, cluster::test(&arguments, &script))
     };
-    array.into_iter().chain([step]).map(judged).collect()
+    array.into_iter().chain([step]).map(run).collect()
 }
 
-fn judge_test(title: &str, section: &str, answer: Result<String, SchedulerError>) -> Finding {
+fn check_test(title: &str, section: &str, answer: Result<String, SchedulerError>) -> Finding {
     let error = match answer {
-        Ok(said) => return Finding::ok(Area::Submission, title, format!("sbatch --test-only: {said}")),
+        Ok(line) => return Finding::ok(Area::Submission, title, format!("sbatch --test-only: {line}")),
         Err(error) => error,
     };
     if is_silent(&error) {
@@ -135,25 +142,25 @@ fn judge_test(title: &str, section: &str, answer: Result<String, SchedulerError>
     Finding::problem(
         Area::Submission,
         title,
-        format!("sbatch --test-only: {}", said(error)),
-        "sbatch would refuse it just so.",
+        format!("sbatch --test-only: {}", without_command(error)),
+        "sbatch would reject the job in the same way.",
         format!("Change {section} (partition, account, qos, gres, memory, time, constraint, extra)."),
     )
 }
 
-/// SLURM was asked for a job, and no answer came.
+/// The finding if SLURM did not answer a submission.
 pub fn unanswered(title: &str, error: SchedulerError) -> Finding {
     Finding::problem(
         Area::Submission,
         title,
-        format!("SLURM did not answer: {}", said(error)),
-        "Whether it would take such a job is not known. `pbtnas step` tries again for [slurm] patience_seconds.",
-        "Call this again when SLURM answers (`scontrol ping`).",
+        format!("SLURM did not answer: {}", without_command(error)),
+        "Whether SLURM accepts such a job is unknown. `pbtnas step` retries for [slurm] retry_seconds.",
+        "Run this again when SLURM answers (`scontrol ping`).",
     )
 }
 
-/// What a command of SLURM said, without the command.
-fn said(error: SchedulerError) -> String {
+/// Returns the message of a SLURM command without the command.
+fn without_command(error: SchedulerError) -> String {
     match error {
         SchedulerError::Refused { message, .. } => message,
         other => other.to_string(),
@@ -170,30 +177,36 @@ mod tests {
     }
 
     #[test]
-    fn commands_are_needed_only_where_jobs_are() {
+    fn missing_commands_are_a_problem_only_for_jobs() {
         let none: Vec<_> = COMMANDS.iter().map(|command| (*command, missing(command))).collect();
-        let finding = judge_commands(&none, true);
+        let finding = check_commands(&none, true);
         assert_eq!(finding.verdict, Verdict::Problem);
         assert_eq!(finding.found, "none of sbatch, squeue, scontrol, scancel is on the PATH");
-        assert_eq!(judge_commands(&none, false).verdict, Verdict::Warning);
+        assert_eq!(check_commands(&none, false).verdict, Verdict::Warning);
         let one = [("sbatch", Ok("slurm 1".into())), ("scancel", missing("scancel"))];
-        assert_eq!(judge_commands(&one, true).found, "scancel is not on the PATH");
+        assert_eq!(check_commands(&one, true).found, "scancel is not on the PATH");
         let same = ["sbatch", "squeue"].map(|command| (command, Ok("slurm 1".to_owned())));
-        assert_eq!(judge_commands(&same, true).verdict, Verdict::Ok);
+        assert_eq!(check_commands(&same, true).verdict, Verdict::Ok);
         let two = [("sbatch", Ok("slurm 1".to_owned())), ("squeue", Ok("slurm 2".to_owned()))];
-        assert_eq!(judge_commands(&two, true).verdict, Verdict::Warning);
+        assert_eq!(check_commands(&two, true).verdict, Verdict::Warning);
     }
 
     #[test]
-    fn what_the_scheduler_says_counts() {
-        assert_eq!(judge_controller(Err("it is DOWN")).verdict, Verdict::Problem);
-        assert_eq!(judge_test("step", "[slurm.step]", Ok("Job 1 to start at".into())).verdict, Verdict::Ok);
+    fn rejection_and_silence_are_problems() {
+        assert_eq!(check_controller(Err("DOWN")).verdict, Verdict::Problem);
+        assert_eq!(
+            check_test("controller job", "[slurm.controller]", Ok("Job 1 to start at".into())).verdict,
+            Verdict::Ok
+        );
         let error =
             |message: &str| SchedulerError::Refused { command: "sbatch".into(), message: message.into() };
-        let silent =
-            judge_test("step", "[slurm.step]", Err(error("Socket timed out on send/recv operation")));
+        let silent = check_test(
+            "controller job",
+            "[slurm.controller]",
+            Err(error("Socket timed out on send/recv operation")),
+        );
         assert!(silent.found.starts_with("SLURM did not answer: Socket") && silent.area.exit_code() == 5);
-        let refused = judge_test("step", "[slurm.step]", Err(error("invalid partition")));
+        let refused = check_test("controller job", "[slurm.controller]", Err(error("invalid partition")));
         assert!(refused.verdict == Verdict::Problem && refused.found.ends_with("invalid partition"));
         assert_eq!(refused.area.exit_code(), 5);
     }

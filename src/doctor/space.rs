@@ -1,4 +1,4 @@
-//! How much room a run will take, as far as that can be known before it is made.
+//! Estimate of the disk space of a run before it is created.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
@@ -7,43 +7,44 @@ use std::path::Path;
 use anyhow::Result;
 use walkdir::WalkDir;
 
-use crate::config::{Config, Keep};
-use crate::search::{Genotype, MemberId, first_generation};
-use crate::tasks::{Maker, Place, Seeds, Task};
+use pbtnas_core::run::Keep;
+use pbtnas_core::search::{Genotype, MemberId, first_generation};
+use pbtnas_engine::config::Config;
+use pbtnas_engine::task::{MemberContext, OffspringBuilder, Seeds, Task};
 
-/// Architectures that are looked at for the size of a checkpoint.
+/// Architectures whose checkpoint sizes are averaged.
 const LOOKED_AT: usize = 24;
-/// Snapshots of a member beside its other checkpoints: two that are kept, one that is being written.
+/// Snapshots per member: two are kept while a third is written.
 const SNAPSHOTS: u64 = 3;
-/// Files and folders of a member in a generation, beside its checkpoints.
+/// Files and folders per member and generation, without checkpoints.
 const FILES: u64 = 14;
 
-/// What a run takes at its largest.
+/// The largest size of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Need {
-    /// Bytes of a checkpoint, in the mean over architectures.
+    /// Mean bytes of a checkpoint over architectures.
     pub checkpoint: u64,
-    /// Bytes of what members collect.
+    /// Bytes of the replay buffers.
     pub collected: u64,
-    /// Bytes in all.
+    /// Total bytes.
     pub bytes: u64,
-    /// Files and folders.
+    /// Number of files and folders.
     pub files: u64,
 }
 
-/// What a run has already.
+/// The present size of a run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Held {
     /// Bytes on the disk.
     pub bytes: u64,
-    /// Files and folders.
+    /// Number of files and folders.
     pub files: u64,
 }
 
-/// What lies below the directory of a run; a file with several names counts once.
+/// Measures a run directory; a file with several hard links counts once.
 pub fn held(root: &Path) -> Held {
     let (mut seen, mut held) = (BTreeSet::new(), Held::default());
-    // What goes away meanwhile, or may not be looked at, counts for nothing.
+    // Entries that vanish or cannot be read are ignored.
     for entry in WalkDir::new(root).min_depth(1).into_iter().flatten() {
         let Ok(metadata) = entry.metadata() else { continue };
         if metadata.nlink() < 2 || metadata.is_dir() || seen.insert((metadata.dev(), metadata.ino())) {
@@ -54,26 +55,25 @@ pub fn held(root: &Path) -> Held {
     held
 }
 
-/// The largest that a run of this configuration gets. None where only the user's own program knows how large a
-/// checkpoint is.
+/// Estimates the largest size of a run. None if the size of a checkpoint depends on the user's program.
 pub fn need(config: &Config, task: &dyn Task) -> Result<Option<Need>> {
-    let checkpoint = match task.maker() {
-        Maker::Member => return Ok(None),
-        Maker::Step => checkpoint(config, task)?,
+    let checkpoint = match task.offspring_builder() {
+        OffspringBuilder::Member => return Ok(None),
+        OffspringBuilder::Step => checkpoint(config, task)?,
     };
     let members = config.search.population as u64;
     let collected = task.collects(members, config.search.epochs);
     Ok(Some(Need { collected, ..total(config, checkpoint, collected) }))
 }
 
-/// Weights, averages, and two moments of an optimizer: in the mean over some networks of the first generation.
+/// Returns the mean bytes of weights, averages and two optimizer moments over networks of the first generation.
 fn checkpoint(config: &Config, task: &dyn Task) -> Result<u64> {
     let first = first_generation(task.space(), &config.settings(), config.seed);
     let genotypes: Vec<Genotype> = first.into_iter().take(LOOKED_AT).map(|member| member.genotype).collect();
     let seeds = Seeds { run: config.seed, generation: 0, member: MemberId(0) };
     let mut sum = 0;
     for genotype in &genotypes {
-        let fresh = task.fresh(genotype, &Place::outside(seeds, Path::new(".")))?;
+        let fresh = task.fresh(genotype, &MemberContext::outside(seeds, Path::new(".")))?;
         let sizes = fresh.tensors().iter().map(|spec| {
             let copies = 1 + u64::from(spec.averaged) + 2 * u64::from(spec.trained);
             (spec.len() * spec.dtype.bitsize() / 8) as u64 * copies
@@ -92,9 +92,9 @@ fn total(config: &Config, checkpoint: u64, collected: u64) -> Need {
         Keep::Generations(count) => u64::from(count.max(1)),
     }
     .min(generations.saturating_sub(1));
-    // A child has a first checkpoint beside its last one.
-    let children = (members as f64 * config.search.tau).ceil() as u64;
-    let each_generation = members.saturating_add(children);
+    // Offspring have a first checkpoint besides the last one.
+    let offspring = (members as f64 * config.search.tau).ceil() as u64;
+    let each_generation = members.saturating_add(offspring);
     let checkpoints = each_generation.saturating_mul(trained + 1) + members * SNAPSHOTS + 1;
     Need {
         checkpoint,
@@ -104,7 +104,7 @@ fn total(config: &Config, checkpoint: u64, collected: u64) -> Need {
     }
 }
 
-/// Generations of the whole search.
+/// Returns the number of generations of the search.
 fn generations(config: &Config) -> u64 {
     let Ok(schedule) = config.search.schedule() else { return 1 };
     let (mut epoch, mut count) = (0, 0);
@@ -117,20 +117,20 @@ fn generations(config: &Config) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::search::{Initial, initial_population};
-    use crate::tasks::Start;
+    use pbtnas_core::search::{Initial, initial_population};
+    use pbtnas_engine::task::Start;
 
     fn config(more: &str) -> Config {
         let text = format!(
-            "seed = 1\n[search]\npopulation = 8\nepochs = 10\nepochs_per_step = 2\n[task]\nkind = \"synthetic\"\n{more}"
+            "seed = 1\n[search]\npopulation = 8\nepochs = 10\nepochs_per_generation = 2\n[task]\nkind = \"synthetic\"\n{more}"
         );
         Config::parse(std::path::Path::new("c.toml"), &text).unwrap()
     }
 
     #[test]
-    fn what_is_kept_counts() {
+    fn size_depends_on_retention() {
         let total = |more: &str| total(&config(more), 1000, 5).bytes;
-        // Two trained generations and one in training, 8 members and 2 children each, snapshots, the best.
+        // Two trained generations and one in training, 8 members and 2 offspring each, snapshots, the best.
         assert_eq!(total(""), (10 * 3 + 8 * 3 + 1) * 1000 + 5);
         assert_eq!(total("[storage]\nkeep = \"all\"\n"), (10 * 5 + 8 * 3 + 1) * 1000 + 5);
         assert_eq!(total("[storage]\nkeep = \"best\"\n"), (10 * 2 + 8 * 3 + 1) * 1000 + 5);
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_run_holds_is_counted_once() {
+    fn hard_links_are_counted_once() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(held(dir.path()), Held::default());
         let (folder, file) = (dir.path().join("a"), dir.path().join("a/b"));
@@ -155,13 +155,13 @@ mod tests {
     }
 
     #[test]
-    fn no_run_gets_larger_than_was_said() {
+    fn the_estimate_bounds_a_real_checkpoint() {
         let dir = tempfile::tempdir().unwrap();
         let config = config("[synthetic]\nsteps_per_epoch = 1\nstep_milliseconds = 0\n");
-        let task = config.task().unwrap();
+        let task = config.task();
         let need = need(&config, task.as_ref()).unwrap().unwrap();
         let genotype = initial_population(task.space(), 1, Initial::Uniform, 1).remove(0);
-        let place = Place::outside(Seeds { run: 1, generation: 0, member: MemberId(0) }, dir.path());
+        let place = MemberContext::outside(Seeds { run: 1, generation: 0, member: MemberId(0) }, dir.path());
         let fresh = task.session(Start::Fresh(&genotype, 0), place).unwrap();
         let (_, entries) = fresh.describe().unwrap();
         let real: usize = entries.iter().map(|entry| entry.shape.iter().product::<usize>() * 4).sum();

@@ -1,21 +1,19 @@
-//! Findings as people read them.
-
-use std::borrow::Cow;
+//! Findings as text.
 
 use super::finding::{Area, Finding, Verdict};
-use crate::plain::plain;
+use crate::term::wrap;
 
-/// Columns of a line.
+/// Columns per line.
 const WIDTH: usize = 100;
 
-/// Prints findings as they come, each area under its heading.
+/// Formats findings one by one, with a heading per area.
 #[derive(Debug, Default)]
 pub struct Printer {
     area: Option<Area>,
 }
 
 impl Printer {
-    /// The lines of a finding, and before it, where a new area begins, the heading.
+    /// Returns the lines of a finding, with the heading first if its area is new.
     pub fn lines(&mut self, finding: &Finding) -> String {
         let mut text = String::new();
         if self.area != Some(finding.area) {
@@ -28,18 +26,18 @@ impl Printer {
             Verdict::Problem => "✗",
             Verdict::Skipped => "–",
         };
-        text += &wrapped(&format!("  {mark} "), "    ", &format!("{}: {}", finding.title, finding.found));
+        text += &wrap(&format!("  {mark} "), "    ", &format!("{}: {}", finding.title, finding.found), WIDTH);
         if let Some(consequence) = &finding.consequence {
-            text += &wrapped("      ", "      ", consequence);
+            text += &wrap("      ", "      ", consequence, WIDTH);
         }
         if let Some(advice) = &finding.advice {
-            text += &wrapped("      → ", "        ", advice);
+            text += &wrap("      → ", "        ", advice, WIDTH);
         }
         text
     }
 }
 
-/// How many of each kind there are, in one line.
+/// Returns the numbers of problems, warnings and checks in one line.
 pub fn summary(findings: &[Finding]) -> String {
     let count = |verdict| findings.iter().filter(|finding| finding.verdict == verdict).count();
     let number = |count: usize, one: &str| match count {
@@ -49,8 +47,8 @@ pub fn summary(findings: &[Finding]) -> String {
     let (problems, warnings, skipped) =
         (count(Verdict::Problem), count(Verdict::Warning), count(Verdict::Skipped));
     let mut text = match (problems, warnings) {
-        (0, 0) => "nothing stands in the way".to_owned(),
-        (0, _) => format!("nothing stands in the way; {}", number(warnings, "warning")),
+        (0, 0) => "no problems".to_owned(),
+        (0, _) => format!("no problems, {}", number(warnings, "warning")),
         (_, 0) => number(problems, "problem"),
         _ => format!("{}, {}", number(problems, "problem"), number(warnings, "warning")),
     };
@@ -59,38 +57,12 @@ pub fn summary(findings: &[Finding]) -> String {
     text
 }
 
-/// Words in lines of [`WIDTH`] columns, unless one is longer; line breaks in the text stay. What programs of others
-/// said may hold control characters, which a terminal would obey.
-fn wrapped(first: &str, rest: &str, text: &str) -> String {
-    let (mut lines, mut start) = (String::new(), first);
-    for paragraph in text.lines() {
-        let mut line = String::new();
-        for word in paragraph.split_whitespace() {
-            let word = match word.contains(char::is_control) {
-                true => Cow::Owned(plain(word)),
-                false => Cow::Borrowed(word),
-            };
-            let columns = [start, &line, &*word].map(|part| part.chars().count()).iter().sum::<usize>();
-            if columns >= WIDTH && !line.is_empty() {
-                lines += &format!("{start}{line}\n");
-                (line, start) = (String::new(), rest);
-            }
-            line += if line.is_empty() { "" } else { " " };
-            line += &word;
-        }
-        lines += format!("{start}{line}").trim_end();
-        lines.push('\n');
-        start = rest;
-    }
-    lines
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_list_for_people() {
+    fn findings_are_listed_below_headings() {
         let mut printer = Printer::default();
         let long = "word ".repeat(30);
         let text: String = [
@@ -112,17 +84,15 @@ mod tests {
             )
         );
         assert!(text.lines().all(|line| line.chars().count() <= WIDTH));
-        let path = "x".repeat(120);
-        assert_eq!(wrapped("- ", "  ", &format!("a {path} b\n\nc")), format!("- a\n  {path}\n  b\n\n  c\n"));
     }
 
     #[test]
-    fn nothing_moves_the_cursor() {
+    fn control_characters_are_removed() {
         let said = "\u{1b}[2J\u{1b}[31mno\u{1b}[0m partition\rx \u{1b}]0;title\u{7}";
         let text = Printer::default().lines(&Finding::ok(Area::Slurm, "a", said));
         assert_eq!(text, "\nSLURM\n  ✓ a: no partition x ]0;title\n");
         let path = "x".repeat(300);
-        assert!(wrapped("", "", &path).contains(&path), "what is harmless is not cut");
+        assert!(wrap("", "", &path, WIDTH).contains(&path), "long words are not cut");
     }
 
     #[test]
@@ -130,10 +100,10 @@ mod tests {
         let (fine, skipped) = (Finding::ok(Area::Slurm, "a", "b"), Finding::skipped(Area::Slurm, "a", "b"));
         let problem = Finding::problem(Area::Slurm, "a", "b", "c", "d");
         let warning = problem.clone().only_warning_if(true);
-        assert_eq!(summary(std::slice::from_ref(&fine)), "nothing stands in the way (1 check)");
+        assert_eq!(summary(std::slice::from_ref(&fine)), "no problems (1 check)");
         assert_eq!(
             summary(&[fine.clone(), warning.clone(), skipped]),
-            "nothing stands in the way; 1 warning (2 checks, 1 skipped)"
+            "no problems, 1 warning (2 checks, 1 skipped)"
         );
         assert_eq!(summary(&[problem.clone(), problem, warning, fine]), "2 problems, 1 warning (4 checks)");
     }

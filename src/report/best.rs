@@ -1,4 +1,4 @@
-//! The best network as files that need no pbtnas to be read.
+//! Export of the best network to files that other programs can read.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,20 +7,22 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use super::lineage::{Carrier, Plans};
-use crate::checkpoint::{CheckpointError, Meta, OPTIMIZER, write};
-use crate::place::place;
-use crate::search::Ancestor;
-use crate::signal::StopSignal;
-use crate::state::{BestRecord, Run, remove};
-use crate::tasks::Start;
+use pbtnas_core::checkpoint::{CheckpointError, Meta, OPTIMIZER, write};
+use pbtnas_core::durable_fs::remove;
+use pbtnas_core::run::BestRecord;
+use pbtnas_core::search::Ancestor;
+use pbtnas_engine::member_context::place;
+use pbtnas_engine::run::Run;
+use pbtnas_engine::signal::StopSignal;
+use pbtnas_engine::task::Start;
 
-/// The file that tells which member the others are of.
+/// Names the member of the other files: the carriers of its variables.
 pub const LINEAGE: &str = "lineage.json";
 
-/// Writes `network.safetensors` (the networks and their averages, without the optimizer), `genotype.json`,
-/// `lineage.json` (through which members each variable came, and its value there) and what the task has to show into a directory; the paths of the files.
+/// Writes `network.safetensors` (networks and averages, without the optimizer), `genotype.json`, `lineage.json` (the
+/// carriers of each variable, with its value) and the files of the task to a directory; returns the paths.
 pub fn export_best(run: &Run, best: &BestRecord, output: &Path) -> Result<Vec<PathBuf>> {
-    fs::create_dir_all(output).with_context(|| format!("failed to make {}", output.display()))?;
+    fs::create_dir_all(output).with_context(|| format!("failed to create {}", output.display()))?;
     let lineage = output.join(LINEAGE);
     remove(&lineage)?;
     let reader = run.checkpoint(&best.checkpoint)?;
@@ -29,7 +31,7 @@ pub fn export_best(run: &Run, best: &BestRecord, output: &Path) -> Result<Vec<Pa
     let mut file =
         fs::File::create(&network).with_context(|| format!("failed to write {}", network.display()))?;
     let entries = reader.entries().filter(|entry| !entry.name.starts_with(OPTIMIZER)).collect();
-    // Files of the run mean nothing elsewhere.
+    // References to files of the run are invalid elsewhere.
     let meta = Meta { files: Vec::new(), ..reader.meta().clone() };
     write(&mut file, &meta, entries, |entry, out| {
         reader.stream(entry, |chunk| out.write_all(chunk).map_err(CheckpointError::from))
@@ -40,14 +42,14 @@ pub fn export_best(run: &Run, best: &BestRecord, output: &Path) -> Result<Vec<Pa
     let json = serde_json::to_string_pretty(&best.genotype)?;
     fs::write(&genotype, json + "\n").with_context(|| format!("failed to write {}", genotype.display()))?;
 
-    let task = run.config.task()?;
+    let task = run.config.task();
     for file in &run.record.shared {
         run.check_file(file)?;
     }
     let place = place(run, best.generation, best.member, run.layout.root(), &StopSignal::default());
     let mut session = task.session(Start::Checkpoint(&reader), place)?;
     let pictures = session.export(output)?;
-    // At last: whoever finds it finds pictures of the same member beside it.
+    // Last: if this file exists, the images beside it are of the same member.
     let of = Ancestor { generation: best.generation, member: best.member };
     let carriers = Plans::read(run, best.generation)?.all_carriers(&run.space, of);
     fs::write(&lineage, lineage_json(&carriers)?)
@@ -57,7 +59,7 @@ pub fn export_best(run: &Run, best: &BestRecord, output: &Path) -> Result<Vec<Pa
     Ok(paths)
 }
 
-/// What is in [`LINEAGE`]: for each variable, the members through which its value and weights came.
+/// The contents of [`LINEAGE`]: the carriers of each variable.
 pub fn lineage_json(variables: &[(String, Vec<Carrier>)]) -> Result<String> {
     let lineage: BTreeMap<_, _> = variables.iter().map(|(name, carriers)| (name, carriers)).collect();
     Ok(serde_json::to_string_pretty(&lineage)? + "\n")

@@ -1,115 +1,75 @@
-//! Two networks of a run, compared in words.
+//! The variables in which two networks of a run differ.
 
 use anyhow::Result;
 use serde::Serialize;
 
 use super::lineage::{Plans, fitness};
-use super::numbers::short;
 use super::reference::Named;
-use super::relation::{Relation, relation};
-use crate::search::{Ancestor, Genotype, MemberId};
-use crate::state::Run;
-use crate::tasks::{Task, Words};
+use super::table::table;
+use super::words::origin;
+use crate::fmt::short;
+use pbtnas_core::search::{Ancestor, Genotype, MemberId, Origin};
+use pbtnas_engine::run::Run;
 
 /// What `pbtnas diff --json` prints.
 #[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Difference {
-    /// The first network.
     pub a: Side,
-    /// The second one.
     pub b: Side,
-    /// How many variables there are.
+    /// Number of variables of the search space.
     pub variables: usize,
-    /// Those that differ, in the order of the space.
+    /// The variables that differ, in the order of the search space.
     pub differing: Vec<Differing>,
-    /// How the two are related; none if one of them is no member of the run.
-    pub relation: Option<Relation>,
-    /// How many variables came to both from one member, for which they were drawn; none as above.
-    pub same_founder: Option<usize>,
 }
 
-/// One of the networks.
+/// One of the two networks.
 #[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Side {
-    /// What it is called: `7/03`, or its file.
+    /// `7/03`, or the path of the genotype file.
     pub name: String,
-    /// Its generation, if it is a member.
+    /// Generation of the member; null for a file.
     pub generation: Option<u32>,
-    /// Its place there.
+    /// Id of the member; null for a file.
     pub member: Option<MemberId>,
-    /// Its fitness, if it has one.
     pub fitness: Option<f64>,
-    /// Whether it is a supernet: what is compared is the architecture that would be derived from it.
+    /// Origin of the member; null for a file.
+    pub origin: Option<Origin>,
+    /// Whether the member is a supernet; the architecture derived from it is compared.
     pub derived: bool,
 }
 
 /// A variable that differs.
 #[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Differing {
-    /// The variable.
     pub variable: String,
-    /// The part of the network that it belongs to, in words.
-    pub group: String,
-    /// What it is there, in words.
-    pub name: String,
-    /// Its value in the first network.
+    /// Value in the first network.
     pub a: String,
-    /// Its value in the second one.
+    /// Value in the second network.
     pub b: String,
-    /// The first value in words.
-    pub a_words: String,
-    /// The second value in words.
-    pub b_words: String,
-    /// The second number over the first, of a hyperparameter, if there is such a number.
-    pub ratio: Option<f64>,
+    /// The member for which the first network's value was sampled; null for a file.
+    pub a_founder: Option<Ancestor>,
+    /// The member for which the second network's value was sampled; null for a file.
+    pub b_founder: Option<Ancestor>,
 }
 
 /// Compares two networks.
-pub fn difference(run: &Run, task: &dyn Task, a: &Named, b: &Named) -> Result<Difference> {
+pub fn difference(run: &Run, a: &Named, b: &Named) -> Result<Difference> {
     let names = run.space.variables.iter().map(|variable| variable.name.as_str());
-    let ranges: Vec<&str> = run.space.ranges().map(|(name, _)| name).collect();
-    let entry = |(variable, first, second): (&str, &str, &str)| {
-        let hyperparameter = ranges.contains(&variable);
-        let Words { group, name } = task.variable_in_words(variable);
-        let numbers = a.genotype.number(variable).zip(b.genotype.number(variable));
-        let ratio = numbers.map(|(a, b)| b / a).filter(|ratio| hyperparameter && ratio.is_finite());
-        let words = |value: &str| match value.parse() {
-            Ok(number) if hyperparameter => short(number),
-            _ => task.value_in_words(variable, value),
-        };
-        Differing {
-            variable: variable.into(),
-            group: if hyperparameter { "hyperparameters".into() } else { group },
-            name,
-            a: first.into(),
-            b: second.into(),
-            a_words: words(first),
-            b_words: words(second),
-            ratio,
-        }
+    let last = [a, b].into_iter().filter_map(|named| Some(named.member?.generation)).max();
+    let plans = last.map(|last| Plans::read(run, last)).transpose()?;
+    let founder = |variable: &str, named: &Named| {
+        let carriers = plans.as_ref()?.carriers(variable, named.member?);
+        carriers.first().map(|first| Ancestor { generation: first.generation, member: first.member })
     };
-    let (relation, same_founder) = match (a.member, b.member) {
-        (Some(first), Some(second)) => {
-            let plans = Plans::read(run, first.generation.max(second.generation))?;
-            let founder = |name: &str, of: Ancestor| {
-                plans.carriers(name, of).first().map(|carrier| (carrier.generation, carrier.member))
-            };
-            let same = names.clone().filter(|name| founder(name, first) == founder(name, second)).count();
-            (Some(relation(&plans, first, second)), Some(same))
-        }
-        _ => (None, None),
-    };
-    Ok(Difference {
-        a: side(run, a)?,
-        b: side(run, b)?,
-        variables: run.space.variables.len(),
-        differing: differing(names, &a.genotype, &b.genotype).into_iter().map(entry).collect(),
-        relation,
-        same_founder,
-    })
+    let differing = differing(names, &a.genotype, &b.genotype).into_iter().map(|(variable, of_a, of_b)| {
+        let (a_founder, b_founder) = (founder(variable, a), founder(variable, b));
+        Differing { variable: variable.into(), a: of_a.into(), b: of_b.into(), a_founder, b_founder }
+    });
+    let differing = differing.collect();
+    Ok(Difference { a: side(run, a)?, b: side(run, b)?, variables: run.space.variables.len(), differing })
 }
 
-/// Variables whose values differ, with both.
+/// The variables whose values differ, with both values.
 pub fn differing<'a>(
     names: impl Iterator<Item = &'a str>,
     a: &'a Genotype,
@@ -121,17 +81,23 @@ pub fn differing<'a>(
 }
 
 fn side(run: &Run, named: &Named) -> Result<Side> {
-    let fitness = named.member.map(|member| fitness(run, member)).transpose()?.flatten();
+    let member = named.member;
+    let plan = member.map(|member| run.plan(member.generation)).transpose()?;
+    let origin = plan.zip(member).and_then(|(mut plan, member)| {
+        let at = member.member.0 as usize;
+        (at < plan.members.len()).then(|| plan.members.swap_remove(at).origin)
+    });
     Ok(Side {
         name: named.name.clone(),
-        generation: named.member.map(|member| member.generation),
-        member: named.member.map(|member| member.member),
-        fitness,
+        generation: member.map(|member| member.generation),
+        member: member.map(|member| member.member),
+        fitness: member.map(|member| fitness(run, member)).transpose()?.flatten(),
+        origin,
         derived: named.derived,
     })
 }
 
-/// What a network is called, for people.
+/// The title of a network: `member 03 of generation 7, fitness 1.2345`.
 pub fn title(run: &Run, named: &Named) -> Result<String> {
     Ok(side(run, named)?.to_string())
 }
@@ -143,7 +109,7 @@ impl std::fmt::Display for Side {
             None => f.write_str(&self.name)?,
         }
         if self.derived {
-            f.write_str(" as its supernet would be derived")?;
+            f.write_str(" (derived from its supernet)")?;
         }
         match self.fitness {
             Some(fitness) => write!(f, ", fitness {fitness:.4}"),
@@ -152,28 +118,26 @@ impl std::fmt::Display for Side {
     }
 }
 
-/// A comparison as people read it.
-pub fn difference_text(difference: &Difference) -> String {
-    let Difference { a, b, variables, differing, relation, same_founder } = difference;
-    let (count, same) = (differing.len(), variables - differing.len());
-    let mut text = format!("{a} -> {b}\n{count} of {variables} variables differ, {same} are the same\n");
-    let mut group: Option<&str> = None;
-    for one in differing {
-        if group != Some(&one.group) {
-            group = Some(&one.group);
-            let head = if one.group.is_empty() { "variables" } else { &one.group };
-            text += &format!("\n{head}\n");
-        }
-        let id = one.variable.rsplit('/').next().unwrap_or_default();
-        let name = if one.name == id { String::new() } else { format!(" ({})", one.name) };
-        let ratio = one.ratio.map(|ratio| format!(", times {}", short(ratio))).unwrap_or_default();
-        text += &format!("  {id}{name}: {} -> {}{ratio}\n", one.a_words, one.b_words);
-    }
-    if let Some(relation) = relation {
-        text += &format!("\n{relation}\n");
-    }
-    if let Some(same) = same_founder {
-        text += &format!("{same} of {variables} variables came to both from the same founder\n");
+/// The text of `pbtnas diff`; numbers of hyperparameters (`ranges`) have few digits.
+pub fn difference_text(difference: &Difference, ranges: &[&str]) -> String {
+    let Difference { a, b, variables, differing } = difference;
+    let line = |side: &Side| {
+        let origin = side.origin.as_ref().map(|one| format!(" ({})", origin(one))).unwrap_or_default();
+        format!("{side}{origin}\n")
+    };
+    let mut text = format!("{}{}{} of {variables} variables differ\n", line(a), line(b), differing.len());
+    let value = |variable: &str, value: &str| match value.parse() {
+        Ok(number) if ranges.contains(&variable) => short(number),
+        _ => value.to_owned(),
+    };
+    let founder = |founder: Option<Ancestor>| founder.map_or_else(|| "-".into(), |one| one.to_string());
+    let row = |one: &Differing| {
+        let (of_a, of_b) = (value(&one.variable, &one.a), value(&one.variable, &one.b));
+        vec![one.variable.clone(), of_a, founder(one.a_founder), of_b, founder(one.b_founder)]
+    };
+    let rows: Vec<Vec<String>> = differing.iter().map(row).collect();
+    if !rows.is_empty() {
+        text += &format!("\n{}", table(&["variable", &a.name, "founder", &b.name, "founder"], &rows));
     }
     text
 }
@@ -183,44 +147,41 @@ mod tests {
     use super::*;
 
     #[test]
-    fn differences_are_told_by_groups() {
-        let side = |name: &str, fitness| Side {
-            name: name.into(),
-            generation: None,
-            member: None,
-            fitness,
-            derived: false,
-        };
-        let entry = |variable: &str, group: &str, name: &str, a: &str, b: &str, ratio| Differing {
+    fn differences_are_a_table() {
+        let founder = Ancestor { generation: 0, member: MemberId(3) };
+        let entry = |variable: &str, a: &str, b: &str| Differing {
             variable: variable.into(),
-            group: group.into(),
-            name: name.into(),
             a: a.into(),
             b: b.into(),
-            a_words: a.into(),
-            b_words: b.into(),
-            ratio,
+            a_founder: Some(founder),
+            b_founder: None,
         };
-        let difference = Difference {
-            a: Side { generation: Some(2), member: Some(MemberId(7)), ..side("2/07", Some(1.5)) },
-            b: side("best/genotype.json", None),
-            variables: 9,
-            differing: vec![
-                entry("g/cell1/up0", "g, cell 1", "upsampling to node 0", "nearest", "bilinear", None),
-                entry("g/cell1/c0", "g, cell 1", "c0", "none", "skip", None),
-                entry("depth", "", "depth", "1", "2", None),
-                entry("rate", "hyperparameters", "rate", "0.1", "0.12", Some(1.2)),
-            ],
-            relation: None,
-            same_founder: None,
+        let b = Side {
+            name: "best/genotype.json".into(),
+            generation: None,
+            member: None,
+            fitness: None,
+            origin: None,
+            derived: false,
         };
+        let a = Side {
+            name: "2/07".into(),
+            generation: Some(2),
+            member: Some(MemberId(7)),
+            fitness: Some(1.5),
+            origin: Some(Origin::Survivor),
+            ..b.clone()
+        };
+        let differing = vec![entry("g/cell1/up0", "nearest", "bilinear"), entry("rate", "0.100001", "0.12")];
+        let difference = Difference { a, b, variables: 9, differing };
         assert_eq!(
-            difference_text(&difference),
-            "member 07 of generation 2, fitness 1.5000 -> best/genotype.json\n\
-             4 of 9 variables differ, 5 are the same\n\n\
-             g, cell 1\n  up0 (upsampling to node 0): nearest -> bilinear\n  c0: none -> skip\n\n\
-             variables\n  depth: 1 -> 2\n\n\
-             hyperparameters\n  rate: 0.1 -> 0.12, times 1.2\n"
+            difference_text(&difference, &["rate"]),
+            "member 07 of generation 2, fitness 1.5000 (survivor)\n\
+             best/genotype.json\n\
+             2 of 9 variables differ\n\n\
+             variable     2/07     founder  best/genotype.json  founder\n\
+             g/cell1/up0  nearest  0/03     bilinear            -\n\
+             rate         0.1      0/03     0.12                -\n"
         );
     }
 }

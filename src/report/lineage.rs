@@ -1,66 +1,59 @@
-//! Where a member comes from: its ancestors, and the members through which each of its variables came.
+//! The lineage of a member: its ancestors, and the members that carried each of its variables.
 
 use std::collections::BTreeMap;
 
 use anyhow::Result;
 use serde::Serialize;
 
-use super::numbers::short;
 use super::table::table;
-use crate::search::{Ancestor, Change, MemberId, Origin, Space, variable_lineage};
-use crate::state::{MemberPlan, PlanRecord, ResultRecord, Run, StateError};
+use crate::fmt;
+use crate::fmt::short;
+use pbtnas_core::run::{MemberPlan, PlanRecord, ResultRecord, StateError};
+use pbtnas_core::search::{Ancestor, Change, MemberId, Origin, Space, variable_lineage};
+use pbtnas_engine::run::Run;
 
 /// What `pbtnas lineage --json` prints.
 #[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 pub struct Lineage {
-    /// Id of the run.
     pub run_id: String,
-    /// The generation of the member.
     pub generation: u32,
-    /// Its place there.
     pub member: MemberId,
-    /// Its fitness; none before it is trained, and if it failed or diverged.
+    /// Null before the result, and for failed and diverged members.
     pub fitness: Option<f64>,
-    /// The member, its base or only parent, that one's, and so on, back to one that was drawn at random.
-    pub ancestry: Vec<Step>,
-    /// In the order of the space.
+    /// The member, its base or only parent, and so on, back to a member that was sampled at random.
+    #[serde(rename = "ancestry")]
+    pub ancestors: Vec<LineageMember>,
+    /// In the order of the search space.
     pub variables: Vec<VariablePath>,
 }
 
-/// A member of an ancestry.
+/// A member of a lineage.
 #[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
-pub struct Step {
-    /// Its generation.
+pub struct LineageMember {
     pub generation: u32,
-    /// Its place there.
     pub member: MemberId,
-    /// Its fitness; none before it is trained, and if it failed or diverged.
+    /// Null before the result, and for failed and diverged members.
     pub fitness: Option<f64>,
-    /// How it came.
     pub origin: Origin,
 }
 
-/// The way of a variable's value, and of its weights.
+/// The lineage of a variable's value and weights.
 #[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 pub struct VariablePath {
-    /// The variable.
     pub variable: String,
-    /// Its value.
     pub value: String,
-    /// The member for which the value was drawn.
+    /// The member for which the value was sampled.
     pub founder: Ancestor,
-    /// The founder, and each member that took it over from another place of the population, up to the one asked for.
+    /// The founder, and each later member that inherited the variable from a member with another id.
     pub path: Vec<Carrier>,
 }
 
-/// A member through which a variable came.
+/// A member that carried a variable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Carrier {
-    /// Its generation.
     pub generation: u32,
-    /// Its place there.
     pub member: MemberId,
-    /// The value there; only a hyperparameter has different ones on its way.
+    /// The value in this member; it changes along the path only for hyperparameters, which are explored.
     pub value: String,
 }
 
@@ -68,17 +61,15 @@ pub struct Carrier {
 pub struct Plans(pub(super) Vec<PlanRecord>);
 
 impl Plans {
-    /// Reads them.
     pub fn read(run: &Run, last: u32) -> Result<Self, StateError> {
         (0..=last).map(|generation| run.plan(generation)).collect::<Result<_, _>>().map(Self)
     }
 
-    /// What is planned for a member.
     pub fn member(&self, of: Ancestor) -> Option<&MemberPlan> {
         self.0.get(of.generation as usize)?.members.get(of.member.0 as usize)
     }
 
-    /// The parents of a member, the base first; a survivor's is itself, a generation earlier.
+    /// The parents of a member, the base first; the parent of a survivor is the same member, one generation earlier.
     pub fn parents(&self, of: Ancestor) -> Vec<Ancestor> {
         let Some((before, plan)) = of.generation.checked_sub(1).zip(self.member(of)) else {
             return Vec::new();
@@ -87,7 +78,7 @@ impl Plans {
         ids.into_iter().map(|member| Ancestor { generation: before, member }).collect()
     }
 
-    /// All members through which a variable of a member came, the first one first.
+    /// The members that carried a variable of a member, from its founder on.
     pub fn carriers(&self, variable: &str, of: Ancestor) -> Vec<Carrier> {
         let lineage = variable_lineage(variable, of, |one| self.member(one).map(|plan| plan.origin.clone()));
         let value = |plan: &MemberPlan| plan.genotype.get(variable).unwrap_or_default().to_owned();
@@ -99,7 +90,7 @@ impl Plans {
         lineage.into_iter().map(carrier).collect()
     }
 
-    /// The same for each variable, in the order of the space.
+    /// The carriers of all variables, in the order of the search space.
     pub fn all_carriers(&self, space: &Space, of: Ancestor) -> Vec<(String, Vec<Carrier>)> {
         let names = space.variables.iter().map(|variable| variable.name.clone());
         names.map(|name| (name.clone(), self.carriers(&name, of))).collect()
@@ -109,12 +100,12 @@ impl Plans {
 /// The lineage of a member.
 pub fn lineage(run: &Run, of: Ancestor) -> Result<Lineage> {
     let plans = Plans::read(run, of.generation)?;
-    let mut ancestry = Vec::new();
+    let mut ancestors = Vec::new();
     let mut next = Some(of);
     while let Some(one) = next {
         if let Some(plan) = plans.member(one) {
             let (fitness, origin) = (fitness(run, one)?, plan.origin.clone());
-            ancestry.push(Step { generation: one.generation, member: one.member, fitness, origin });
+            ancestors.push(LineageMember { generation: one.generation, member: one.member, fitness, origin });
         }
         next = plans.parents(one).first().copied();
     }
@@ -131,31 +122,29 @@ pub fn lineage(run: &Run, of: Ancestor) -> Result<Lineage> {
         generation: of.generation,
         member: of.member,
         fitness: fitness(run, of)?,
-        ancestry,
+        ancestors,
         variables: run.space.variables.iter().filter_map(|variable| path(&variable.name)).collect(),
     })
 }
 
-/// The fitness of a member, if it has one.
 pub fn fitness(run: &Run, of: Ancestor) -> Result<Option<f64>, StateError> {
     Ok(run.result(of.generation, of.member)?.as_ref().and_then(ResultRecord::fitness))
 }
 
-/// A lineage as people read it.
+/// The text of `pbtnas lineage`.
 pub fn lineage_text(lineage: &Lineage, space: &Space) -> String {
-    let number = |fitness: Option<f64>| fitness.map_or_else(|| "-".into(), |fitness| format!("{fitness:.4}"));
     let mut text = format!(
         "member {} of generation {}, fitness {} (run {})\n\n",
         lineage.member,
         lineage.generation,
-        number(lineage.fitness),
+        fmt::fitness(lineage.fitness),
         lineage.run_id
     );
-    let row = |step: &Step| {
-        vec![step.generation.to_string(), step.member.to_string(), number(step.fitness), how(&step.origin)]
+    let row = |one: &LineageMember| {
+        vec![one.generation.to_string(), one.member.to_string(), fmt::fitness(one.fitness), how(&one.origin)]
     };
-    let rows: Vec<_> = lineage.ancestry.iter().map(row).collect();
-    text += &table(&["generation", "member", "fitness", "how it came"], &rows);
+    let rows: Vec<_> = lineage.ancestors.iter().map(row).collect();
+    text += &table(&["generation", "member", "fitness", "origin"], &rows);
     text += "\n";
     let ranges: Vec<&str> = space.ranges().map(|(name, _)| name).collect();
     let rows: Vec<Vec<String>> = lineage
@@ -179,19 +168,19 @@ pub fn lineage_text(lineage: &Lineage, space: &Space) -> String {
     text + &format!("\nvariables by founder: {}\n", founders.join(", "))
 }
 
-/// `0/03 > 2/05 > 7/02`; with the values on the way, if they change.
+/// `0/03 > 2/05 > 7/02`; with the values in brackets for hyperparameters.
 fn path(carriers: &[Carrier], values: bool) -> String {
-    let stations: Vec<String> = carriers
+    let places: Vec<String> = carriers
         .iter()
         .map(|one| {
             let place = Ancestor { generation: one.generation, member: one.member };
             if values { format!("{place} ({})", brief(&one.value)) } else { place.to_string() }
         })
         .collect();
-    stations.join(" > ")
+    places.join(" > ")
 }
 
-/// A number of a genotype in few digits.
+/// The number of a hyperparameter in few digits.
 fn brief(value: &str) -> String {
     value.parse().map_or_else(|_| value.to_owned(), short)
 }
@@ -225,7 +214,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn origins_and_paths_are_told() {
+    fn origins_and_paths_as_text() {
         let mix = |replaced: &[&str], explored: &[&str]| {
             let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
             let (base, donor) = (MemberId(1), MemberId(2));

@@ -1,4 +1,4 @@
-//! What people read: tables, plots, pictures of architectures, and the best network's files.
+//! Output for people and other programs: tables, charts, diagrams, reports, exports.
 
 mod best;
 pub mod chart;
@@ -8,10 +8,8 @@ mod difference;
 pub mod export;
 pub mod history;
 pub mod lineage;
-pub mod numbers;
 pub mod page;
 mod reference;
-mod relation;
 mod space;
 pub mod statistics;
 mod status;
@@ -20,8 +18,7 @@ pub mod words;
 
 pub use best::export_best;
 pub use difference::{Difference, Differing, Side, difference, difference_text, title};
-pub use lineage::{Carrier, Lineage, Step, VariablePath, lineage, lineage_text};
+pub use lineage::{Carrier, Lineage, LineageMember, VariablePath, lineage, lineage_text};
 pub use reference::{Named, Reference};
-pub use relation::{Relation, Role};
 pub use space::{SpaceDocument, space_table};
 pub use status::{MemberStatus, Status, generation_line, result_table, status, status_table};

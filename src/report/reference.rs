@@ -1,5 +1,5 @@
-//! How a command line names a network: `best`, `3` (of the latest generation), `7/3` (of generation 7), or a file with
-//! a genotype, as `pbtnas best` writes it.
+//! How a command line refers to a network: `best`, `3` (latest generation), `7/3` (generation 7), or a genotype file as
+//! `pbtnas best` writes it.
 
 use std::convert::Infallible;
 use std::fs;
@@ -8,32 +8,29 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result, bail};
 
-use crate::search::{Ancestor, Genotype, MemberId};
-use crate::state::{Outcome, Run};
+use pbtnas_core::run::Outcome;
+use pbtnas_core::search::{Ancestor, Genotype, MemberId};
+use pbtnas_engine::run::Run;
 
-/// What was typed.
+/// A reference to a network on the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reference {
-    /// The best member of all generations.
     Best,
     /// A member of the latest generation.
     Latest(MemberId),
-    /// A member of a generation.
     Of(Ancestor),
-    /// A file.
     File(PathBuf),
 }
 
-/// What was found.
+/// A network that a reference resolves to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Named {
-    /// What it is called: `7/03`, or the file.
+    /// `7/03`, or the path of the file.
     pub name: String,
-    /// Which member of the run it is, if it is one.
+    /// The member; none for a file.
     pub member: Option<Ancestor>,
-    /// Its architecture and hyperparameters.
     pub genotype: Genotype,
-    /// Whether it is a supernet, and the genotype what would be derived from it.
+    /// Whether the member is a supernet; `genotype` is the architecture derived from it.
     pub derived: bool,
 }
 
@@ -54,22 +51,22 @@ impl FromStr for Reference {
 }
 
 impl Reference {
-    /// Looks for it in a run. What is not there is told with what there is.
+    /// Resolves the reference in a run.
     pub fn find(&self, run: &Run) -> Result<Named> {
         match self {
             Self::File(path) => {
                 let name = path.display().to_string();
                 if !path.exists() {
                     bail!(
-                        "there is no file {name}; a network is named `best`, `3` (member 3 of the latest \
-                         generation), `7/3` (of generation 7), or by a genotype.json"
+                        "{name} does not exist; name a network as `best`, `3` (member 3 of the latest generation), \
+                         `7/3` (generation 7), or by a genotype file"
                     );
                 }
                 let text = fs::read_to_string(path).with_context(|| format!("failed to read {name}"))?;
                 let genotype: Genotype =
-                    serde_json::from_str(&text).with_context(|| format!("{name} holds no genotype"))?;
+                    serde_json::from_str(&text).with_context(|| format!("{name} is not a genotype file"))?;
                 let checked = run.space.check_genotype(&genotype);
-                checked.with_context(|| format!("{name} does not fit the space of this run"))?;
+                checked.with_context(|| format!("{name} does not match the search space of this run"))?;
                 Ok(Named { name, member: None, genotype, derived: false })
             }
             _ => {
@@ -79,17 +76,17 @@ impl Reference {
                 let mut genotype = planned.context("a plan has fewer members than the run")?.genotype;
                 let derived = genotype.is_supernet();
                 if derived {
-                    genotype = come_to(run, member)?;
+                    genotype = derive(run, member)?;
                 }
                 Ok(Named { name: member.to_string(), member: Some(member), genotype, derived })
             }
         }
     }
 
-    /// Which member of a run it is. Fails if it is none.
+    /// Resolves the reference to a member. Fails for a file.
     pub fn member(&self, run: &Run) -> Result<Ancestor> {
         let latest = run.latest_generation()?;
-        let latest = latest.context("the run has no generation yet: call `pbtnas step` or `pbtnas run`")?;
+        let latest = latest.context("the run has no generation yet; run `pbtnas step` or `pbtnas run`")?;
         let found = match self {
             Self::Best => {
                 let best = run.best()?.with_context(|| run.no_best())?;
@@ -98,29 +95,35 @@ impl Reference {
             Self::Latest(member) => Ancestor { generation: latest, member: *member },
             Self::Of(member) => *member,
             Self::File(path) => bail!(
-                "{} is no member: name one as `best`, `3` (of the latest generation) or `7/3` (of generation 7)",
+                "{} is not a member; name one as `best`, `3` (latest generation) or `7/3` (generation 7)",
                 path.display()
             ),
         };
         if found.generation > latest {
-            bail!("there is no generation {}: the run has 0 to {latest}", found.generation);
+            bail!("generation {} does not exist; the run has generations 0 to {latest}", found.generation);
         }
         let last = run.config.search.population - 1;
         if found.member.0 as usize > last {
-            bail!("generation {} has no member {}: it has 00 to {last:02}", found.generation, found.member);
+            bail!(
+                "member {1} does not exist; generation {0} has members 00 to {last:02}",
+                found.generation,
+                found.member
+            );
         }
         Ok(found)
     }
 }
 
-/// What a member, which is a supernet, has come to by the end of its step.
-fn come_to(run: &Run, member: Ancestor) -> Result<Genotype> {
+/// The architecture derived from a supernet.
+fn derive(run: &Run, member: Ancestor) -> Result<Genotype> {
     let result = run.result(member.generation, member.member)?;
     match result.as_ref().map(|result| &result.outcome) {
-        Some(Outcome::Trained { option_weights, .. }) => run.config.derive(option_weights),
+        Some(Outcome::Trained { option_weights, .. }) => {
+            let supernet = run.terms.supernet.context("the run's task has no supernet")?;
+            (supernet.derive)(option_weights)
+        }
         _ => bail!(
-            "member {member} is a supernet that has not been trained to the end of its step: no architecture can be \
-             derived from it yet"
+            "member {member} is a supernet without a result; an architecture can be derived after its generation"
         ),
     }
 }
@@ -130,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn members_have_short_names() {
+    fn member_references() {
         let of = |generation, member| Reference::Of(Ancestor { generation, member: MemberId(member) });
         for (text, reference) in [
             ("best", Reference::Best),

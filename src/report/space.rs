@@ -1,19 +1,19 @@
-//! A search space as people read it.
+//! `pbtnas space`.
 
 use super::table::table;
-use crate::search::{Domain, Space};
+use pbtnas_core::search::{Domain, Space};
 
 /// What `pbtnas space --json` prints.
 #[derive(Debug, Clone, serde::Serialize, schemars::JsonSchema)]
 pub struct SpaceDocument {
-    /// As in a run's space.json.
+    /// The contents of space.json.
     #[serde(flatten)]
     pub space: Space,
-    /// How many architectures there are, in digits: it may be more than a number of JSON can hold. Rules are not counted.
+    /// Number of architectures, without rules; a string, since it can exceed the numbers of JSON.
     pub architectures: String,
 }
 
-/// Variables, options or ranges, owned layers, what rules forbid, and the number of architectures.
+/// The text of `pbtnas space`.
 pub fn space_table(space: &Space) -> String {
     let rows: Vec<Vec<String>> = space
         .variables
@@ -40,8 +40,8 @@ pub fn space_table(space: &Space) -> String {
     text += if space.rules.is_empty() { "" } else { ", some of which are forbidden" };
     text += match space.ranges().count() {
         0 => "",
-        1 => "; the range multiplies them without end",
-        _ => "; the ranges multiply them without end",
+        1 => "; the range is continuous",
+        _ => "; the ranges are continuous",
     };
     text + "\n"
 }
@@ -49,10 +49,10 @@ pub fn space_table(space: &Space) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::search::{Range, Rule, Scale, Variable};
+    use pbtnas_core::search::{Range, Rule, Scale, Variable};
 
     #[test]
-    fn ranges_and_rules_are_told() {
+    fn ranges_and_rules_are_listed() {
         let options = || vec!["a".to_owned(), "b".to_owned()];
         let range = Range::new(1e-4, 0.1, Scale::Log, false).unwrap();
         let mut space = Space::new(vec![
@@ -70,8 +70,8 @@ mod tests {
              y         -       a b\n\
              rate      -       0.0001 … 0.1 (log)\n\n\
              forbidden: x = a or b, y = b\n\
-             3 variables, 2 of them without weights; 4 architectures, some of which are forbidden; the range \
-             multiplies them without end\n"
+             3 variables, 2 of them without weights; 4 architectures, some of which are forbidden; the range is \
+             continuous\n"
         );
     }
 }

@@ -1,23 +1,23 @@
-//! Statistics of a few numbers: mean, standard deviation, the Wilcoxon signed-rank test.
+//! Mean, standard deviation, quantiles, Wilcoxon signed-rank test.
 
 use serde::Serialize;
 
-/// Most differences for which the test's distribution is computed exactly: their counts fit 64 bits.
+/// Up to this number of differences the distribution is computed exactly: the counts fit in 64 bits.
 pub const EXACT_UP_TO: usize = 50;
 
-/// The arithmetic mean; none of nothing.
+/// Arithmetic mean; none of an empty slice.
 pub fn mean(values: &[f64]) -> Option<f64> {
     (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
 
-/// The sample's standard deviation (n - 1); none of fewer than two values.
+/// Standard deviation of a sample (n - 1); none of fewer than two values.
 pub fn standard_deviation(values: &[f64]) -> Option<f64> {
     let mean = mean(values).filter(|_| values.len() > 1)?;
     let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
     Some((squares / (values.len() - 1) as f64).sqrt())
 }
 
-/// The value below which a part of sorted values lies, between two values by a straight line; none of nothing.
+/// Quantile of sorted values, with linear interpolation; none of an empty slice.
 pub fn quantile(sorted: &[f64], part: f64) -> Option<f64> {
     let place = part * sorted.len().checked_sub(1)? as f64;
     let (low, high) = (sorted.get(place.floor() as usize)?, sorted.get(place.ceil() as usize)?);
@@ -27,20 +27,20 @@ pub fn quantile(sorted: &[f64], part: f64) -> Option<f64> {
 /// The outcome of a two-sided Wilcoxon signed-rank test.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Wilcoxon {
-    /// Differences that are not zero; only they count (Wilcoxon's rule).
+    /// Number of nonzero differences; zeros are discarded (Wilcoxon's rule).
     pub n: usize,
-    /// Differences that are zero.
+    /// Number of zero differences.
     pub zeros: usize,
     /// The smaller of the two rank sums.
     pub w: f64,
-    /// Probability of a rank sum as small as this if signs are a matter of chance.
+    /// Probability of a rank sum at least as small if signs are random.
     pub p: f64,
-    /// Whether `p` is exact, or that of the normal approximation (with the correction for ties).
+    /// Whether `p` is exact; otherwise it is the normal approximation with the correction for ties.
     pub exact: bool,
 }
 
-/// Tests whether differences are symmetric about zero. Equal sizes share the mean of their ranks, and the exact
-/// distribution is that of the shared ranks. All differences must be finite.
+/// Tests whether differences are symmetric about zero. Ties share their mean rank, also in the exact distribution. All
+/// differences must be finite.
 pub fn wilcoxon(differences: &[f64]) -> Wilcoxon {
     let mut nonzero: Vec<f64> = differences.iter().copied().filter(|value| *value != 0.0).collect();
     nonzero.sort_unstable_by(|a, b| a.abs().total_cmp(&b.abs()));
@@ -55,12 +55,12 @@ pub fn wilcoxon(differences: &[f64]) -> Wilcoxon {
     Wilcoxon { n, zeros: differences.len() - n, w: w as f64 / 2.0, p, exact }
 }
 
-/// The smallest p that `n` differences can have: that of all signs being the same.
+/// The smallest possible p of `n` differences: all signs are the same.
 pub fn smallest_p(n: usize) -> f64 {
     (2.0 * 0.5_f64.powi(n.min(2000) as i32)).min(1.0)
 }
 
-/// Twice the rank of each size (a shared rank may be half a number), and how many share each.
+/// Twice the rank of each size (shared ranks can be half-integers), and the sizes of the ties.
 fn doubled_ranks(sorted: &[f64]) -> (Vec<usize>, Vec<usize>) {
     let mut ranks: Vec<usize> = Vec::new();
     let mut ties = Vec::new();
@@ -72,8 +72,7 @@ fn doubled_ranks(sorted: &[f64]) -> (Vec<usize>, Vec<usize>) {
     (ranks, ties)
 }
 
-/// Counts the choices of signs by their rank sum, one rank after another, and with them those that give a sum as
-/// far out as `w` at either end.
+/// Counts the sign assignments by rank sum (dynamic programming over ranks); p is the fraction in both tails up to `w`.
 fn exact_p(ranks: &[usize], w: usize) -> f64 {
     let mut counts: Vec<u64> = vec![0; ranks.iter().sum::<usize>() + 1];
     counts[0] = 1;
@@ -114,10 +113,10 @@ mod tests {
     }
 
     /// Expected values: scipy 1.17.1, `stats.wilcoxon`. With ties or zeros: `zero_method="wilcox"` and
-    /// `PermutationMethod(n_resamples=inf)`, since its method "exact" knows no ties. Beyond 50:
+    /// `PermutationMethod(n_resamples=inf)`, since its method "exact" does not support ties. Beyond 50:
     /// `method="approx", correction=False`.
     #[test]
-    fn the_test_agrees_with_scipy() {
+    fn wilcoxon_agrees_with_scipy() {
         let every_third_down = |size: fn(i32) -> i32, n: i32| -> Vec<f64> {
             (1..=n).map(|k| f64::from(if k % 3 == 0 { -size(k) } else { size(k) })).collect()
         };
@@ -138,14 +137,14 @@ mod tests {
     }
 
     #[test]
-    fn no_difference_is_no_evidence() {
+    fn zero_differences_give_p_1() {
         for differences in [&[][..], &[0.0, 0.0]] {
             let test = wilcoxon(differences);
             assert_eq!((test.n, test.zeros, test.w, test.p), (0, differences.len(), 0.0, 1.0));
         }
     }
 
-    /// p by its definition: the part of all choices of signs whose smaller rank sum is no larger.
+    /// p by definition: the fraction of all sign assignments with a smaller rank sum of at most this size.
     fn enumerated(differences: &[f64]) -> f64 {
         let sizes: Vec<f64> = differences.iter().filter(|d| **d != 0.0).map(|d| d.abs()).collect();
         let rank = |size: f64| {
@@ -167,18 +166,18 @@ mod tests {
     }
 
     fn differences(most: usize) -> impl Strategy<Value = Vec<f64>> {
-        // Few sizes: ties and zeros are the rule.
+        // Few sizes, so that there are many ties and zeros.
         prop::collection::vec((-6..=6).prop_map(f64::from), 0..most)
     }
 
     proptest! {
         #[test]
-        fn the_exact_p_is_that_of_all_choices_of_signs(differences in differences(12)) {
+        fn exact_p_agrees_with_enumeration(differences in differences(12)) {
             prop_assert_eq!(wilcoxon(&differences).p, enumerated(&differences));
         }
 
         #[test]
-        fn neither_order_nor_side_nor_scale_matters(
+        fn order_sign_and_scale_do_not_matter(
             (differences, shuffled) in differences(70)
                 .prop_flat_map(|d| (Just(d.clone()), Just(d).prop_shuffle())),
         ) {
@@ -190,7 +189,7 @@ mod tests {
         }
 
         #[test]
-        fn all_on_one_side_is_the_smallest_p(sizes in prop::collection::vec(1u8..5, 1..=EXACT_UP_TO)) {
+        fn equal_signs_give_the_smallest_p(sizes in prop::collection::vec(1u8..5, 1..=EXACT_UP_TO)) {
             let differences: Vec<f64> = sizes.iter().map(|size| f64::from(*size)).collect();
             let test = wilcoxon(&differences);
             prop_assert_eq!(test.w, 0.0);
@@ -198,7 +197,7 @@ mod tests {
         }
 
         #[test]
-        fn the_approximation_is_near_where_the_exact_distribution_ends(
+        fn approximation_is_close_to_the_exact_distribution(
             differences in prop::collection::vec(-1000i32..1000, EXACT_UP_TO),
         ) {
             let differences: Vec<f64> = differences.into_iter().map(|d| f64::from(d) + 0.5).collect();

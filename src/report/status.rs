@@ -1,88 +1,81 @@
-//! How far a run is.
+//! `pbtnas status`, and the tables that `pbtnas run` prints.
 
 use std::collections::BTreeMap;
 
 use anyhow::Result;
 use serde::Serialize;
 
-use super::history::{Generation, Member};
-use super::numbers::{short, spread};
+use super::history::{Generation, Member, MemberState};
 use super::table::table;
 use super::words::origin;
-use crate::search::{Algorithm, MemberId, Origin};
-use crate::state::{BestRecord, Outcome, Run};
+use crate::fmt;
+use crate::fmt::{percent, short, spread};
+use pbtnas_core::run::{BestRecord, Outcome};
+use pbtnas_core::search::{Algorithm, MemberId, Origin};
+use pbtnas_engine::run::Run;
 
 /// What `pbtnas status --json` prints.
 #[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 pub struct Status {
-    /// Directory.
+    /// The run directory.
     pub state: String,
-    /// Id of the run.
     pub run_id: String,
-    /// What is searched with.
     pub algorithm: Algorithm,
-    /// The latest generation; none before the first step.
+    /// The latest generation; null before the first one.
     pub generation: Option<u32>,
-    /// Epochs complete when it is trained.
+    /// Epochs that are complete at the end of the latest generation.
     pub to_epoch: u32,
-    /// Epochs of the search.
+    /// Epochs of the whole search.
     pub epochs: u32,
-    /// Whether the search is over.
+    /// Whether the search is complete.
     pub finished: bool,
-    /// The best member so far.
+    /// The best member of all generations so far.
     pub best: Option<BestRecord>,
     /// Members of the latest generation.
     pub members: Vec<MemberStatus>,
-    /// What went wrong: members of the latest generation whose last attempt failed, and those of the generation before
-    /// that were given up.
+    /// Members of the latest generation whose last attempt failed, and members of the previous generation that failed
+    /// permanently.
     pub failures: Vec<Failure>,
 }
 
-/// A member that failed.
+/// A failed member.
 #[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 pub struct Failure {
-    /// Generation.
     pub generation: u32,
-    /// Its place there.
     pub member: MemberId,
-    /// Why: for a program of the user's with the end of what it printed.
+    /// The error; for the command task with the last lines that the command printed.
     pub reason: String,
 }
 
 /// A member of the latest generation.
 #[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 pub struct MemberStatus {
-    /// Its place.
     pub id: MemberId,
-    /// Where it comes from.
     pub origin: Origin,
-    /// `done`, `diverged`, `failed`, `training`, `evaluating`, `stopped`, `retrying` or `waiting`.
-    pub state: &'static str,
-    /// Its hyperparameters, by name, if any are searched.
+    pub state: MemberState,
+    /// Values of the hyperparameters that are searched.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub hyperparameters: BTreeMap<String, f64>,
-    /// Part of the step that is done, 0 to 1.
+    /// Completed fraction of the generation, 0 to 1.
     pub progress: f64,
-    /// Fitness, once it is done.
     pub fitness: Option<f64>,
-    /// Numbers behind it.
+    /// Metrics of the evaluation, or the last metrics that training reported.
     pub metrics: BTreeMap<String, f64>,
-    /// Attempts so far.
     pub attempts: usize,
-    /// Where the last attempt ran.
+    /// Host of the last attempt.
     pub host: Option<String>,
-    /// Its job.
+    /// SLURM job of the last attempt.
     pub job: Option<String>,
 }
 
-/// Reads how far a run is. Costs nothing per finished generation.
+/// Reads the status of a run. Reads the last two generations only.
 pub fn status(run: &Run) -> Result<Status> {
     let generation = run.latest_generation()?;
     let mut members = Vec::new();
     let mut failures = Vec::new();
     let (mut to_epoch, mut done) = (0, false);
     if let Some(before) = generation.and_then(|generation| generation.checked_sub(1)) {
-        // If they cannot be read, that is for `verify` to tell.
+        // `pbtnas verify` reports unreadable results.
         for result in run.results(before).unwrap_or_default().into_iter().flatten() {
             if let Outcome::Failed { reason, .. } = result.outcome {
                 failures.push(Failure { generation: before, member: result.member, reason });
@@ -113,13 +106,12 @@ pub fn status(run: &Run) -> Result<Status> {
     })
 }
 
-/// How far a member is.
 fn member_status(run: &Run, member: &Member) -> MemberStatus {
     let (plan, last) = (&member.plan, member.attempts.last());
     MemberStatus {
         id: plan.id,
         origin: plan.origin.clone(),
-        state: member.state().word(),
+        state: member.state(),
         hyperparameters: run
             .space
             .ranges()
@@ -134,20 +126,18 @@ fn member_status(run: &Run, member: &Member) -> MemberStatus {
     }
 }
 
-/// A status as people read it.
+/// The text of `pbtnas status`.
 pub fn status_table(status: &Status) -> String {
     let mut text = format!("run {} in {} ({})\n", status.run_id, status.state, status.algorithm);
     match status.generation {
-        None => text += "no generation yet: call `pbtnas step` or `pbtnas run`\n",
+        None => text += "no generation yet; run `pbtnas step` or `pbtnas run`\n",
         Some(generation) => {
-            let is = |member: &MemberStatus, states: &[&str]| states.contains(&member.state);
-            let over = status.members.iter().all(|member| is(member, &["done", "diverged", "failed"]));
-            let state = match over {
-                true if !status.members.iter().any(|member| is(member, &["done"])) => {
-                    "at its end, no member has a fitness"
-                }
+            let all_final = status.members.iter().all(|member| member.state.is_final());
+            let any_done = status.members.iter().any(|member| member.state == MemberState::Done);
+            let state = match all_final {
+                true if !any_done => "complete, but no member has a fitness",
                 _ if status.finished => "finished",
-                true => "trained, the next generation is to come",
+                true => "complete, the next generation is not planned yet",
                 false => "training",
             };
             text += &format!(
@@ -165,7 +155,6 @@ pub fn status_table(status: &Status) -> String {
     if status.members.is_empty() {
         return text;
     }
-    // All members have the same.
     let hyperparameters: Vec<&str> =
         status.members.iter().take(1).flat_map(|m| m.hyperparameters.keys().map(String::as_str)).collect();
     let rows: Vec<Vec<String>> = status
@@ -174,9 +163,9 @@ pub fn status_table(status: &Status) -> String {
         .map(|member| {
             let mut row = vec![
                 member.id.to_string(),
-                member.state.into(),
-                format!("{:.0} %", member.progress * 100.0),
-                member.fitness.map_or_else(|| "-".into(), |fitness| format!("{fitness:.4}")),
+                member.state.name().into(),
+                percent(member.progress),
+                fmt::fitness(member.fitness),
             ];
             row.extend(hyperparameters.iter().map(|&name| {
                 member.hyperparameters.get(name).map_or_else(|| "-".into(), |&number| short(number))
@@ -203,7 +192,7 @@ pub fn status_table(status: &Status) -> String {
     text
 }
 
-/// Best, mean and number of usable members of a trained generation.
+/// Best fitness, mean fitness and number of members with a fitness.
 fn summary(run: &Run, generation: u32) -> Result<Option<(f64, f64, usize)>> {
     let mut values = Vec::new();
     for result in run.results(generation)?.into_iter().flatten() {
@@ -215,7 +204,7 @@ fn summary(run: &Run, generation: u32) -> Result<Option<(f64, f64, usize)>> {
     Ok(best.map(|best| (best, values.iter().sum::<f64>() / values.len() as f64, values.len())))
 }
 
-/// A line about a generation, if anything in it is trained.
+/// A summary line of a generation; none if no member has a fitness.
 pub fn generation_line(run: &Run, generation: u32) -> Result<Option<String>> {
     Ok(summary(run, generation)?.map(|(best, mean, count)| {
         format!(
@@ -225,7 +214,7 @@ pub fn generation_line(run: &Run, generation: u32) -> Result<Option<String>> {
     }))
 }
 
-/// The table at the end of a search: a row for each generation, a column for each hyperparameter.
+/// The table at the end of a search: one row per generation.
 pub fn result_table(run: &Run) -> Result<String> {
     let mut rows = Vec::new();
     for generation in 0..=run.latest_generation()?.unwrap_or(0) {

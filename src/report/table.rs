@@ -1,6 +1,6 @@
-//! Text in columns.
+//! Plain text tables.
 
-/// Columns as wide as their widest cell, two spaces apart; numbers are the caller's to format.
+/// Aligns columns on the left, two spaces apart. Cells are formatted by the caller.
 pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
         let cells = rows.iter().map(|row| row[column].chars().count());
@@ -22,7 +22,7 @@ pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn columns_line_up() {
+    fn columns_are_aligned() {
         let rows = [vec!["1".to_owned(), "längst".to_owned()], vec!["22".to_owned(), "b".to_owned()]];
         assert_eq!(super::table(&["id", "name"], &rows), "id  name\n1   längst\n22  b\n");
     }

@@ -1,8 +1,8 @@
-//! Where a member comes from, in words.
+//! Texts for the origin of a member.
 
-use crate::search::{Change, Origin};
+use pbtnas_core::search::{Change, Origin};
 
-/// Where a member comes from.
+/// The origin of a member.
 pub fn origin(origin: &Origin) -> String {
     match origin {
         Origin::Random => "random".into(),
@@ -24,7 +24,7 @@ pub fn origin(origin: &Origin) -> String {
     }
 }
 
-/// The same as short as a column needs it.
+/// The origin in few letters, for narrow columns.
 pub fn short_origin(origin: &Origin) -> String {
     match origin {
         Origin::Random => "random".into(),

@@ -1,29 +1,28 @@
-//! What the screen shows and what keys do with it.
+//! State of the screen, and the keys that change it.
 
 use chrono::{DateTime, FixedOffset, Utc};
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
-use super::board::{Board, Phase, Row, phase};
-use super::facts::Facts;
-use super::figures::Figures;
+use super::estimates::Estimates;
 use super::jobs::Jobs;
-use super::reader::Read;
+use super::reader::ReadEvent;
+use super::run_info::RunInfo;
+use super::snapshot::{MemberRow, Phase, Snapshot, phase};
 use crate::report::history::History;
 
-/// By what the members are sorted.
+/// Sort key of the members.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sort {
-    /// By their ids.
     Member,
-    /// The best first.
+    /// Highest first.
     Fitness,
-    /// Those at work first.
+    /// Active members first.
     State,
-    /// The furthest first.
+    /// Highest first.
     Progress,
-    /// The most attempts first.
+    /// Most first.
     Attempts,
-    /// Those that were not seen for longest first.
+    /// Longest ago first.
     Seen,
 }
 
@@ -31,26 +30,25 @@ impl Sort {
     const ALL: [Self; 6] =
         [Self::Member, Self::Fitness, Self::State, Self::Progress, Self::Attempts, Self::Seen];
 
-    /// In a word.
-    pub fn word(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Member => "member",
             Self::Fitness => "fitness",
             Self::State => "state",
-            Self::Progress => "step",
-            Self::Attempts => "tries",
+            Self::Progress => "progress",
+            Self::Attempts => "attempts",
             Self::Seen => "seen",
         }
     }
 
-    fn compare(self, a: &Row, b: &Row) -> std::cmp::Ordering {
-        let fitness = |row: &Row| row.fitness.unwrap_or(f64::NEG_INFINITY);
-        // Who is done is seen by nobody any more, and comes last.
-        let seen = |row: &Row| (row.seen.is_none(), row.seen);
+    fn compare(self, a: &MemberRow, b: &MemberRow) -> std::cmp::Ordering {
+        let fitness = |row: &MemberRow| row.fitness.unwrap_or(f64::NEG_INFINITY);
+        // Members with a result come last.
+        let seen = |row: &MemberRow| (row.last_seen.is_none(), row.last_seen);
         match self {
-            Self::Member => a.place.cmp(&b.place),
+            Self::Member => a.index.cmp(&b.index),
             Self::Fitness => fitness(b).total_cmp(&fitness(a)),
-            Self::State => a.standing.cmp(&b.standing),
+            Self::State => a.state.cmp(&b.state),
             Self::Progress => b.progress.total_cmp(&a.progress),
             Self::Attempts => b.attempts.cmp(&a.attempts),
             Self::Seen => seen(a).cmp(&seen(b)),
@@ -58,72 +56,60 @@ impl Sort {
     }
 }
 
-/// What lies below the members.
+/// The pane below the members.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pane {
-    /// Nothing.
     Closed,
     /// The selected member.
     Details,
-    /// The jobs.
     Jobs,
 }
 
 /// See the module.
 #[derive(Debug)]
 pub struct App {
-    /// The run.
-    pub facts: Facts,
-    /// Of the clock.
+    pub info: RunInfo,
     pub zone: FixedOffset,
-    /// What was read.
     pub history: History,
-    /// What follows from it.
-    pub figures: Figures,
-    /// What the scheduler said.
+    pub estimates: Estimates,
     pub jobs: Jobs,
-    /// The last generation.
-    pub board: Board,
-    /// Its rows in the order in which they are shown.
+    pub snapshot: Snapshot,
+    /// Indices of the snapshot's rows, in display order.
     pub order: Vec<usize>,
-    /// By what they are sorted.
     pub sort: Sort,
-    /// Backwards.
     pub reversed: bool,
-    /// The place of the selected member.
+    /// Index of the selected row.
     pub selected: usize,
-    /// The first position of the order that is shown.
-    pub top: usize,
-    /// How many are shown; known once something was drawn.
-    pub page: usize,
-    /// What lies below the members; none until somebody chose, which is then up to the size of the screen.
+    /// First visible position of `order`.
+    top: usize,
+    /// Visible rows when last drawn.
+    page: usize,
+    /// None until a key selects one: the default depends on the screen's height.
     pub pane: Option<Pane>,
-    /// Lines of the pane that are above its top.
+    /// First visible line of the pane.
     pub scroll: usize,
-    /// Since when somebody reads.
-    pub reading: Option<DateTime<Utc>>,
-    /// Until when what was read may be old, and how long it took.
+    /// When the reading in progress started.
+    pub reading_since: Option<DateTime<Utc>>,
+    /// When the shown data was read, and how long that took.
     pub read: Option<(DateTime<Utc>, std::time::Duration)>,
-    /// Why nothing can be read.
-    pub trouble: Option<String>,
-    /// When something was last seen to change.
+    pub read_error: Option<String>,
+    /// When the data last changed.
     pub changed: Option<DateTime<Utc>>,
-    /// When the first news came.
-    first: Option<DateTime<Utc>>,
-    /// Lines of the screen; known once something was drawn.
+    /// When the first data arrived.
+    first_read: Option<DateTime<Utc>>,
+    /// Lines of the screen when last drawn.
     pub height: u16,
 }
 
 impl App {
-    /// Before anything is known.
-    pub fn new(facts: Facts, zone: FixedOffset) -> Self {
+    pub fn new(info: RunInfo, zone: FixedOffset) -> Self {
         Self {
-            facts,
+            info,
             zone,
             history: History::default(),
-            figures: Figures::default(),
+            estimates: Estimates::default(),
             jobs: Jobs::default(),
-            board: Board::default(),
+            snapshot: Snapshot::default(),
             order: Vec::new(),
             sort: Sort::Member,
             reversed: false,
@@ -132,27 +118,26 @@ impl App {
             page: 1,
             pane: None,
             scroll: 0,
-            reading: None,
+            reading_since: None,
             read: None,
-            trouble: None,
+            read_error: None,
             changed: None,
-            first: None,
+            first_read: None,
             height: 0,
         }
     }
 
-    /// Takes in what a reader tells.
-    pub fn hear(&mut self, read: Read, now: DateTime<Utc>) {
-        match read {
-            Read::Begun => self.reading = Some(now),
-            Read::Trouble(reason) => (self.reading, self.trouble) = (None, Some(reason)),
-            Read::News(news) => {
+    pub fn on_read(&mut self, event: ReadEvent, now: DateTime<Utc>) {
+        match event {
+            ReadEvent::Started => self.reading_since = Some(now),
+            ReadEvent::Failed(reason) => (self.reading_since, self.read_error) = (None, Some(reason)),
+            ReadEvent::Updated(update) => {
                 let first = self.read.is_none();
-                self.first.get_or_insert(now);
-                (self.reading, self.trouble) = (None, None);
-                self.read = Some((news.at, news.took));
-                self.figures = news.figures.clone();
-                if news.update(&mut self.history) {
+                self.first_read.get_or_insert(now);
+                (self.reading_since, self.read_error) = (None, None);
+                self.read = Some((update.read_at, update.took));
+                self.estimates = update.estimates.clone();
+                if update.apply(&mut self.history) {
                     self.changed = if first { None } else { Some(now) };
                     self.rebuild();
                 }
@@ -160,19 +145,18 @@ impl App {
         }
     }
 
-    /// Takes in what the scheduler told.
-    pub fn hear_of_jobs(&mut self, jobs: Jobs) {
+    pub fn on_jobs(&mut self, jobs: Jobs) {
         self.jobs = jobs;
         self.rebuild();
     }
 
     fn rebuild(&mut self) {
-        self.board = Board::of(&self.history, &self.jobs);
-        self.arrange();
+        self.snapshot = Snapshot::new(&self.history, &self.jobs);
+        self.apply_sort();
     }
 
-    fn arrange(&mut self) {
-        let rows = &self.board.rows;
+    fn apply_sort(&mut self) {
+        let rows = &self.snapshot.rows;
         self.order = (0..rows.len()).collect();
         self.order.sort_by(|&a, &b| self.sort.compare(&rows[a], &rows[b]));
         if self.reversed {
@@ -181,36 +165,36 @@ impl App {
         self.selected = self.selected.min(rows.len().saturating_sub(1));
     }
 
-    /// How the run stands.
     pub fn phase(&self, now: DateTime<Utc>) -> Phase {
         match self.read {
-            None => Phase::Unread,
+            None => Phase::Loading,
             Some(_) => {
-                // A search that nobody has begun with is silent from the first look on.
-                let changed = self.changed.or_else(|| self.first.filter(|_| self.figures.seen.is_none()));
-                phase(&self.history, &self.figures, &self.jobs, &self.facts, changed, now)
+                // A run without any record counts as silent from the first reading on.
+                let first = self.first_read.filter(|_| self.estimates.last_seen.is_none());
+                let changed = self.changed.or(first);
+                phase(&self.history, &self.estimates, &self.jobs, &self.info, changed, now)
             }
         }
     }
 
-    /// Does what a key asks for; true if it asks to leave.
+    /// Handles a key; returns true if it quits.
     pub fn press(&mut self, key: KeyEvent) -> bool {
         let control = key.modifiers.contains(KeyModifiers::CONTROL);
         let page = self.page.max(1) as isize;
         match key.code {
             KeyCode::Char('q') | KeyCode::Esc => return true,
             KeyCode::Char('c') if control => return true,
-            KeyCode::Up => self.walk(-1),
-            KeyCode::Down => self.walk(1),
-            KeyCode::PageUp => self.walk(-page),
-            KeyCode::PageDown | KeyCode::Char(' ') => self.walk(page),
-            KeyCode::Home | KeyCode::Char('g') => self.walk(isize::MIN),
-            KeyCode::End | KeyCode::Char('G') => self.walk(isize::MAX),
+            KeyCode::Up => self.move_selection(-1),
+            KeyCode::Down => self.move_selection(1),
+            KeyCode::PageUp => self.move_selection(-page),
+            KeyCode::PageDown | KeyCode::Char(' ') => self.move_selection(page),
+            KeyCode::Home | KeyCode::Char('g') => self.move_selection(isize::MIN),
+            KeyCode::End | KeyCode::Char('G') => self.move_selection(isize::MAX),
             KeyCode::Char('s') => self.sort_by(1),
             KeyCode::Char('S') => self.sort_by(Sort::ALL.len() - 1),
             KeyCode::Char('r') => {
                 self.reversed = !self.reversed;
-                self.arrange();
+                self.apply_sort();
             }
             KeyCode::Char('d') | KeyCode::Enter => self.toggle(Pane::Details),
             KeyCode::Char('j') | KeyCode::Tab => self.toggle(Pane::Jobs),
@@ -221,7 +205,7 @@ impl App {
         false
     }
 
-    /// The pane, on a screen of so many lines.
+    /// The pane on a screen of this height.
     pub fn pane(&self, height: u16) -> Pane {
         self.pane.unwrap_or(if height >= 36 { Pane::Details } else { Pane::Closed })
     }
@@ -234,24 +218,23 @@ impl App {
     fn sort_by(&mut self, steps: usize) {
         let at = Sort::ALL.iter().position(|sort| *sort == self.sort).unwrap_or(0);
         self.sort = Sort::ALL[(at + steps) % Sort::ALL.len()];
-        self.arrange();
+        self.apply_sort();
     }
 
-    /// Selects a member so many lines further down.
-    fn walk(&mut self, lines: isize) {
+    fn move_selection(&mut self, lines: isize) {
         let Some(last) = self.order.len().checked_sub(1) else { return };
         let to = self.position().saturating_add_signed(lines).min(last);
         self.selected = self.order[to];
         self.scroll = 0;
     }
 
-    /// Where the selected member is in the order.
-    fn position(&self) -> usize {
+    /// Position of the selected row in `order`.
+    pub fn position(&self) -> usize {
         self.order.iter().position(|&row| row == self.selected).unwrap_or(0)
     }
 
-    /// The positions of the order that a page shows, with the selected one among them.
-    pub fn turn_to_selected(&mut self, page: usize) -> std::ops::Range<usize> {
+    /// Scrolls to the selected row; returns the visible positions of `order`.
+    pub fn scroll_to_selected(&mut self, page: usize) -> std::ops::Range<usize> {
         let at = self.position();
         self.page = page;
         let last_top = self.order.len().saturating_sub(page);
@@ -262,20 +245,20 @@ impl App {
 
 #[cfg(test)]
 pub(super) mod testing {
-    use super::super::facts::testing::facts;
-    use super::super::figures::figures;
-    use super::super::reader::News;
+    use super::super::estimates::estimates;
+    use super::super::reader::Update;
+    use super::super::run_info::testing::run_info;
     use super::*;
     use crate::report::history::Generation;
 
-    /// That has read a run of three generations of two epochs.
+    /// The screen of a run with three generations of two epochs.
     pub fn app(generations: Vec<Generation>, now: DateTime<Utc>) -> App {
-        let facts = facts(3);
-        let history = History { generations: generations.clone() };
-        let figures = figures(&history, &facts);
-        let mut app = App::new(facts, FixedOffset::east_opt(0).unwrap());
+        let info = run_info(3);
+        let estimates = estimates(&History { generations: generations.clone() }, &info);
+        let mut app = App::new(info, FixedOffset::east_opt(0).unwrap());
         let took = std::time::Duration::from_millis(3);
-        app.hear(Read::News(Box::new(News { from: 0, generations, figures, at: now, took })), now);
+        let update = Update { from: 0, generations, estimates, read_at: now, took };
+        app.on_read(ReadEvent::Updated(Box::new(update)), now);
         app
     }
 }
@@ -298,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn the_selected_member_stays_selected_however_rows_are_sorted() {
+    fn selection_survives_sorting() {
         let mut members: Vec<_> = (0..5).map(|id| member(id, Some(f64::from(id % 3)))).collect();
         members[4].result = None;
         members[4].attempts = vec![attempt(1, 0)];
@@ -310,14 +293,14 @@ mod tests {
         assert_eq!((app.sort, &*app.order, app.selected), (Sort::Fitness, &[2, 1, 0, 3, 4][..], 2));
         press(&mut app, "r");
         assert_eq!(app.order, [4, 3, 0, 1, 2]);
-        assert_eq!(app.turn_to_selected(2), 3..5);
+        assert_eq!(app.scroll_to_selected(2), 3..5);
         press(&mut app, "g");
-        assert_eq!((app.selected, app.turn_to_selected(2)), (4, 0..2));
+        assert_eq!((app.selected, app.scroll_to_selected(2)), (4, 0..2));
         press(&mut app, "S r");
         assert_eq!(app.sort, Sort::Member);
         press(&mut app, "G");
-        assert_eq!((app.selected, app.turn_to_selected(2)), (4, 3..5));
-        assert_eq!(app.turn_to_selected(100), 0..5);
+        assert_eq!((app.selected, app.scroll_to_selected(2)), (4, 3..5));
+        assert_eq!(app.scroll_to_selected(100), 0..5);
         assert!(press(&mut app, "q"));
         let control_c = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
         assert!(app.press(control_c));
@@ -325,30 +308,31 @@ mod tests {
     }
 
     #[test]
-    fn keys_do_no_harm_before_anything_is_known() {
-        let mut app = App::new(super::super::facts::testing::facts(3), FixedOffset::east_opt(0).unwrap());
+    fn keys_before_any_data() {
+        let mut app =
+            App::new(super::super::run_info::testing::run_info(3), FixedOffset::east_opt(0).unwrap());
         assert!(!press(&mut app, "v^ gGsSrdj<>"));
-        assert_eq!((app.turn_to_selected(5), app.phase(second(0))), (0..0, Phase::Unread));
+        assert_eq!((app.scroll_to_selected(5), app.phase(second(0))), (0..0, Phase::Loading));
     }
 
     #[test]
-    fn trouble_is_forgotten_when_it_is_over() {
+    fn read_error_is_cleared() {
         let one = || vec![generation(0, vec![member(0, None)])];
         let mut app = app(one(), second(10));
-        app.hear(Read::Begun, second(12));
-        assert_eq!(app.reading, Some(second(12)));
-        app.hear(Read::Trouble("no".into()), second(13));
-        assert_eq!((app.reading, app.trouble.as_deref()), (None, Some("no")));
+        app.on_read(ReadEvent::Started, second(12));
+        assert_eq!(app.reading_since, Some(second(12)));
+        app.on_read(ReadEvent::Failed("no".into()), second(13));
+        assert_eq!((app.reading_since, app.read_error.as_deref()), (None, Some("no")));
         let mut next = one();
         next[0].members[0].attempts = vec![attempt(1, 0)];
-        let news = super::super::reader::News {
+        let update = super::super::reader::Update {
             from: 0,
             generations: next,
-            figures: Figures::default(),
-            at: second(20),
+            estimates: Estimates::default(),
+            read_at: second(20),
             took: std::time::Duration::ZERO,
         };
-        app.hear(Read::News(Box::new(news)), second(20));
-        assert_eq!((app.trouble, app.changed), (None, Some(second(20))));
+        app.on_read(ReadEvent::Updated(Box::new(update)), second(20));
+        assert_eq!((app.read_error, app.changed), (None, Some(second(20))));
     }
 }

@@ -1,90 +1,81 @@
-//! What happened between two looks at a run.
+//! Events: the differences between two readings of a run.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use crate::plain::plain;
 use crate::report::history::{Generation, Member, bounds};
 use crate::report::words::origin;
-use crate::search::{Ancestor, MemberId};
-use crate::state::{Attempt, Ending, Outcome};
+use crate::term::plain;
+use pbtnas_core::run::{Attempt, AttemptEnd, Outcome};
+use pbtnas_core::search::{Ancestor, MemberId};
 
-/// Something that happened in a run.
+/// An event of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Event {
-    /// When, if a record tells.
+    /// When, if a record contains the time.
     pub at: Option<DateTime<Utc>>,
-    /// The generation.
     pub generation: u32,
-    /// What.
     #[serde(flatten)]
-    pub what: What,
+    pub kind: EventKind,
 }
 
-/// What happened.
+/// Kind of an event.
 #[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 #[serde(tag = "event", rename_all = "kebab-case")]
-pub enum What {
+pub enum EventKind {
     /// A generation was published.
     Generation {
-        /// Epochs that are complete before it.
+        /// Epochs complete before it.
         from_epoch: u32,
-        /// Epochs that are complete after it.
+        /// Epochs complete after it.
         to_epoch: u32,
-        /// Its members.
+        /// Number of members.
         members: usize,
-        /// The places that were taken over by others, with who took them.
+        /// Members that were replaced by new networks.
         replaced: Vec<Replaced>,
     },
-    /// An attempt ended and the member is not done.
+    /// An attempt ended without a result.
     Interrupted {
-        /// The member.
         member: MemberId,
-        /// The attempt.
         attempt: u32,
-        /// Where it ran.
         host: String,
-        /// Its job.
+        /// Id of its SLURM job.
         job: Option<String>,
-        /// `preempted` (by SIGTERM), `stopped`, `lost` (without a word), `hindered` (by the filesystem) or `failed`.
+        /// `preempted` (SIGTERM in a SLURM job), `stopped` (any other signal), `lost` (no end was recorded), `storage-failed`
+        /// (the filesystem failed) or `failed`.
         how: &'static str,
-        /// Why.
         reason: String,
     },
     /// A member was trained.
     Done {
-        /// The member.
         member: MemberId,
-        /// Its fitness; null if it diverged.
+        /// Null if it diverged.
         fitness: Option<f64>,
     },
-    /// A member was given up.
+    /// All attempts of a member failed.
     GivenUp {
-        /// The member.
         member: MemberId,
-        /// Why its last attempt failed.
+        /// Why the last attempt failed.
         reason: String,
     },
-    /// The search is over.
+    /// The search is finished.
     Finished {
-        /// The best member of all.
+        /// The best member of all generations.
         best: Option<Ancestor>,
-        /// Its fitness.
         fitness: Option<f64>,
     },
 }
 
-/// A place that was taken over.
+/// A member that was replaced.
 #[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Replaced {
-    /// The place.
     pub member: MemberId,
-    /// Where its new member comes from.
+    /// Origin of the new network.
     pub by: String,
 }
 
-/// What happened from one look at a run's generations to the next; both begin with the same generation. `finished` tells
-/// that the last of them ends the search, and with which best member.
+/// The events between two readings, which begin with the same generation. `finished`: the last generation ends the search,
+/// with this best member.
 pub fn events(
     before: &[Generation],
     after: &[Generation],
@@ -101,15 +92,15 @@ pub fn events(
             let known = known.and_then(|known| known.members.get(place));
             member_events(generation.number, known, member, &mut of_members);
         }
-        // What has no time has just been seen.
+        // Events without a time are new.
         of_members.sort_by_key(|event| (event.at.is_none(), event.at));
         events.extend(of_members);
     }
     let was_finished = before.len() == after.len() && before.iter().all(Generation::is_finished);
     if let (Some(best), Some(last), false) = (finished, after.last(), was_finished && !before.is_empty()) {
-        let what = What::Finished { best: best.map(|best| best.0), fitness: best.map(|best| best.1) };
+        let kind = EventKind::Finished { best: best.map(|best| best.0), fitness: best.map(|best| best.1) };
         let at = events.iter().filter_map(|event| event.at).max();
-        events.push(Event { at, generation: last.number, what });
+        events.push(Event { at, generation: last.number, kind });
     }
     events
 }
@@ -120,7 +111,7 @@ fn published(generation: &Generation) -> Event {
         .iter()
         .filter(|member| member.plan.origin.is_replacement())
         .filter(|_| generation.number > 0);
-    let what = What::Generation {
+    let kind = EventKind::Generation {
         from_epoch: generation.from_epoch,
         to_epoch: generation.to_epoch,
         members: generation.members.len(),
@@ -128,14 +119,14 @@ fn published(generation: &Generation) -> Event {
             .map(|member| Replaced { member: member.plan.id, by: origin(&member.plan.origin) })
             .collect(),
     };
-    // The plan has no time: it must not depend on the clock. The first attempt begins soon after it.
-    Event { at: bounds(generation).0, generation: generation.number, what }
+    // Plans contain no time, since they must not depend on the clock: use the start of the first attempt.
+    Event { at: bounds(generation).0, generation: generation.number, kind }
 }
 
 fn member_events(generation: u32, before: Option<&Member>, member: &Member, events: &mut Vec<Event>) {
     let id = member.plan.id;
     let is_over = |of: &Member, attempt: &Attempt| {
-        // One without an end is over when another one has begun, or the member has a result.
+        // An attempt without an end is over once there is a later one or a result.
         attempt.end.is_some()
             || of.result.is_some()
             || of.attempts.last().is_some_and(|last| last.number > attempt.number)
@@ -149,16 +140,16 @@ fn member_events(generation: u32, before: Option<&Member>, member: &Member, even
             continue;
         }
         let how = match attempt.ending() {
-            Some(Ending::Done | Ending::Superseded) => continue,
-            Some(Ending::Stopped { signal }) if signal == "SIGTERM" && attempt.start.job.is_some() => {
+            Some(AttemptEnd::Done | AttemptEnd::Superseded) => continue,
+            Some(AttemptEnd::Stopped { signal }) if signal == "SIGTERM" && attempt.start.job.is_some() => {
                 "preempted"
             }
-            Some(Ending::Stopped { .. }) => "stopped",
-            Some(Ending::Hindered { .. }) => "hindered",
-            Some(Ending::Failed { .. }) => "failed",
+            Some(AttemptEnd::Stopped { .. }) => "stopped",
+            Some(AttemptEnd::StorageFailed { .. }) => "storage-failed",
+            Some(AttemptEnd::Failed { .. }) => "failed",
             None => "lost",
         };
-        let what = What::Interrupted {
+        let kind = EventKind::Interrupted {
             member: id,
             attempt: attempt.number,
             host: attempt.start.host.clone(),
@@ -166,25 +157,25 @@ fn member_events(generation: u32, before: Option<&Member>, member: &Member, even
             how,
             reason: attempt.reason(),
         };
-        events.push(Event { at: attempt.end.as_ref().map(|end| end.ended), generation, what });
+        events.push(Event { at: attempt.end.as_ref().map(|end| end.ended), generation, kind });
     }
     let Some(result) = member.result.as_ref().filter(|_| before.is_none_or(|before| before.result.is_none()))
     else {
         return;
     };
-    let (at, what) = match &result.outcome {
+    let (at, kind) = match &result.outcome {
         Outcome::Trained { fitness, finished, .. } => {
-            (Some(*finished), What::Done { member: id, fitness: *fitness })
+            (Some(*finished), EventKind::Done { member: id, fitness: *fitness })
         }
         Outcome::Failed { reason, .. } => {
             let last = member.attempts.last().and_then(|last| last.end.as_ref());
-            (last.map(|end| end.ended), What::GivenUp { member: id, reason: reason.clone() })
+            (last.map(|end| end.ended), EventKind::GivenUp { member: id, reason: reason.clone() })
         }
     };
-    events.push(Event { at, generation, what });
+    events.push(Event { at, generation, kind });
 }
 
-/// Lines of somebody else's, those after the first indented.
+/// Sanitised text with all lines after the first indented.
 fn indented(text: &str) -> String {
     text.trim_end().lines().map(plain).collect::<Vec<_>>().join("\n    ")
 }
@@ -192,8 +183,8 @@ fn indented(text: &str) -> String {
 impl std::fmt::Display for Event {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let generation = self.generation;
-        match &self.what {
-            What::Generation { from_epoch, to_epoch, members, replaced } => {
+        match &self.kind {
+            EventKind::Generation { from_epoch, to_epoch, members, replaced } => {
                 write!(f, "generation {generation}, epochs {from_epoch} to {to_epoch}: ")?;
                 let list = |one: &Replaced| format!("{} <- {}", one.member, one.by);
                 match replaced.is_empty() {
@@ -206,24 +197,24 @@ impl std::fmt::Display for Event {
                     ),
                 }
             }
-            What::Interrupted { member, attempt, host, job, how, reason } => {
+            EventKind::Interrupted { member, attempt, host, job, how, reason } => {
                 let job = job.as_ref().map_or(String::new(), |job| format!(", job {}", plain(job)));
                 let (host, reason) = (plain(host), indented(reason));
                 write!(f, "member {member}: attempt {attempt} {how} on {host}{job}: {reason}")
             }
-            What::Done { member, fitness: Some(fitness) } => {
+            EventKind::Done { member, fitness: Some(fitness) } => {
                 write!(f, "member {member}: done, fitness {fitness:.4}")
             }
-            What::Done { member, fitness: None } => write!(f, "member {member}: diverged"),
-            What::GivenUp { member, reason } => {
+            EventKind::Done { member, fitness: None } => write!(f, "member {member}: diverged"),
+            EventKind::GivenUp { member, reason } => {
                 write!(f, "member {member}: given up: {}", indented(reason))
             }
-            What::Finished { best: Some(best), fitness: Some(fitness) } => write!(
+            EventKind::Finished { best: Some(best), fitness: Some(fitness) } => write!(
                 f,
                 "finished; best: member {} of generation {}, fitness {fitness:.4}",
                 best.member, best.generation
             ),
-            What::Finished { .. } => write!(f, "finished; no member has a fitness"),
+            EventKind::Finished { .. } => write!(f, "finished; no member has a fitness"),
         }
     }
 }
@@ -232,14 +223,14 @@ impl std::fmt::Display for Event {
 mod tests {
     use super::*;
     use crate::report::history::testing::{attempt, ended, generation, member, second};
-    use crate::search::Origin;
+    use pbtnas_core::search::Origin;
 
     fn texts(events: &[Event]) -> Vec<String> {
         events.iter().map(ToString::to_string).collect()
     }
 
     #[test]
-    fn each_thing_is_told_once_and_in_order() {
+    fn each_event_once_and_in_order() {
         let empty = generation(0, vec![member(0, None), member(1, None)]);
         let none = events(&[], std::slice::from_ref(&empty), None);
         assert_eq!(texts(&none), ["generation 0, epochs 0 to 2: 2 members"]);
@@ -249,13 +240,13 @@ mod tests {
         running.members[0].attempts = vec![attempt(1, 5), attempt(2, 20)];
         running.members[1].attempts = vec![attempt(1, 5)];
         running.members[1].attempts[0].start.job = Some("7_1".into());
-        running.members[1].attempts[0].end = Some(ended(9, Ending::Stopped { signal: "SIGTERM".into() }));
+        running.members[1].attempts[0].end = Some(ended(9, AttemptEnd::Stopped { signal: "SIGTERM".into() }));
         let seen = events(std::slice::from_ref(&empty), std::slice::from_ref(&running), None);
         assert_eq!(
             texts(&seen),
             [
                 "member 01: attempt 1 preempted on here, job 7_1: stopped by SIGTERM",
-                "member 00: attempt 1 lost on here: it ended without a word (killed, out of memory, or its machine was lost)",
+                "member 00: attempt 1 lost on here: it ended without a record (killed, out of memory, or its machine failed)",
             ]
         );
         assert_eq!(seen[0].at, Some(second(9)));
@@ -263,9 +254,10 @@ mod tests {
 
         let mut done = running.clone();
         done.members[0].result = member(0, Some(2.5)).result;
-        done.members[0].attempts[1].end = Some(ended(60, Ending::Done));
+        done.members[0].attempts[1].end = Some(ended(60, AttemptEnd::Done));
         done.members[1].attempts.push(attempt(2, 70));
-        done.members[1].attempts[1].end = Some(ended(80, Ending::Failed { message: "bad\nworse\n".into() }));
+        done.members[1].attempts[1].end =
+            Some(ended(80, AttemptEnd::Failed { message: "bad\nworse\n".into() }));
         let mut next = generation(1, vec![member(0, None), member(1, None)]);
         next.members[0].plan.origin = Origin::Survivor;
         next.members[1].plan.origin = Origin::Mix {
@@ -299,7 +291,7 @@ mod tests {
             Some("finished; best: member 01 of generation 1, fitness 3.0000")
         );
         assert_eq!(events(std::slice::from_ref(&last), std::slice::from_ref(&last), Some(best)), []);
-        // A finished run that is seen for the first time has ended, too.
+        // The first reading of a finished run includes its end.
         assert_eq!(texts(&events(&[], &[last], Some(best))).len(), 4);
     }
 }

@@ -1,4 +1,4 @@
-//! Events as lines, for logs and for other programs.
+//! Events as text or JSON lines.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -7,43 +7,43 @@ use anyhow::{Context, Result};
 use chrono::{DateTime, Local, SecondsFormat, Utc};
 
 use super::events::{Event, events};
-use super::facts::Facts;
-use super::reader::{Reader, rest};
+use super::reader::{Reader, pause};
+use super::run_info::RunInfo;
 use crate::report::history::History;
-use crate::state::Run;
+use pbtnas_engine::run::Run;
 
-/// Prints what has happened and what happens, one event a line, until the search is finished or nobody reads any more.
-/// `json`: as JSON.
+/// Prints past and new events, one per line, until the search is finished or the output is closed.
 pub fn follow(run: &Run, interval: Duration, json: bool, out: &mut dyn Write) -> Result<()> {
-    let facts = Facts::of(run);
-    let (mut reader, mut history) = (Reader::new(run, &facts), History::default());
-    let mut told: Option<String> = None;
+    let info = RunInfo::new(run);
+    let (mut reader, mut history) = (Reader::new(run, &info), History::default());
+    let mut last_error: Option<String> = None;
     loop {
         let began = Instant::now();
         match reader.read() {
             Err(reason) => {
-                if told.as_ref() != Some(&reason) {
-                    eprintln!("pbtnas: {reason}; trying again");
-                    told = Some(reason);
+                if last_error.as_ref() != Some(&reason) {
+                    eprintln!("pbtnas: {reason}; retrying");
+                    last_error = Some(reason);
                 }
             }
-            Ok(news) => {
-                told = None;
-                let (from, best) = (news.from.min(history.generations.len()), news.figures.best);
-                let last = news.generations.last().or(history.generations.last());
-                let finished = last.is_some_and(|last| last.is_finished() && last.to_epoch >= facts.epochs);
-                let seen = events(&history.generations[from..], &news.generations, finished.then_some(best));
+            Ok(update) => {
+                last_error = None;
+                let (from, best) = (update.from.min(history.generations.len()), update.estimates.best);
+                let last = update.generations.last().or(history.generations.last());
+                let finished = last.is_some_and(|last| last.is_finished() && last.to_epoch >= info.epochs);
+                let seen =
+                    events(&history.generations[from..], &update.generations, finished.then_some(best));
                 if !print(&seen, json, out)? || finished {
                     return Ok(());
                 }
-                news.update(&mut history);
+                update.apply(&mut history);
             }
         }
-        std::thread::sleep(rest(began.elapsed(), interval));
+        std::thread::sleep(pause(began.elapsed(), interval));
     }
 }
 
-/// Prints events; false if nobody reads them.
+/// Prints events; returns false if the output is closed.
 fn print(events: &[Event], json: bool, out: &mut dyn Write) -> Result<bool> {
     for event in events {
         let line = match json {
@@ -61,7 +61,7 @@ fn print(events: &[Event], json: bool, out: &mut dyn Write) -> Result<bool> {
     Ok(true)
 }
 
-/// When it happened; what has no time has just been seen.
+/// The time of an event; now, if no record has one.
 fn time_of(event: &Event) -> DateTime<Utc> {
     event.at.unwrap_or_else(Utc::now)
 }

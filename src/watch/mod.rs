@@ -1,17 +1,17 @@
-//! A search, watched while it goes on: a screen of its members, or a line for each thing that happens.
+//! `pbtnas watch`: a live screen of a search, or a line per event.
 //!
-//! Threads read and ask ([`reader`]), since a shared filesystem and a scheduler may be slow or away; what they find is
-//! turned into what is shown by pure functions ([`figures`], [`board`], [`events`], [`screen`]).
+//! Reading and drawing run in separate threads ([`reader`]), because a shared filesystem or a scheduler may be slow. Pure
+//! functions turn what was read into what is shown ([`estimates`], [`snapshot`], [`events`], [`screen`]).
 
 pub mod app;
-pub mod board;
+pub mod estimates;
 pub mod events;
-pub mod facts;
-pub mod figures;
 pub mod jobs;
 mod lines;
 pub mod reader;
+pub mod run_info;
 pub mod screen;
+pub mod snapshot;
 mod terminal;
 mod text;
 

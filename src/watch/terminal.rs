@@ -1,4 +1,4 @@
-//! The terminal: keys, signals and news come in, the screen goes out.
+//! The terminal: threads send keys, signals and updates; the main loop draws the screen.
 
 use std::io;
 use std::sync::Arc;
@@ -11,58 +11,57 @@ use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{Event as Input, KeyEvent, KeyEventKind, read};
 
 use super::app::App;
-use super::facts::Facts;
 use super::jobs::Jobs;
-use super::reader::{Read, Reader, ask_for_jobs};
+use super::reader::{ReadEvent, Reader, poll_jobs};
+use super::run_info::RunInfo;
 use super::screen::{Paint, draw};
-use crate::signal::StopSignal;
-use crate::state::Run;
+use pbtnas_engine::run::Run;
+use pbtnas_engine::signal::StopSignal;
 
-/// The clock and the ages are drawn anew so often.
+/// Interval at which the clock and the ages are redrawn.
 const TICK: Duration = Duration::from_secs(1);
 
-/// What can happen.
 enum Message {
     Key(KeyEvent),
     Resized,
-    Read(Box<Read>),
+    Read(Box<ReadEvent>),
     Jobs(Box<Jobs>),
-    /// A signal asks to leave.
-    Leave,
-    /// A thread ended that should not.
-    Lost(&'static str),
+    /// A signal requests to quit.
+    Quit,
+    /// A thread ended unexpectedly.
+    ThreadEnded(&'static str),
 }
 
-/// Shows a run until a key or a signal ends it, and leaves the terminal as it was.
+/// Shows a run until a key or a signal ends it; restores the terminal.
 pub fn show(run: Run, interval: Duration) -> Result<()> {
     let paint = Paint { colours: std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) };
     let run = Arc::new(run);
-    let app = App::new(Facts::of(&run), *Local::now().offset());
+    let app = App::new(RunInfo::new(&run), *Local::now().offset());
     let (sender, messages) = channel();
-    let leave = sender.clone();
-    StopSignal::listen(move |_| drop(leave.send(Message::Leave))).context("failed to listen for signals")?;
-    // It restores the terminal when something panics, too.
+    let quit = sender.clone();
+    StopSignal::listen(move |_| drop(quit.send(Message::Quit))).context("failed to listen for signals")?;
+    // Also restores the terminal on a panic.
     let terminal =
         ratatui::try_init().inspect_err(|_| ratatui::restore()).context("failed to set up the terminal")?;
-    listen(&run, interval, &sender);
-    let ended = go_on(terminal, app, paint, &messages);
+    start_threads(&run, interval, &sender);
+    let result = event_loop(terminal, app, paint, &messages);
     ratatui::restore();
-    ended
+    result
 }
 
-/// Starts the threads that read, ask and listen.
-fn listen(run: &Arc<Run>, interval: Duration, sender: &Sender<Message>) {
-    let (own, news) = (Arc::clone(run), sender.clone());
-    start("reads the run", true, sender, move || {
-        let facts = Facts::of(&own);
-        Reader::new(&own, &facts).go_on(interval, |read| news.send(Message::Read(Box::new(read))).is_ok());
+fn start_threads(run: &Arc<Run>, interval: Duration, sender: &Sender<Message>) {
+    let (shared, updates) = (Arc::clone(run), sender.clone());
+    start("reader", true, sender, move || {
+        let info = RunInfo::new(&shared);
+        let send = |event| updates.send(Message::Read(Box::new(event))).is_ok();
+        Reader::new(&shared, &info).poll(interval, send);
     });
-    let (own, news) = (Arc::clone(run), sender.clone());
-    start("asks for jobs", false, sender, move || {
-        ask_for_jobs(&own, |jobs| news.send(Message::Jobs(Box::new(jobs))).is_ok());
+    let (shared, updates) = (Arc::clone(run), sender.clone());
+    start("queue", false, sender, move || {
+        poll_jobs(&shared, |jobs| updates.send(Message::Jobs(Box::new(jobs))).is_ok());
     });
     let keys = sender.clone();
-    start("reads keys", true, sender, move || {
+    start("keyboard", true, sender, move || {
         while let Ok(input) = read() {
             let message = match input {
                 Input::Key(key) if key.kind != KeyEventKind::Release => Message::Key(key),
@@ -76,18 +75,18 @@ fn listen(run: &Arc<Run>, interval: Duration, sender: &Sender<Message>) {
     });
 }
 
-/// Starts a thread, and tells when it panics, or ends although it should `last`.
-fn start(what: &'static str, last: bool, sender: &Sender<Message>, act: impl FnOnce() + Send + 'static) {
-    let gone = sender.clone();
+/// Starts a thread; sends a message if it panics, or if it returns although it is `endless`.
+fn start(name: &'static str, endless: bool, sender: &Sender<Message>, act: impl FnOnce() + Send + 'static) {
+    let ended = sender.clone();
     let thread = std::thread::spawn(act);
     std::thread::spawn(move || {
-        if thread.join().is_err() || last {
-            let _ = gone.send(Message::Lost(what));
+        if thread.join().is_err() || endless {
+            let _ = ended.send(Message::ThreadEnded(name));
         }
     });
 }
 
-fn go_on(
+fn event_loop(
     mut terminal: DefaultTerminal,
     mut app: App,
     paint: Paint,
@@ -96,17 +95,17 @@ fn go_on(
     loop {
         let drawn: io::Result<_> = terminal.draw(|frame| draw(frame, &mut app, paint, Utc::now()));
         drawn.context("failed to draw on the terminal")?;
-        // All that has come is taken in before anything is drawn again.
+        // All pending messages are handled before the next redraw.
         let until = Instant::now() + TICK;
         let mut next = messages.recv_timeout(until.saturating_duration_since(Instant::now()));
         loop {
             match next {
                 Ok(Message::Key(key)) if app.press(key) => return Ok(()),
                 Ok(Message::Key(_) | Message::Resized) => {}
-                Ok(Message::Read(read)) => app.hear(*read, Utc::now()),
-                Ok(Message::Jobs(jobs)) => app.hear_of_jobs(*jobs),
-                Ok(Message::Leave) => return Ok(()),
-                Ok(Message::Lost(what)) => bail!("the thread that {what} ended"),
+                Ok(Message::Read(event)) => app.on_read(*event, Utc::now()),
+                Ok(Message::Jobs(jobs)) => app.on_jobs(*jobs),
+                Ok(Message::Quit) => return Ok(()),
+                Ok(Message::ThreadEnded(name)) => bail!("the {name} thread ended unexpectedly"),
                 Err(RecvTimeoutError::Timeout) => break,
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             }

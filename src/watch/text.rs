@@ -1,13 +1,15 @@
-//! Bars, curves and times out of characters.
+//! Bars, durations and numbers as short texts.
 
 use chrono::TimeDelta;
 
-/// The lower parts of a cell.
-const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-/// The left parts of a cell.
+pub use crate::fmt::seconds;
+
+/// Cells filled from below.
+const LEVELS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+/// Cells filled from the left.
 const PARTS: [char; 7] = ['▏', '▎', '▍', '▌', '▋', '▊', '▉'];
 
-/// A bar of so many cells, of which this part is full.
+/// A progress bar; `part` is 0 to 1.
 pub fn bar(part: f64, cells: usize) -> String {
     let eighths = (part.clamp(0.0, 1.0) * cells as f64 * 8.0) as usize;
     let mut text = "█".repeat(eighths / 8);
@@ -16,33 +18,21 @@ pub fn bar(part: f64, cells: usize) -> String {
     text + &"░".repeat(empty)
 }
 
-/// A value between two others as the height of a cell; one that is not there is a dot.
-pub fn height(value: Option<f64>, (low, high): (f64, f64)) -> char {
+/// A value of a sparkline; a dot if there is none.
+pub fn level(value: Option<f64>, (low, high): (f64, f64)) -> char {
     let Some(value) = value.filter(|value| value.is_finite()) else { return '·' };
     let part = (value / 2.0 - low / 2.0) / (high / 2.0 - low / 2.0);
-    // Of equal values none is low.
+    // Equal values are drawn high.
     let part = if part.is_nan() { 1.0 } else { part.clamp(0.0, 1.0) };
-    BLOCKS[(part * 7.0).round() as usize]
+    LEVELS[(part * 7.0).round() as usize]
 }
 
-/// Seconds as people say them: `8 s`, `12 min`, `3 h 05`, `2 d 04 h`.
-pub fn seconds(seconds: f64) -> String {
-    let whole = seconds.max(0.0) as u64;
-    match whole {
-        0..=9 if seconds.fract() >= 0.05 => format!("{:.1} s", seconds.max(0.0)),
-        0..=99 => format!("{whole} s"),
-        100..=5999 => format!("{} min", (whole + 30) / 60),
-        6000..=172_799 => format!("{} h {:02}", whole / 3600, whole / 60 % 60),
-        _ => format!("{} d {:02} h", whole / 86_400, whole / 3600 % 24),
-    }
+/// A duration in whole seconds.
+pub fn duration(time: TimeDelta) -> String {
+    seconds(time.num_seconds() as f64)
 }
 
-/// The same of a span of time, in whole seconds.
-pub fn span(span: TimeDelta) -> String {
-    seconds(span.num_seconds() as f64)
-}
-
-/// Hours with as many digits as they are worth.
+/// Seconds as hours, with about three digits.
 pub fn hours(seconds: f64) -> String {
     let hours = seconds / 3600.0;
     match hours {
@@ -52,7 +42,7 @@ pub fn hours(seconds: f64) -> String {
     }
 }
 
-/// A fitness or another number in at most nine characters.
+/// A number in at most nine characters.
 pub fn number(value: f64) -> String {
     let size = value.abs();
     let text = match size {
@@ -64,43 +54,27 @@ pub fn number(value: f64) -> String {
     text.chars().take(9).collect()
 }
 
-/// A text of exactly so many cells: longer ones end in `…`.
-pub fn fit(text: &str, cells: usize) -> String {
-    let mut fitted: String = text.chars().take(cells).collect();
-    if text.chars().count() > cells && fitted.pop().is_some() {
-        fitted.push('…');
-    }
-    let missing = cells - fitted.chars().count();
-    fitted + &" ".repeat(missing)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn bars_and_heights() {
+    fn bars_and_levels() {
         assert_eq!(
             [0.0, 0.5, 0.55, 1.0, 7.0].map(|part| bar(part, 4)),
             ["░░░░", "██░░", "██▏░", "████", "████"]
         );
         assert_eq!(bar(0.3, 0), "");
-        let heights = [Some(0.0), Some(5.0), Some(10.0), Some(-9.0), None, Some(f64::NAN)];
-        assert_eq!(heights.map(|value| height(value, (0.0, 10.0))), ['▁', '▅', '█', '▁', '·', '·']);
-        assert_eq!(height(Some(3.0), (3.0, 3.0)), '█');
-        assert_eq!(height(Some(f64::MAX), (f64::MIN, f64::MAX)), '█');
+        let levels = [Some(0.0), Some(5.0), Some(10.0), Some(-9.0), None, Some(f64::NAN)];
+        assert_eq!(levels.map(|value| level(value, (0.0, 10.0))), ['▁', '▅', '█', '▁', '·', '·']);
+        assert_eq!(level(Some(3.0), (3.0, 3.0)), '█');
+        assert_eq!(level(Some(f64::MAX), (f64::MIN, f64::MAX)), '█');
     }
 
     #[test]
-    fn times_numbers_and_cells() {
-        let times = [0.25, 8.0, 99.0, 100.0, 5999.0, 6000.0, 90_000.0, 200_000.0, -3.0].map(seconds);
-        assert_eq!(
-            times,
-            ["0.2 s", "8 s", "99 s", "2 min", "100 min", "1 h 40", "25 h 00", "2 d 07 h", "0 s"]
-        );
+    fn durations_and_numbers() {
         assert_eq!([36.0, 5400.0, 1e6].map(hours), ["0.010", "1.5", "278"]);
         let numbers = [0.0, 12.4946, -179.4266, 1234.5, 54321.0, 1e9, 1.5e-5].map(number);
         assert_eq!(numbers, ["0", "12.4946", "-179.4266", "1234.5000", "54321.0", "1.00e9", "1.50e-5"]);
-        assert_eq!((&*fit("längst", 4), &*fit("ab", 4), &*fit("abc", 0)), ("län…", "ab  ", ""));
     }
 }

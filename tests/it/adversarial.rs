@@ -1,4 +1,4 @@
-//! AdversarialNAS as a search like any other: a supernet, what is derived from it, and its training from scratch.
+//! AdversarialNAS: a supernet, the architecture derived from it, and its training from scratch.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -6,11 +6,10 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::gan;
-use crate::slurm::Cluster;
-use crate::support::{PBTNAS, Search, text, wait_for};
+use crate::support::{PBTNAS, Search, text, wait_until};
 
-/// Two searches of their own: two epochs of a supernet, two of what comes out of it.
-fn config(extra: &str) -> String {
+/// Two independent members: two epochs of a supernet, two of the derived architecture.
+pub fn config(extra: &str) -> String {
     let gan = "space = \"gan\"\nsubset = 400\nbatch = 20\ngenerator_batch = 20\nevaluation_images = 100\n\
                feature_epochs = 1\n[gan.supernet]\nepochs = 2\ngenerator_width = 4\ndiscriminator_width = 4\n\
                batch = 40\ngenerator_batch = 20\nlearning_rate = 0.03\n";
@@ -18,7 +17,7 @@ fn config(extra: &str) -> String {
     config.replace("population = 8", "algorithm = \"adversarial-nas\"\npopulation = 2") + extra
 }
 
-/// Every option of every variable of a member, as its plan says.
+/// The distinct options in the genotype that a plan gives a member.
 fn values(search: &Search, generation: u32, member: usize) -> BTreeSet<String> {
     let plan = search.json(&format!("generations/{generation:04}/plan.json"));
     let genotype = plan["members"][member]["genotype"].as_object().unwrap().clone();
@@ -27,19 +26,19 @@ fn values(search: &Search, generation: u32, member: usize) -> BTreeSet<String> {
 }
 
 #[test]
-fn a_supernet_is_searched_derived_and_trained_from_scratch_however_often_it_is_killed() {
+fn a_supernet_is_searched_derived_and_retrained_despite_kills() {
     let (calm, disturbed) = (Search::init(&config("")), Search::init(&config("")));
     let table = calm.ok(&["run"]);
     assert!(
         table.contains("generation 2, epochs 2-3 of 4 (0 replaced, 2 derived from supernets)"),
         "{table}"
     );
-    // Killed in each generation, in the supernet and behind it; the same command goes on.
+    // Stopped in each generation, in the supernet and after it; the same command resumes.
     for generation in 0..4 {
         let mut run = disturbed.start(&["run"]);
         let heartbeat =
             disturbed.path(&format!("generations/{generation:04}/members/00/progress/heartbeat.json"));
-        wait_for("a member in training", 60, || heartbeat.exists().then_some(()));
+        wait_until("a member in training", 60, || heartbeat.exists());
         if generation % 2 == 0 {
             run.kill().unwrap();
         } else {
@@ -56,7 +55,7 @@ fn a_supernet_is_searched_derived_and_trained_from_scratch_however_often_it_is_k
     assert!(interrupted >= 2, "nothing was interrupted");
     assert_eq!(calm.endings(0), ["done", "done"]);
 
-    // All options at once, then one of each.
+    // First all options at once (`*`), then one option per variable.
     for member in 0..2 {
         for generation in [0, 1] {
             assert_eq!(values(&calm, generation, member), BTreeSet::from(["*".to_owned()]));
@@ -78,10 +77,10 @@ fn a_supernet_is_searched_derived_and_trained_from_scratch_however_often_it_is_k
     let plan = calm.json("generations/0002/plan.json");
     assert_eq!(plan["members"][0]["origin"]["kind"], "derived");
     assert_eq!(plan["members"][0]["start"], "fresh");
-    // Each member is a search of its own.
+    // The members are independent searches.
     assert_ne!(plan["members"][0]["genotype"], plan["members"][1]["genotype"]);
 
-    // The best one is an architecture, however good a supernet was.
+    // The best member is an architecture, even if a supernet has a higher fitness.
     let best = calm.json("best.json");
     assert!(best["generation"].as_u64().unwrap() >= 2);
     let exported = calm.ok(&["best"]);
@@ -91,19 +90,19 @@ fn a_supernet_is_searched_derived_and_trained_from_scratch_however_often_it_is_k
     assert!(status.contains("(adversarial-nas)"), "{status}");
     calm.ok(&["report"]);
     let report = std::fs::read_to_string(calm.path("report.html")).unwrap();
-    assert!(report.contains("What each option weighs in the supernet"), "no weights in the report");
+    assert!(report.contains("Weight of each option in the supernet"), "no weights in the report");
     assert!(calm.ok(&["lineage", "best"]).contains("derived from the supernet"));
-    // A supernet is shown as what would come out of it, and that is what came out.
+    // A supernet is drawn as the architecture that it yields, and that is the one that was derived.
     let picture = calm.folder().join("supernet.svg");
     calm.ok(&["draw", "1/0", "--output", picture.to_str().unwrap()]);
-    assert!(std::fs::read_to_string(picture).unwrap().contains("as its supernet would be derived"));
+    assert!(std::fs::read_to_string(picture).unwrap().contains("derived from its supernet"));
     let difference = calm.ok(&["diff", "1/0", "2/0"]);
     assert!(difference.contains("0 of 21 variables differ"), "{difference}");
-    assert!(difference.contains("2/00 was derived from the supernet 1/00"), "{difference}");
+    assert!(difference.contains("(derived from the supernet)"), "{difference}");
 }
 
 #[test]
-fn by_hand_it_goes_as_on_its_own_and_no_supernet_is_the_best_network() {
+fn steps_by_hand_equal_run_and_no_supernet_is_the_best_member() {
     let (calm, search) = (Search::init(&config("")), Search::init(&config("")));
     calm.ok(&["run"]);
     for generation in 0..4 {
@@ -113,7 +112,7 @@ fn by_hand_it_goes_as_on_its_own_and_no_supernet_is_the_best_network() {
         }
         if generation == 0 {
             let untrained = text(&search.call(&["draw", "0/0"]));
-            assert!(untrained.contains("no architecture can be derived from it yet"), "{untrained}");
+            assert!(untrained.contains("is a supernet without a result"), "{untrained}");
         }
         for member in ["0", "1"] {
             search.ok(&["train", "--member", member]);
@@ -124,13 +123,13 @@ fn by_hand_it_goes_as_on_its_own_and_no_supernet_is_the_best_network() {
 }
 
 #[test]
-fn a_member_that_is_lost_begins_again_and_has_its_epochs() {
-    // Each member fails for good in one generation: in the last one of the supernet, or in the first one of what came of it.
+fn a_failed_member_restarts_and_trains_all_its_epochs() {
+    // The member fails in the last generation of the supernet, or in the first one of the derived architecture.
     for (lost, kinds) in [
         (1, ["random", "survivor", "random", "survivor", "derived", "survivor"]),
         (2, ["random", "survivor", "derived", "derived", "survivor", "survivor"]),
     ] {
-        // Attempts fail where the data is none.
+        // Attempts fail on a data set of damaged files.
         let folder = tempfile::tempdir().unwrap();
         let (data, away, real) = (folder.path().join("data"), folder.path().join("away"), gan::data());
         std::fs::create_dir(&data).unwrap();
@@ -163,12 +162,12 @@ fn a_member_that_is_lost_begins_again_and_has_its_epochs() {
         }
         let result = search.json("generations/0005/members/00/result.json");
         assert_eq!(result["outcome"]["epoch"], 6, "{result}");
-        assert!(search.ok(&["verify"]).starts_with("sound"));
+        assert!(search.ok(&["verify"]).starts_with("valid"));
     }
 }
 
 #[test]
-fn a_supernet_that_diverges_begins_again() {
+fn a_diverged_supernet_restarts() {
     let search = Search::init(&config("").replace("learning_rate = 1e-3", "learning_rate = 1e30"));
     search.ok(&["run"]);
     for generation in 0..4 {
@@ -178,7 +177,7 @@ fn a_supernet_that_diverges_begins_again() {
         let result = search.json(&format!("generations/{generation:04}/members/00/result.json"));
         assert_eq!(result["outcome"]["fitness"], Value::Null);
     }
-    assert!(search.ok(&["verify"]).starts_with("sound"));
+    assert!(search.ok(&["verify"]).starts_with("valid"));
     search.ok(&["status"]);
     search.ok(&["report"]);
     let best = text(&search.call(&["best"]));
@@ -186,7 +185,7 @@ fn a_supernet_that_diverges_begins_again() {
 }
 
 #[test]
-fn beside_other_searches_it_stands_in_the_same_row() {
+fn compare_treats_it_as_any_other_algorithm() {
     let searched = Search::init(&config(""));
     let (random, _) =
         config("").split_once("[gan.supernet]").map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
@@ -204,30 +203,26 @@ fn beside_other_searches_it_stands_in_the_same_row() {
     for label in ["adversarial-nas", "random-search"] {
         assert!(table.contains(label), "{table}");
     }
-    // One setting: the supernet belongs to the search, not to what is compared.
+    // One setting: the supernet belongs to the algorithm.
     assert!(!table.contains("supernet"), "{table}");
 }
 
 #[test]
-fn a_supernet_on_the_cluster_is_that_of_this_machine() {
-    let cluster = Cluster::get();
-    let (here, there) = (Search::init(&config("")), Search::init(&config("")));
-    here.ok(&["run"]);
-    cluster.step(&there);
-    cluster.wait(&there);
-    here.assert_same(&there);
-}
-
-#[test]
-fn where_options_cannot_be_summed_it_refuses_with_the_reason() {
+fn an_unsuitable_configuration_is_refused_with_the_reason() {
     for (config, said) in [
         (
             config("").replace("space = \"gan\"", "space = \"gan-hard\""),
             "options whose outputs differ in shape",
         ),
-        (config("").replace("kind = \"gan\"", "kind = \"synthetic\""), "is for the task \"gan\""),
-        (config("").replace("[gan.supernet]\nepochs = 2", "[gan.supernet]\nepochs = 4"), "some must be left"),
-        (config("").replace("epochs_per_step = 1", "epochs_per_step = 3"), "a step must end after epoch 2"),
+        (config("").replace("kind = \"gan\"", "kind = \"synthetic\""), "needs a supernet"),
+        (
+            config("").replace("[gan.supernet]\nepochs = 2", "[gan.supernet]\nepochs = 4"),
+            "epochs must be left",
+        ),
+        (
+            config("").replace("epochs_per_generation = 1", "epochs_per_generation = 3"),
+            "a generation must end after epoch 2",
+        ),
         (
             config("").replace("learning_rate = 1e-3", "learning_rate = { low = 1e-4, high = 1e-2 }"),
             "searches architectures only",
@@ -240,8 +235,11 @@ fn where_options_cannot_be_summed_it_refuses_with_the_reason() {
         std::fs::write(&file, config).unwrap();
         let mut init = Command::new(PBTNAS);
         let init = init.arg("init").arg("--config").arg(&file).arg("--state").arg(&state).output().unwrap();
-        let told = text(&init);
-        assert!(init.status.code() == Some(3) && told.contains(said) && told.contains("c.toml:"), "{told}");
+        let message = text(&init);
+        assert!(
+            init.status.code() == Some(3) && message.contains(said) && message.contains("c.toml:"),
+            "{message}"
+        );
         assert!(!state.exists());
     }
 }

@@ -1,12 +1,12 @@
-//! Making a child takes no more memory for a large checkpoint than for a small one.
+//! The memory needed to build a child does not grow with the checkpoint.
 
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
-use pbtnas::checkpoint::{
-    Entry, Fresh, Init, Meta, Reader, ShrinkPerturb, Surgery, TensorSpec, offspring, write,
+use pbtnas_core::checkpoint::{
+    Entry, Init, InitialTensors, Meta, Reader, ShrinkPerturb, Surgery, TensorSpec, offspring, write,
 };
-use pbtnas::search::{Address, Genotype, Space, Variable};
+use pbtnas_core::search::{Genotype, RngKey, Space, Variable};
 use safetensors::Dtype;
 
 const MIB: usize = 1 << 20;
@@ -51,11 +51,11 @@ fn peak() -> usize {
 }
 
 #[test]
-fn memory_does_not_grow_with_the_checkpoint() {
-    // In a process of its own: other tests of this one take memory too.
+fn offspring_memory_is_bounded() {
+    // In its own process: other tests of this one take memory, too.
     if std::env::var_os("PBTNAS_TEST_ALONE").is_none() {
         let output = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["checkpoint_memory::memory_does_not_grow_with_the_checkpoint", "--exact", "--nocapture"])
+            .args(["checkpoint_memory::offspring_memory_is_bounded", "--exact", "--nocapture"])
             .env("PBTNAS_TEST_ALONE", "1")
             .output()
             .unwrap();
@@ -73,10 +73,10 @@ fn memory_does_not_grow_with_the_checkpoint() {
     std::fs::write("/proc/self/clear_refs", "5").unwrap();
     let before = peak();
     let replaced = ["layer0".to_owned()];
-    let shrink_perturb = ShrinkPerturb { shrink: 0.4, perturb: 0.1 };
+    let shrink_perturb = ShrinkPerturb { lambda: 0.4, gamma: 0.1 };
     let surgery = Surgery::Mix { donor: &donor, replaced: &replaced, shrink_perturb };
-    let noise = Address { run: 1, generation: 1, member: None, purpose: "noise" };
-    let new = Fresh::drawn(specs(mib));
+    let noise = RngKey { run: 1, generation: 1, member: None, purpose: "noise" };
+    let new = InitialTensors::sampled(specs(mib));
     let mut file = std::fs::File::create(dir.path().join("child")).unwrap();
     let written = offspring(&mut file, &space, &new, &base, &surgery, &noise, base.meta()).unwrap();
     let grown = peak().saturating_sub(before);

@@ -1,4 +1,4 @@
-//! What a user types, and what they are told when it is wrong.
+//! Commands, their messages for wrong input, and exit codes.
 
 use std::process::Command;
 
@@ -9,15 +9,15 @@ fn init_is_idempotent_and_refuses_another_configuration() {
     let search = Search::init(&synthetic(0, ""));
     let config = search.folder().join("config.toml");
     let again = search.ok(&["init", "--config", config.to_str().unwrap()]);
-    assert!(again.contains("is there already"), "{again}");
+    assert!(again.contains("already exists"), "{again}");
     std::fs::write(&config, synthetic(1, "")).unwrap();
     let other = search.call(&["init", "--config", config.to_str().unwrap()]);
     assert_eq!(other.status.code(), Some(4));
-    assert!(text(&other).contains("another configuration"), "{}", text(&other));
+    assert!(text(&other).contains("a different configuration"), "{}", text(&other));
 }
 
 #[test]
-fn what_is_no_run_and_no_generation_is_told_as_that() {
+fn a_missing_run_or_generation_is_reported() {
     let search = Search::init(&synthetic(0, ""));
     let none = search.call(&["train", "--member", "0", "--generation", "0"]);
     assert_eq!(none.status.code(), Some(1));
@@ -27,11 +27,11 @@ fn what_is_no_run_and_no_generation_is_told_as_that() {
     let file = search.folder().join("config.toml");
     let wrong = Command::new(PBTNAS).args(["status", "--state", file.to_str().unwrap()]).output().unwrap();
     assert_eq!(wrong.status.code(), Some(4));
-    assert!(text(&wrong).contains("is a file: --state takes the directory"), "{}", text(&wrong));
+    assert!(text(&wrong).contains("is a file: --state takes a run directory"), "{}", text(&wrong));
 }
 
 #[test]
-fn a_beginning_of_a_run_is_not_called_a_run() {
+fn an_unfinished_init_is_not_taken_for_a_run() {
     let dir = tempfile::tempdir().unwrap();
     let (config, state) = (dir.path().join("c.toml"), dir.path().join("run"));
     std::fs::write(&config, synthetic(0, "")).unwrap();
@@ -42,11 +42,11 @@ fn a_beginning_of_a_run_is_not_called_a_run() {
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(4));
-    assert!(text(&output).contains("was not finished: remove the directory"), "{}", text(&output));
+    assert!(text(&output).contains("unfinished `pbtnas init`"), "{}", text(&output));
 }
 
 #[test]
-fn nobody_has_to_read_the_output_to_its_end() {
+fn a_closed_output_pipe_ends_the_program_silently() {
     let mut schema = Command::new(PBTNAS);
     schema
         .args(["schema", "compare"])
@@ -59,7 +59,7 @@ fn nobody_has_to_read_the_output_to_its_end() {
 }
 
 #[test]
-fn a_wrong_configuration_makes_nothing() {
+fn a_wrong_configuration_creates_no_run() {
     let dir = tempfile::tempdir().unwrap();
     let (config, state) = (dir.path().join("c.toml"), dir.path().join("run"));
     let try_init = |content: &str| {
@@ -76,11 +76,14 @@ fn a_wrong_configuration_makes_nothing() {
         assert!(!state.exists());
         text(&output)
     };
-    let message = try_init(&synthetic(0, "").replace("epochs_per_step", "epoch_per_step"));
+    let message = try_init(&synthetic(0, "").replace("epochs_per_generation", "epoch_per_generation"));
     assert!(
-        message.contains("c.toml:5: unknown key `epoch_per_step`: did you mean `epochs_per_step`?"),
+        message
+            .contains("c.toml:5: unknown key `epoch_per_generation`: did you mean `epochs_per_generation`?"),
         "{message}"
     );
+    let message = try_init(&synthetic(0, "").replace("epochs_per_generation", "epochs_per_step"));
+    assert!(message.contains("c.toml:5: search.epochs_per_step: this key is now called"), "{message}");
     let message = try_init(&synthetic(0, "[slurm]\nmembers_per_task = 0"));
     assert!(
         message.contains("c.toml:15: slurm.members_per_task: must be between 1 and 1000000"),
@@ -96,14 +99,14 @@ fn every_failure_has_its_exit_code() {
     assert_eq!(code(&["status", "--state", "/nowhere"]), Some(4));
     assert_eq!(code(&["init", "--config", "/nowhere.toml", "--state", "/tmp/x"]), Some(3));
     let search = Search::init(&synthetic(0, ""));
-    // No SLURM on the PATH: trying again elsewhere may help.
+    // No SLURM on the PATH: another machine may have it.
     let output = search.command(&["step"]).env("PATH", "/nowhere").output().unwrap();
     assert_eq!(output.status.code(), Some(5), "{}", text(&output));
     assert!(text(&output).contains("pbtnas run"), "{}", text(&output));
 }
 
 #[test]
-fn status_tells_how_far_a_run_is() {
+fn status_shows_the_progress_of_a_run() {
     let search = Search::init(&synthetic(0, ""));
     assert!(search.ok(&["status"]).contains("no generation yet"));
     assert!(search.call(&["best"]).status.code() == Some(1));
@@ -118,13 +121,13 @@ fn status_tells_how_far_a_run_is() {
     let out = search.folder().join("best");
     let listed = search.ok(&["best", "--output", out.to_str().unwrap()]);
     assert!(listed.contains("network.safetensors") && out.join("genotype.json").exists(), "{listed}");
-    let network = pbtnas::checkpoint::Reader::open(&out.join("network.safetensors")).unwrap();
+    let network = pbtnas_core::checkpoint::Reader::open(&out.join("network.safetensors")).unwrap();
     assert!(network.entries().all(|entry| !entry.name.starts_with("optimizer/")));
     assert!(network.entries().any(|entry| entry.name.starts_with("average/")));
 }
 
 #[test]
-fn space_prints_what_is_searched_without_any_data() {
+fn space_needs_no_data() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/paper");
     let space = |config: &str, more: &[&str]| {
         let output = Command::new(PBTNAS)
@@ -155,8 +158,9 @@ fn space_prints_what_is_searched_without_any_data() {
     assert_eq!(json["variables"].as_array().unwrap().len(), 72);
 }
 
+#[cfg(feature = "torch")]
 #[test]
-fn a_missing_data_set_or_network_is_told_before_anything_is_made() {
+fn a_missing_data_set_or_network_is_reported_before_init() {
     let dir = tempfile::tempdir().unwrap();
     let (config, state) = (dir.path().join("c.toml"), dir.path().join("run"));
     let base =
@@ -182,7 +186,20 @@ fn a_missing_data_set_or_network_is_told_before_anything_is_made() {
     let data = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(".deps/data/fashion-mnist");
     let message = init(&format!("dataset = \"idx\"\ndata = {data:?}\ninception = \"missing.pt\""));
     assert!(
-        message.contains("missing.pt, which is no file") && message.contains("inception-2015-12-05.pt"),
+        message.contains("missing.pt, which does not exist") && message.contains("inception-2015-12-05.pt"),
         "{message}"
     );
+}
+
+#[cfg(not(feature = "torch"))]
+#[test]
+fn without_the_feature_gan_names_the_build_command() {
+    let config = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/fashion-small.toml");
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("run");
+    let mut init = Command::new(PBTNAS);
+    let output = init.args(["init", "--config"]).arg(config).arg("--state").arg(&state).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    assert!(text(&output).contains("cargo build --release --locked --features torch"), "{}", text(&output));
+    assert!(!state.exists());
 }

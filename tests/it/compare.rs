@@ -1,16 +1,17 @@
-//! Experiments side by side: what `pbtnas compare` makes of real runs.
+//! `pbtnas compare` of real runs.
 
 use std::process::{Command, Output};
 
 use serde_json::Value;
 
-use crate::support::{PBTNAS, Search, signal, synthetic, text, wait_for};
+use crate::support::{PBTNAS, Search, signal, synthetic, text, wait_until};
 
 /// A search of 8 members and 3 generations.
 fn configuration(seed: u64, search: &str, step_milliseconds: u64) -> String {
-    synthetic(step_milliseconds, "")
-        .replace("seed = 7", &format!("seed = {seed}"))
-        .replace("epochs = 6\nepochs_per_step = 2", &format!("epochs = 3\nepochs_per_step = 1\n{search}"))
+    synthetic(step_milliseconds, "").replace("seed = 7", &format!("seed = {seed}")).replace(
+        "epochs = 6\nepochs_per_generation = 2",
+        &format!("epochs = 3\nepochs_per_generation = 1\n{search}"),
+    )
 }
 
 const RANDOM: &str = "algorithm = \"random-search\"";
@@ -32,7 +33,7 @@ fn ok(runs: &[Search], arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// The columns of a line of a table.
+/// The cells of the table row with this label.
 pub fn columns(report: &str, label: &str) -> Vec<String> {
     let line = report.lines().find(|line| line.starts_with(&format!("{label}  "))).unwrap_or_else(|| {
         panic!("no row {label}: {report}");
@@ -40,7 +41,7 @@ pub fn columns(report: &str, label: &str) -> Vec<String> {
     line.split("  ").map(|cell| cell.trim().to_owned()).filter(|cell| !cell.is_empty()).collect()
 }
 
-/// Mean and deviation of what the runs left in best.json.
+/// Mean and standard deviation of a metric over the best.json of three runs.
 fn expected(runs: &[Search], metric: &str) -> (f64, f64) {
     let value = |best: &Value| match metric {
         "fitness" => best["fitness"].as_f64(),
@@ -52,7 +53,7 @@ fn expected(runs: &[Search], metric: &str) -> (f64, f64) {
 }
 
 #[test]
-fn two_experiments_over_three_seeds() {
+fn compare_two_algorithms_over_three_seeds() {
     let mut runs: Vec<Search> = (1..=3).map(|seed| finished(seed, "")).collect();
     runs.extend((1..=3).map(|seed| finished(seed, RANDOM)));
 
@@ -63,8 +64,8 @@ fn two_experiments_over_three_seeds() {
     assert!(ours[2].ends_with("(3)") && random[3].ends_with("(3)"), "{report}");
     assert!(report.contains("[ ]: best mean of its column"), "{report}");
     assert!(!report.contains("not finished"), "{report}");
-    assert!(report.contains("\npbt-nas, tested against the others: Wilcoxon signed-rank"), "{report}");
-    assert!(report.contains("is so small that nothing could be significant"), "{report}");
+    assert!(report.contains("\npbt-nas against the others: Wilcoxon signed-rank test"), "{report}");
+    assert!(report.contains("is too small for significance"), "{report}");
 
     let json: Value = serde_json::from_str(&ok(&runs, &["--json"])).unwrap();
     for cell in json["cells"].as_array().unwrap() {
@@ -85,7 +86,7 @@ fn two_experiments_over_three_seeds() {
     let markdown = ok(&runs, &["--markdown", "--reference", "random-search"]);
     assert!(markdown.starts_with("| variant | fitness ↑ | distance | quality |\n|---|---:|---:|---:|\n"));
     assert!(markdown.contains("\n| pbt-nas | ") && markdown.contains(" **"), "{markdown}");
-    assert!(markdown.contains("\nrandom-search, tested against the others"), "{markdown}");
+    assert!(markdown.contains("\nrandom-search against the others"), "{markdown}");
     let wrong = call(&runs, &["--reference", "pbt"]);
     assert_eq!(wrong.status.code(), Some(1));
     assert!(text(&wrong).contains("`pbt-nas`, `random-search`"), "{}", text(&wrong));
@@ -102,15 +103,15 @@ fn two_experiments_over_three_seeds() {
     ok(&runs, &["--plot", file.to_str().unwrap()]);
     assert!(std::fs::read(&file).unwrap().starts_with(b"\x89PNG"));
 
-    // Measured once more: as soon as all are, that counts. And what soups add (to networks of their own: nothing).
-    assert!(report.contains("as the search measured them"), "{report}");
+    // Once all runs have a final evaluation, it counts. And the difference that soups make.
+    assert!(report.contains("as measured by the search"), "{report}");
     for (index, run) in runs.iter().enumerate() {
         run.ok(&["soup"]);
         for subject in [vec!["evaluate"], vec!["evaluate", "--soup"]] {
             run.ok(&subject);
         }
         let last = index + 1 == runs.len();
-        assert_eq!(ok(&runs, &[]).contains("as `pbtnas evaluate` measured them with 1 samples"), last);
+        assert_eq!(ok(&runs, &[]).contains("as measured by `pbtnas evaluate` with 1 samples"), last);
     }
     let soups = ok(&runs, &["--soups"]);
     assert_eq!(columns(&soups, "variant"), ["variant", "Δdistance", "Δfitness", "Δquality"]);
@@ -135,16 +136,16 @@ fn two_experiments_over_three_seeds() {
 }
 
 #[test]
-fn a_run_that_goes_on_counts_and_is_marked() {
+fn an_unfinished_run_counts_and_is_marked() {
     let mut runs = vec![finished(1, "")];
     let slow = Search::init(&configuration(2, "", 100));
     let nothing = call(std::slice::from_ref(&slow), &[]);
     assert_eq!(nothing.status.code(), Some(1));
     let message = text(&nothing);
-    assert!(message.contains(&format!("{} has no trained member", slow.state.display())), "{message}");
+    assert!(message.contains(&format!("{} has no best member", slow.state.display())), "{message}");
 
     let mut child = slow.start(&["run", "--workers", "4"]);
-    wait_for("the second generation", 60, || slow.path("generations/0001/plan.json").exists().then_some(()));
+    wait_until("the second generation", 60, || slow.path("generations/0001/plan.json").exists());
     signal(child.id(), "TERM");
     child.wait().unwrap();
     runs.push(slow);

@@ -1,24 +1,27 @@
-//! Files and folders of a run are damaged one at a time, behind the program's back. Either it makes up for the
-//! damage and ends as if nothing had happened, or it names the file and the way out and leaves the rest alone.
+//! Files and folders of a run are damaged one at a time. The program either repairs the damage and ends as the undisturbed
+//! search, or names the file with a hint and changes nothing else.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use pbtnas::checkpoint::Digest;
-use pbtnas::error;
-use pbtnas::search::MemberId;
-use pbtnas::state::{PlanRecord, Run, StartRecord, read_json, replace_json, verify};
+use pbtnas_core::durable_fs::Digest;
+use pbtnas_core::fault::message;
+use pbtnas_core::run::{PlanRecord, StartRecord, read_json, replace_json, verify};
+use pbtnas_core::search::MemberId;
+use pbtnas_engine::fault::{exit, exit_code, hint_of};
+use pbtnas_engine::run::Run;
 
-use crate::gan::config as gan_config;
-use crate::support::{Search, essence, text};
-use crate::tiny::{CONFIG, assert_sound, copy, finished_copy, folder, init, pbtnas, try_work_off, work_off};
+use crate::support::{essence, text};
+use crate::tiny::{
+    CONFIG, assert_sound, copy, finished_copy, folder, init, pbtnas, train_all, try_train_all,
+};
 
-/// A run in the middle of its third of five generations: the first is archived, the second is kept, and of the
-/// third one member is done, one has snapshots, two have not begun.
+/// A run in its third of five generations: the first is archived, the second is kept, and in the third one member is done,
+/// one has snapshots, two have not begun.
 fn halfway(dir: &Path) -> PathBuf {
     let state = init(dir, &CONFIG.replace("epochs = 6", "epochs = 10"));
-    work_off(&state, 3);
+    train_all(&state, 3);
     let run = Run::open(&state).unwrap();
     let members = [MemberId(1), MemberId(2), MemberId(3)];
     for member in members {
@@ -33,7 +36,7 @@ fn halfway(dir: &Path) -> PathBuf {
     state
 }
 
-/// A way to damage a file; false if it makes no sense for this one.
+/// A way to damage a file; false if it does not apply to this one.
 type Damage = fn(&Path) -> bool;
 const DAMAGES: [(&str, Damage); 5] = [
     ("removed", |path| fs::remove_file(path).is_ok()),
@@ -55,41 +58,40 @@ const DAMAGES: [(&str, Damage); 5] = [
     }),
 ];
 
-/// What became of a damaged run.
 #[derive(PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Outcome {
-    /// It ended as if nothing had happened.
-    Mended,
-    /// The program named the file, and went on once it was put back.
-    Told,
+    /// The program repaired it, and the search ended as the undisturbed one.
+    Repaired,
+    /// The program named the file, and the search resumed once it was put back.
+    Reported,
 }
 
-/// Lets a damaged run go on. `path` is what was damaged, `good` an undamaged copy of the run.
-fn go_on(state: &Path, path: &Path, good: &Path, calm: &BTreeMap<String, Vec<u8>>, when: &str) -> Outcome {
-    let outcome = match try_work_off(state, u32::MAX) {
-        Ok(()) => Outcome::Mended,
+/// Resumes a damaged run. `path` was damaged; `good` is an undamaged copy of the run.
+fn resume(state: &Path, path: &Path, good: &Path, calm: &BTreeMap<String, Vec<u8>>, when: &str) -> Outcome {
+    let outcome = match try_train_all(state, u32::MAX) {
+        Ok(()) => Outcome::Repaired,
         Err(error) => {
-            let said = error::message(&error);
+            let said = format!("{} {}", message(&error), hint_of(&error).unwrap_or_default());
             let name = path.strip_prefix(state).unwrap().to_str().unwrap();
             assert!(said.contains(name), "{when}: {said}");
             assert!(
-                ["put it back", "delete it", "use a newer pbtnas", "is no run"]
+                ["restore it", "delete it", "use a newer pbtnas", "is not a pbtnas run directory"]
                     .iter()
                     .any(|way| said.contains(way)),
                 "{when}: no way out in: {said}"
             );
-            assert_eq!(error::exit_code(&error), error::STATE, "{when}: {said}");
+            assert_eq!(exit_code(&error), exit::STATE, "{when}: {said}");
             let original = good.join(name);
             if path.is_dir() {
                 fs::remove_dir_all(path).unwrap();
             }
             let _ = fs::remove_file(path);
             copy(&original, path);
-            work_off(state, u32::MAX);
-            Outcome::Told
+            train_all(state, u32::MAX);
+            Outcome::Reported
         }
     };
-    // Older records are of no use to the search; verify may name what was damaged, and no other generation.
+    // The search does not read older records: verify may name the damaged generation, and no other.
     let place = |path: &Path| path.strip_prefix(state).unwrap().iter().take(2).collect::<PathBuf>();
     for fault in verify(&Run::open(state).unwrap()).unwrap() {
         assert_eq!(place(&fault.path), place(path), "{when}: {fault:?}");
@@ -113,12 +115,12 @@ fn relative_paths(state: &Path, files: bool) -> Vec<PathBuf> {
 }
 
 #[test]
-fn every_file_is_damaged_in_every_way() {
+fn each_damage_to_each_file_is_repaired_or_reported() {
     let dir = folder();
     let good = halfway(dir.path());
     let calm = essence(&finished_copy(&good));
-    let mut told: BTreeMap<String, Vec<&str>> = BTreeMap::new();
-    let mut mended = 0;
+    let mut reported: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    let mut repaired = 0;
     for relative in relative_paths(&good, true) {
         for (damage, act) in DAMAGES {
             let state = dir.path().join("damaged");
@@ -129,27 +131,27 @@ fn every_file_is_damaged_in_every_way() {
             if !act(&path) {
                 continue;
             }
-            match go_on(&state, &path, &good, &calm, &when) {
-                Outcome::Mended => mended += 1,
-                Outcome::Told => told.entry(relative.display().to_string()).or_default().push(damage),
+            match resume(&state, &path, &good, &calm, &when) {
+                Outcome::Repaired => repaired += 1,
+                Outcome::Reported => reported.entry(relative.display().to_string()).or_default().push(damage),
             }
         }
     }
-    println!("{mended} damages to files were made up for; those that were told: {told:#?}");
-    // Nobody can guess what was asked for; everything else that matters is made again.
-    let must_be_told = ["config.toml", "run.json", "space.json"];
-    for name in must_be_told {
-        assert!(told.remove(name).is_some_and(|ways| ways.len() >= 4), "{name}");
+    println!("{repaired} damages to files were repaired; reported: {reported:#?}");
+    // The request cannot be recomputed; everything else that the search needs can.
+    let must_be_reported = ["config.toml", "run.json", "space.json"];
+    for name in must_be_reported {
+        assert!(reported.remove(name).is_some_and(|ways| ways.len() >= 4), "{name}");
     }
-    // A later format is never touched.
-    for (name, ways) in told {
+    // Files of a later format are not changed.
+    for (name, ways) in reported {
         assert_eq!(ways, ["of a later format"], "{name}");
     }
-    assert!(mended > 100, "{mended}");
+    assert!(repaired > 100, "{repaired}");
 }
 
 #[test]
-fn every_folder_is_removed_in_turn() {
+fn each_removed_folder_is_repaired_or_reported() {
     let dir = folder();
     let good = halfway(dir.path());
     let calm = essence(&finished_copy(&good));
@@ -160,48 +162,48 @@ fn every_folder_is_removed_in_turn() {
         copy(&good, &state);
         let path = state.join(&relative);
         fs::remove_dir_all(&path).unwrap();
-        let outcome = go_on(&state, &path, &good, &calm, &format!("{} removed", relative.display()));
+        let outcome = resume(&state, &path, &good, &calm, &format!("{} removed", relative.display()));
         outcomes.entry(outcome).or_default().push(relative.display().to_string());
     }
     println!("folders removed: {outcomes:#?}");
     assert!(
-        outcomes[&Outcome::Told].contains(&"generations".to_owned()),
+        outcomes[&Outcome::Reported].contains(&"generations".to_owned()),
         "weeks of work do not vanish in silence"
     );
-    assert!(outcomes[&Outcome::Mended].len() > 10);
+    assert!(outcomes[&Outcome::Repaired].len() > 10);
 }
 
 #[test]
-fn a_damaged_plan_of_a_trained_generation_is_decided_again_and_a_lost_one_is_told() {
+fn a_damaged_plan_is_recomputed_and_a_lost_generation_is_reported() {
     let dir = folder();
     let state = init(dir.path(), &CONFIG.replace("keep = 1", "keep = 2"));
-    work_off(&state, u32::MAX);
+    train_all(&state, u32::MAX);
     let (before, run) = (essence(&state), Run::open(&state).unwrap());
     let plan = run.layout.plan(2);
     fs::write(&plan, "{").unwrap();
-    work_off(&state, u32::MAX);
+    train_all(&state, u32::MAX);
     assert_eq!(essence(&state), before);
-    assert_sound(&state, "decided again");
+    assert_sound(&state, "plan recomputed");
 
     fs::remove_dir_all(run.layout.generation(2)).unwrap();
-    let told = try_work_off(&state, u32::MAX).unwrap_err().to_string();
-    assert!(told.contains("it is gone although best.json knows it"), "{told}");
+    let reported = try_train_all(&state, u32::MAX).unwrap_err().to_string();
+    assert!(reported.contains("the generation is missing, but best.json refers to it"), "{reported}");
     let faults = verify(&run).unwrap();
-    assert!(faults.iter().any(|fault| fault.what.contains("although best.json knows it")), "{faults:?}");
+    assert!(faults.iter().any(|fault| fault.what.contains("but best.json refers to it")), "{faults:?}");
 }
 
 #[test]
-fn a_damaged_parent_is_trained_again_and_the_child_is_the_same() {
+fn a_damaged_parent_is_retrained_and_the_child_is_the_same() {
     let dir = folder();
     let state = init(dir.path(), CONFIG);
-    work_off(&state, 1);
+    train_all(&state, 1);
     let calm = finished_copy(&state);
     let run = Run::open(&state).unwrap();
     for member in 0..4 {
         let path = run.layout.final_checkpoint(0, MemberId(member));
         let mut bytes = fs::read(&path).unwrap();
         *bytes.last_mut().unwrap() ^= 1;
-        // It shares its bytes with a snapshot, which is damaged with it, or not.
+        // A hard link to a snapshot: for two members both are damaged, for two only the checkpoint.
         if member < 2 {
             fs::remove_file(&path).unwrap();
         }
@@ -213,16 +215,16 @@ fn a_damaged_parent_is_trained_again_and_the_child_is_the_same() {
     let output = pbtnas(&state, &["run"]).output().unwrap();
     assert!(output.status.success(), "{}", text(&output));
     assert!(text(&output).contains("final.safetensors is damaged"), "{}", text(&output));
-    assert_sound(&state, "trained again");
+    assert_sound(&state, "retrained");
     assert!(essence(&state) == essence(&calm));
 }
 
 #[test]
-fn a_checkpoint_that_does_not_become_the_same_again_costs_its_member_only() {
+fn a_checkpoint_that_cannot_be_rebuilt_costs_its_member_only() {
     let dir = folder();
     let state = init(dir.path(), &CONFIG.replace("keep = 1", "keep = \"all\""));
-    work_off(&state, 2);
-    // The plan of a survivor names a checkpoint that was lost and that no training gives again (as on a GPU).
+    train_all(&state, 2);
+    // The plan of a survivor names a lost checkpoint that training does not reproduce (as on a GPU).
     let run = Run::open(&state).unwrap();
     let plan = run.plan(1).unwrap();
     let made = plan.members.iter().find(|member| !member.origin.is_made()).unwrap();
@@ -240,16 +242,17 @@ fn a_checkpoint_that_does_not_become_the_same_again_costs_its_member_only() {
     let output = pbtnas(&state, &["run"]).output().unwrap();
     assert!(output.status.success(), "{}", text(&output));
     let result = run.result(1, made.id).unwrap().unwrap();
-    let pbtnas::state::Outcome::Failed { reason, .. } = result.outcome else { panic!("{result:?}") };
-    assert!(reason.contains("trained again it becomes"), "{reason}");
+    let pbtnas_core::run::Outcome::Failed { reason, .. } = result.outcome else { panic!("{result:?}") };
+    assert!(reason.contains("retraining gave"), "{reason}");
     let next = run.plan(2).unwrap();
     assert!(next.members[made.id.0 as usize].origin.is_made(), "it was replaced");
 }
 
+#[cfg(feature = "torch")]
 #[test]
-fn a_damaged_shared_file_is_told_and_no_member_is_given_up_for_it() {
+fn a_damaged_shared_file_is_reported_and_fails_no_member() {
     let gan = "subset = 200\nbatch = 20\ngenerator_batch = 20\nevaluation_images = 100\nfeature_epochs = 1";
-    let search = Search::init(&gan_config(1, gan));
+    let search = crate::support::Search::init(&crate::gan::config(1, gan));
     let shared = fs::read_dir(search.path("shared")).unwrap().next().unwrap().unwrap().path();
     let good = fs::read(&shared).unwrap();
     let mut bad = good.clone();
@@ -258,7 +261,7 @@ fn a_damaged_shared_file_is_told_and_no_member_is_given_up_for_it() {
     let output = search.call(&["run"]);
     let said = text(&output);
     assert_eq!(output.status.code(), Some(4), "{said}");
-    assert!(said.contains(shared.to_str().unwrap()) && said.contains("put it back"), "{said}");
+    assert!(said.contains(shared.to_str().unwrap()) && said.contains("restore it"), "{said}");
     fs::write(&shared, good).unwrap();
     search.ok(&["run"]);
     assert!(search.status()["members"].as_array().unwrap().iter().all(|member| member["state"] == "done"));

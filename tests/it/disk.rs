@@ -1,26 +1,22 @@
-//! Real disks that are full, out of names, read-only, broken.
+//! Filesystems that are full, out of inodes, read-only, or on a broken disk.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::support::{essence, text};
-use crate::tiny::{CONFIG, assert_sound, copy, folder, init, pbtnas, try_work_off, work_off};
+use crate::tiny::{CONFIG, assert_sound, copy, folder, init, pbtnas, train_all, try_train_all};
 
-/// A filesystem of its own, mounted in a temporary folder.
+/// A filesystem in memory, mounted in a temporary folder.
 struct Disk {
     dir: tempfile::TempDir,
 }
 
 impl Disk {
-    /// None, and a word about it, where we may not mount.
-    fn tmpfs(options: &str) -> Option<Self> {
+    fn tmpfs(options: &str) -> Self {
         let disk = Self { dir: tempfile::tempdir().unwrap() };
-        let mounted = run("mount", &["-t", "tmpfs", "-o", options, "none", disk.path()]);
-        if mounted.is_err() {
-            println!("NOT TESTED: this needs root, to mount a filesystem: {mounted:?}");
-        }
-        mounted.is_ok().then_some(disk)
+        run("mount", &["-t", "tmpfs", "-o", options, "none", disk.path()]).unwrap();
+        disk
     }
 
     fn path(&self) -> &str {
@@ -45,25 +41,26 @@ fn run(program: &str, arguments: &[&str]) -> Result<(), String> {
 
 fn calm(dir: &Path) -> PathBuf {
     let state = init(dir, CONFIG);
-    work_off(&state, u32::MAX);
+    train_all(&state, u32::MAX);
     state
 }
 
 #[test]
-fn a_disk_that_is_full_at_any_write_costs_nothing_once_it_has_room() {
+#[ignore = "needs root: mounts a filesystem"]
+fn a_disk_full_at_any_write_changes_nothing_once_it_has_room() {
     let dir = folder();
     let expected = essence(&calm(dir.path()));
-    let Some(disk) = Disk::tmpfs("size=64m") else { return };
+    let disk = Disk::tmpfs("size=64m");
     for (what, enough, steps) in [("size", "64m".to_owned(), 4096), ("nr_inodes", "100k".to_owned(), 1)] {
         let mut refusals = 0;
         for step in 1.. {
             let state = disk.dir.path().join("run");
             let _ = fs::remove_dir_all(&state);
             let made = init(disk.dir.path(), CONFIG);
-            // So much room is left, a little more each time, until it is enough.
+            // The room left grows until it is enough.
             let used = used(disk.path(), what);
             disk.remount(&format!("{what}={}", used + step * steps * 3));
-            let outcome = try_work_off(&made, u32::MAX);
+            let outcome = try_train_all(&made, u32::MAX);
             disk.remount(&format!("{what}={enough}"));
             assert_sound(&made, &format!("{what}, step {step}"));
             let Err(error) = outcome else {
@@ -71,10 +68,10 @@ fn a_disk_that_is_full_at_any_write_costs_nothing_once_it_has_room() {
                 break;
             };
             refusals += 1;
-            let said = pbtnas::error::message(&error);
+            let said = pbtnas_core::fault::message(&error);
             assert!(said.contains("No space left") && said.contains(made.to_str().unwrap()), "{said}");
-            assert_eq!(pbtnas::error::exit_code(&error), pbtnas::error::IO, "{said}");
-            work_off(&made, u32::MAX);
+            assert_eq!(pbtnas_engine::fault::exit_code(&error), pbtnas_engine::fault::exit::IO, "{said}");
+            train_all(&made, u32::MAX);
             assert_sound(&made, &format!("{what}, step {step}, at the end"));
             assert!(essence(&made) == expected, "{what}, step {step}: another population");
         }
@@ -83,7 +80,7 @@ fn a_disk_that_is_full_at_any_write_costs_nothing_once_it_has_room() {
     }
 }
 
-/// Bytes or names in use.
+/// Bytes or inodes in use.
 fn used(path: &str, what: &str) -> u64 {
     let stat = nix::sys::statvfs::statvfs(path).unwrap();
     match what {
@@ -93,14 +90,15 @@ fn used(path: &str, what: &str) -> u64 {
 }
 
 #[test]
-fn commands_say_what_a_full_or_read_only_disk_refuses() {
+#[ignore = "needs root: mounts a filesystem"]
+fn commands_name_the_file_that_a_full_or_read_only_disk_refuses() {
     let dir = folder();
     let calm = calm(dir.path());
-    let Some(disk) = Disk::tmpfs("size=64m") else { return };
+    let disk = Disk::tmpfs("size=64m");
     let state = init(disk.dir.path(), CONFIG);
     let config = disk.dir.path().join("config.toml");
     let fresh = disk.dir.path().join("fresh");
-    work_off(&state, 1);
+    train_all(&state, 1);
     let before = essence(&state);
     let said = |state: &Path, arguments: &[&str]| {
         let output = pbtnas(state, arguments).output().unwrap();
@@ -136,7 +134,8 @@ fn commands_say_what_a_full_or_read_only_disk_refuses() {
 }
 
 #[test]
-fn a_disk_that_breaks_is_told_and_a_copy_from_before_goes_on() {
+#[ignore = "needs root and a loop device: mounts a filesystem"]
+fn a_broken_disk_is_reported_and_a_backup_resumes() {
     let dir = folder();
     let expected = essence(&calm(dir.path()));
     let (image, backup, place) =
@@ -145,15 +144,12 @@ fn a_disk_that_breaks_is_told_and_a_copy_from_before_goes_on() {
     let (image_name, place_name) = (image.to_str().unwrap(), place.to_str().unwrap());
     run("truncate", &["-s", "16M", image_name]).unwrap();
     run("mkfs.ext4", &["-q", image_name]).unwrap();
-    if let Err(said) = run("mount", &["-o", "loop,errors=continue", image_name, place_name]) {
-        println!("NOT TESTED: this needs root and a loop device: {said}");
-        return;
-    }
+    run("mount", &["-o", "loop,errors=continue", image_name, place_name]).unwrap();
     let state = init(&place, CONFIG);
-    work_off(&state, 1);
+    train_all(&state, 1);
     run("sync", &["--file-system", place_name]).unwrap();
     copy(&image, &backup);
-    // Most of the disk is gone: what is not in memory gives EIO.
+    // Most of the disk is gone: reads of what is not cached return EIO.
     run("truncate", &["-s", "64K", image_name]).unwrap();
     fs::write("/proc/sys/vm/drop_caches", "3").unwrap();
     let output = pbtnas(&state, &["run"]).output().unwrap();

@@ -1,11 +1,11 @@
-//! The network of FID and Inception Score, as users get and check it.
+//! `pbtnas features check` and the conversion of the Inception network.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use crate::support::{PBTNAS, text};
 
-/// Runs a program of the oracle's environment.
+/// Runs a Python script in the oracle's environment.
 fn oracle(arguments: &[&Path]) -> Output {
     let python = Path::new(env!("CARGO_MANIFEST_DIR")).join(".deps/oracle/bin/python");
     assert!(python.exists(), "{} is missing: call scripts/setup oracle", python.display());
@@ -20,7 +20,7 @@ fn check(path: &Path) -> (Option<i32>, String) {
 }
 
 #[test]
-fn both_files_of_the_inception_network_can_be_checked_and_others_are_refused() {
+fn features_check_accepts_both_inception_files_and_no_other() {
     let dir = tempfile::tempdir().unwrap();
     let in_dir = |name: &str| -> PathBuf { dir.path().join(name) };
     let made = oracle(&[Path::new("tests/oracle/inception.py"), Path::new("--files-only"), dir.path()]);
@@ -32,7 +32,7 @@ fn both_files_of_the_inception_network_can_be_checked_and_others_are_refused() {
         said.contains("the Inception network, as TorchScript") && said.contains("digest blake3:"),
         "{said}"
     );
-    assert!(said.contains("ms for an image on C"), "{said}");
+    assert!(said.contains("ms per image on C"), "{said}");
     let output = Command::new(PBTNAS)
         .args(["features", "check", "--json"])
         .arg(in_dir("inception.pt"))
@@ -56,12 +56,12 @@ fn both_files_of_the_inception_network_can_be_checked_and_others_are_refused() {
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("safetensors with pytorch-fid's names"), "{said}");
 
-    // A download that broke, and one of something else.
+    // A damaged download, and a file of another kind.
     std::fs::copy(in_dir("weights.pth"), in_dir("weights-0123abcd.pth")).unwrap();
     let refused = convert("weights-0123abcd.pth", "damaged.safetensors");
     assert!(text(&refused).contains("its SHA-256 is not the one in its name"), "{}", text(&refused));
     let refused = convert("images.safetensors", "other.safetensors");
-    assert!(text(&refused).contains("is no state dict of PyTorch"), "{}", text(&refused));
+    assert!(text(&refused).contains("is not a state dict of PyTorch"), "{}", text(&refused));
     assert!(!in_dir("damaged.safetensors").exists() && !in_dir("other.safetensors").exists());
     let (code, said) = check(&in_dir("nowhere.pt"));
     assert_eq!(code, Some(1), "{said}");

@@ -1,17 +1,16 @@
-//! The inputs in `fuzz/corpus`, by the code that libFuzzer calls. `scripts/fuzz` makes new ones.
+//! Replays the inputs in `fuzz/corpus` with the code that libFuzzer calls. `scripts/fuzz` generates new ones.
 
 use std::path::Path;
 
-// Each file uses some of what they share.
 #[path = "../../fuzz/src/targets/mod.rs"]
 mod targets;
 
 type Target = fn(&[u8]);
 
 #[test]
-fn known_inputs_do_no_harm() {
-    // One after the other: they write the same files.
-    let all: [(&str, Target); 8] = [
+fn known_inputs_do_not_panic() {
+    // One at a time: they write the same files.
+    let all: &[(&str, Target)] = &[
         ("checkpoint", targets::checkpoint::fuzz),
         ("command", targets::command::fuzz),
         ("config", targets::config::fuzz),
@@ -30,12 +29,12 @@ fn known_inputs_do_no_harm() {
     };
     let stems =
         names("fuzz_targets").iter().map(|path| path.file_stem().unwrap().to_owned()).collect::<Vec<_>>();
-    assert_eq!(stems, all.map(|(name, _)| name), "a target is missing here");
+    assert_eq!(stems, all.iter().map(|(name, _)| *name).collect::<Vec<_>>(), "a target is missing here");
     let mut failed = vec![];
-    for (name, target) in all {
+    for &(name, target) in all {
         let inputs = names(&format!("corpus/{name}"));
         assert!(!inputs.is_empty(), "{name}");
-        // Whatever the target before has left there.
+        // Files of the target before.
         std::fs::remove_dir_all(targets::folder()).unwrap();
         std::fs::create_dir(targets::folder()).unwrap();
         for path in inputs {

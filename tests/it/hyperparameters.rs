@@ -1,8 +1,8 @@
-//! Hyperparameters that are searched beside the architecture.
+//! Hyperparameters that are searched together with the architecture.
 
 use serde_json::Value;
 
-use crate::support::{Search, signal, synthetic, text, wait_for};
+use crate::support::{Search, signal, synthetic, text, wait_until};
 
 const RATE: &str = "rate = { low = 0.01, high = 0.5, scale = \"log\" }";
 const GENERATIONS: u64 = 10;
@@ -16,15 +16,15 @@ fn rate(member: &Value) -> f64 {
 }
 
 #[test]
-fn children_of_a_search_explore_and_survivors_keep_their_values() {
+fn children_explore_and_survivors_keep_their_values() {
     let search = Search::init(&config(0));
     let space = search.json("space.json");
     let range = serde_json::json!({ "low": 0.01, "high": 0.5, "scale": "log" });
     assert_eq!(space["variables"][7], serde_json::json!({ "name": "rate", "range": range }));
     let printed = search.ok(&["run"]);
-    assert!(search.ok(&["verify"]).starts_with("sound"));
+    assert!(search.ok(&["verify"]).starts_with("valid"));
 
-    // One rate in each eighth of the range's scale.
+    // One rate in each eighth of the log scale.
     let mut first: Vec<f64> =
         search.json("generations/0000/plan.json")["members"].as_array().unwrap().iter().map(rate).collect();
     first.sort_by(f64::total_cmp);
@@ -63,7 +63,6 @@ fn children_of_a_search_explore_and_survivors_keep_their_values() {
     assert_eq!(multiplied + resampled + kept, 18);
     assert!(multiplied >= 9 && resampled >= 1 && kept <= 4);
 
-    // Reports.
     let member = &search.status()["members"][3];
     let last = search.json("generations/0009/plan.json");
     assert_eq!(member["hyperparameters"]["rate"].as_f64(), Some(rate(&last["members"][3])));
@@ -83,12 +82,12 @@ fn children_of_a_search_explore_and_survivors_keep_their_values() {
 }
 
 #[test]
-fn an_interrupted_search_explores_the_same() {
+fn an_interrupted_search_explores_the_same_values() {
     let search = Search::init(&config(20));
     for generation in [1, 4] {
         let mut run = search.start(&["run", "--workers", "3"]);
         let begun = || search.path(&format!("generations/{generation:04}/members/00/attempts")).exists();
-        wait_for("a generation", 60, || begun().then_some(()));
+        wait_until("a generation", 60, begun);
         signal(run.id(), "TERM");
         assert_eq!(run.wait().unwrap().code(), Some(75), "stopped, to be continued");
     }
@@ -99,23 +98,23 @@ fn an_interrupted_search_explores_the_same() {
 }
 
 #[test]
-fn a_soup_is_made_of_one_architecture_whatever_the_hyperparameters() {
+fn a_soup_has_one_architecture_and_any_hyperparameters() {
     let search = Search::init(&synthetic(0, &format!("{RATE}\nlayers = 1\noptions = 1")));
     search.ok(&["run"]);
     search.ok(&["soup"]);
     let candidates = search.json("soup/round-01/plan.json")["candidates"].as_array().unwrap().len();
     assert!(candidates >= 7, "{candidates}");
-    assert!(search.ok(&["verify"]).starts_with("sound"));
+    assert!(search.ok(&["verify"]).starts_with("valid"));
 }
 
 #[test]
-fn the_baselines_search_them_too() {
+fn the_baselines_search_hyperparameters() {
     for (algorithm, origin) in [("mutation", "mutation"), ("random-search", "survivor")] {
         let algorithm = format!("[search]\nalgorithm = \"{algorithm}\"");
         let config = synthetic(0, RATE).replace("[search]", &algorithm);
         let search = Search::init(&config);
         search.ok(&["run"]);
-        assert!(search.ok(&["verify"]).starts_with("sound"));
+        assert!(search.ok(&["verify"]).starts_with("valid"));
         let plan = search.json("generations/0002/plan.json");
         assert!(plan["members"].as_array().unwrap().iter().any(|member| member["origin"]["kind"] == origin));
     }
@@ -131,5 +130,5 @@ fn a_space_shows_its_ranges() {
         .unwrap();
     let printed = text(&space);
     assert!(printed.contains("0.01 … 0.5 (log)"), "{printed}");
-    assert!(printed.contains("16384 architectures; the range multiplies them without end"), "{printed}");
+    assert!(printed.contains("16384 architectures; the range is continuous"), "{printed}");
 }

@@ -1,6 +1,6 @@
-//! Whole searches on this machine, disturbed in every way a user can think of.
+//! Whole searches on this machine: interrupted, killed, with crashing and diverging members.
 
-use crate::support::{Search, signal, synthetic, text, wait_for};
+use crate::support::{Search, signal, synthetic, text, wait_until};
 
 fn undisturbed(extra: &str) -> Search {
     let search = Search::init(&synthetic(0, extra));
@@ -9,7 +9,7 @@ fn undisturbed(extra: &str) -> Search {
 }
 
 #[test]
-fn the_same_seed_gives_the_same_run_with_any_number_of_workers() {
+fn the_number_of_workers_does_not_change_the_run() {
     let (one, four) = (Search::init(&synthetic(0, "")), undisturbed(""));
     one.ok(&["run", "--workers", "1"]);
     one.assert_same(&four);
@@ -19,17 +19,17 @@ fn the_same_seed_gives_the_same_run_with_any_number_of_workers() {
 }
 
 #[test]
-fn an_interrupted_search_ends_as_if_nothing_had_happened() {
+fn an_interrupted_search_equals_the_undisturbed_one() {
     let search = Search::init(&synthetic(30, ""));
     let begun = || (0..3).flat_map(|generation| search.endings(generation)).count();
     for _ in 0..3 {
         let before = begun();
         let mut run = search.start(&["run", "--workers", "3"]);
-        wait_for("three attempts", 60, || (begun() >= before + 3).then_some(()));
+        wait_until("three attempts", 60, || begun() >= before + 3);
         signal(run.id(), "TERM");
         assert_eq!(run.wait().unwrap().code(), Some(75), "stopped, to be continued");
     }
-    // And once without a chance to say goodbye; the members' processes follow their parent.
+    // Once with SIGKILL; the members' processes end with their parent.
     let mut run = search.start(&["run", "--workers", "3"]);
     std::thread::sleep(std::time::Duration::from_millis(500));
     signal(run.id(), "KILL");
@@ -41,13 +41,13 @@ fn an_interrupted_search_ends_as_if_nothing_had_happened() {
 }
 
 #[test]
-fn train_leaves_within_five_seconds_of_a_signal_and_goes_on_from_its_snapshot() {
+fn train_exits_within_five_seconds_of_a_signal_and_resumes() {
     for name in ["TERM", "USR1"] {
         let search = Search::init(&synthetic(200, ""));
         search.call(&["step"]); // makes generation 0; there may be no SLURM to submit to
         let mut train = search.start(&["train", "--member", "0"]);
-        wait_for("the first heartbeat", 10, || {
-            search.path("generations/0000/members/00/progress/heartbeat.json").exists().then_some(())
+        wait_until("the first heartbeat", 10, || {
+            search.path("generations/0000/members/00/progress/heartbeat.json").exists()
         });
         std::thread::sleep(std::time::Duration::from_millis(500));
         let asked = std::time::Instant::now();
@@ -71,7 +71,7 @@ fn a_damaged_snapshot_is_not_used() {
     search.call(&["step"]);
     let mut train = search.start(&["train", "--member", "0"]);
     let dir = search.path("generations/0000/members/00/progress");
-    wait_for("the member to train", 60, || dir.join("heartbeat.json").exists().then_some(()));
+    wait_until("the member to train", 60, || dir.join("heartbeat.json").exists());
     signal(train.id(), "TERM");
     train.wait().unwrap();
     let snapshot = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path());
@@ -81,7 +81,7 @@ fn a_damaged_snapshot_is_not_used() {
     std::fs::write(&snapshot, bytes).unwrap();
     let output = search.call(&["train", "--member", "0"]);
     assert!(
-        output.status.success() && text(&output).contains("does not hold what its name tells"),
+        output.status.success() && text(&output).contains("its digest differs from the one in its name"),
         "{}",
         text(&output)
     );
@@ -98,7 +98,7 @@ fn members_that_keep_crashing_are_retried_ranked_last_and_replaced() {
                 == "failed"
         })
         .collect();
-    // Options are dealt out evenly: two of eight members have the option that crashes.
+    // The options are equally frequent: two of eight members have the one that crashes.
     assert_eq!(failed.len(), 2);
     assert_eq!(search.endings(0).iter().filter(|e| *e == "failed").count(), 6, "three attempts each");
     let plan = search.json("generations/0001/plan.json");
@@ -107,11 +107,11 @@ fn members_that_keep_crashing_are_retried_ranked_last_and_replaced() {
         assert_eq!(planned["origin"]["kind"], "mix");
         assert!(!failed.contains(&planned["origin"]["base"].as_u64().unwrap()));
     }
-    assert!(search.ok(&["verify"]).starts_with("sound"));
+    assert!(search.ok(&["verify"]).starts_with("valid"));
 }
 
 #[test]
-fn diverged_members_come_last_but_keep_their_network() {
+fn diverged_members_rank_last() {
     let search = undisturbed("diverge_option = 0");
     let diverged: Vec<u64> = (0..8)
         .filter(|m| {
@@ -126,32 +126,25 @@ fn diverged_members_come_last_but_keep_their_network() {
             "mix"
         );
     }
-    assert!(search.ok(&["verify"]).starts_with("sound"));
+    assert!(search.ok(&["verify"]).starts_with("valid"));
 }
 
 #[test]
 fn attempts_that_crash_at_random_change_nothing() {
-    let search = undisturbed("crash_rate = 0.2");
-    let crashed = (0..3).flat_map(|g| search.endings(g)).filter(|e| e == "failed").count();
-    let calm = undisturbed("");
-    // A member that crashed three times would be replaced; with this rate that is rare, and then told.
-    let lost = (0..3).flat_map(|g| (0..8).map(move |m| (g, m))).any(|(g, m)| {
-        search.json(&format!("generations/{g:04}/members/{m:02}/result.json"))["outcome"]["kind"] == "failed"
-    });
-    println!("{crashed} attempts crashed, a member given up: {lost}");
-    if !lost {
-        search.assert_same(&calm);
-    }
+    // So many attempts that no member is given up.
+    let search = undisturbed("crash_rate = 0.5\n[training]\nmax_attempts = 100");
+    assert!((0..3).flat_map(|g| search.endings(g)).any(|ending| ending == "failed"));
+    search.assert_same(&undisturbed(""));
 }
 
 #[test]
-fn random_search_and_no_mixing() {
+fn random_search_and_search_without_mixing() {
     let random =
         Search::init(&synthetic(0, "").replace("[search]", "[search]\nalgorithm = \"random-search\""));
     random.ok(&["run"]);
     let plan = random.json("generations/0002/plan.json");
     assert!(plan["members"].as_array().unwrap().iter().all(|m| m["origin"]["kind"] == "survivor"));
-    assert!(random.ok(&["verify"]).starts_with("sound"));
+    assert!(random.ok(&["verify"]).starts_with("valid"));
 
     let alone = Search::init(&synthetic(0, "").replace("[search]", "[search]\nmixing = false"));
     alone.ok(&["run"]);
@@ -160,15 +153,15 @@ fn random_search_and_no_mixing() {
         plan["members"].as_array().unwrap().iter().filter(|m| m["origin"]["kind"] == "mix").collect();
     assert_eq!(children.len(), 2);
     assert!(children.iter().all(|child| child["origin"]["base"] == child["origin"]["donor"]));
-    assert!(alone.ok(&["verify"]).starts_with("sound"));
+    assert!(alone.ok(&["verify"]).starts_with("valid"));
 }
 
 #[test]
-fn old_tensors_are_dropped_and_the_best_stay() {
+fn retention_drops_old_checkpoints_and_keeps_the_best() {
     let config = synthetic(0, "").replace("keep = \"all\"", "keep = 1").replace("epochs = 6", "epochs = 12");
     let search = Search::init(&config);
     search.ok(&["run"]);
-    assert!(search.ok(&["verify"]).starts_with("sound"));
+    assert!(search.ok(&["verify"]).starts_with("valid"));
     let generations: std::collections::BTreeSet<String> = search
         .essence()
         .keys()

@@ -1,4 +1,4 @@
-//! What people and other programs look at: the report, its charts, and exports, of real searches.
+//! The report, its charts, exports, completions and manual pages.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,14 +8,14 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::{PBTNAS, Search, synthetic, text, wait_for};
+use crate::support::{PBTNAS, Search, commands, synthetic, text, wait_until};
 
-/// Ten steps of a fifth of a second for an epoch: heartbeats see training.
+/// Ten steps of 0.2 s an epoch, so that heartbeats record the training.
 fn slow() -> String {
     synthetic(200, "rate = { low = 0.01, high = 0.5, scale = \"log\" }").replace("epochs = 6", "epochs = 4")
 }
 
-/// Every member of every generation that is done, from the records: (generation, member, fitness).
+/// (generation, member, fitness) of every trained member, from the records.
 fn trained(search: &Search) -> Vec<(u32, u32, f64)> {
     let mut found = Vec::new();
     for generation in 0..3 {
@@ -30,7 +30,7 @@ fn trained(search: &Search) -> Vec<(u32, u32, f64)> {
     found
 }
 
-/// The values of an attribute in a page.
+/// The values of an HTML attribute.
 fn attributes<'a>(page: &'a str, name: &str) -> Vec<&'a str> {
     let pattern = format!(" {name}=\"");
     page.split(&pattern).skip(1).filter_map(|rest| rest.split('"').next()).collect()
@@ -39,17 +39,17 @@ fn attributes<'a>(page: &'a str, name: &str) -> Vec<&'a str> {
 #[test]
 fn a_report_shows_every_member_and_needs_no_network() {
     let search = Search::init(&synthetic(0, "rate = { low = 0.01, high = 0.5, scale = \"log\" }"));
-    // Before anything is trained there is little to show.
+    // Before the first generation.
     let early = search.folder().join("early.html");
     search.ok(&["report", "--output", early.to_str().unwrap()]);
-    assert!(fs::read_to_string(&early).unwrap().contains("going on"));
+    assert!(fs::read_to_string(&early).unwrap().contains("running"));
 
     search.ok(&["run", "--workers", "4"]);
     let plots = search.folder().join("plots");
     let printed = search.ok(&["report", "--plots", plots.to_str().unwrap()]);
     let page = fs::read_to_string(search.path("report.html")).unwrap();
     assert!(printed.contains("report.html") && page.starts_with("<!DOCTYPE html>"));
-    // No picture, script or style comes from elsewhere.
+    // The page loads no picture, script or style.
     for elsewhere in ["http:", "https:", "@import", "src=\"/", "<link"] {
         assert!(!page.contains(elsewhere), "{elsewhere}");
     }
@@ -59,7 +59,7 @@ fn a_report_shows_every_member_and_needs_no_network() {
     let mut sorted = ids.clone();
     sorted.sort_unstable();
     assert_eq!(sorted, expected, "a dot for every member that is trained");
-    // Lines lead from those that the plans name.
+    // Lines begin at the parents that the plans name.
     for (id, from) in ids.iter().zip(attributes(&page, "data-from")) {
         let (generation, member) = id.split_once('-').unwrap();
         let (generation, member): (u32, usize) = (generation.parse().unwrap(), member.parse().unwrap());
@@ -74,12 +74,13 @@ fn a_report_shows_every_member_and_needs_no_network() {
         assert_eq!(from, parents.join(" "), "{id}");
     }
     let best = search.json("best.json")["fitness"].as_f64().unwrap();
-    for shown in [format!("{best:.4}"), "rate".into(), "epochs_per_step = 2".into(), "finished".into()] {
+    for shown in [format!("{best:.4}"), "rate".into(), "epochs_per_generation = 2".into(), "finished".into()]
+    {
         assert!(page.contains(&shown), "{shown}");
     }
     for name in [
         "fitness",
-        "ancestry",
+        "variable-lineage",
         "diversity",
         "cost",
         "measure-quality",
@@ -92,7 +93,7 @@ fn a_report_shows_every_member_and_needs_no_network() {
     }
 }
 
-/// What a script of tests/oracle prints.
+/// The output of a script in tests/oracle.
 fn oracle(script: &str, arguments: &[PathBuf]) -> Vec<u8> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let python = root.join(".deps/oracle/bin/python");
@@ -113,12 +114,12 @@ fn assert_near(found: &Value, expected: &[(u32, f64)]) {
 }
 
 #[test]
-fn exports_hold_what_the_records_say_and_grow_with_the_search() {
+fn exports_agree_with_the_records_and_grow() {
     let search = Search::init(&slow());
     let mut run = search.start(&["run", "--workers", "8"]);
     let folder = search.folder().join("out");
     let out = folder.to_str().unwrap();
-    wait_for("the first generation", 60, || search.path("generations/0001/plan.json").exists().then_some(()));
+    wait_until("the first generation", 60, || search.path("generations/0001/plan.json").exists());
     search.ok(&["export", "--output", out]);
     let events = |member: &str| {
         let mut files = fs::read_dir(folder.join("tensorboard").join(member)).unwrap();
@@ -174,7 +175,7 @@ fn exports_hold_what_the_records_say_and_grow_with_the_search() {
 }
 
 #[test]
-fn what_programs_read_is_what_its_schema_says() {
+fn json_output_matches_its_schema() {
     let search =
         Search::init(&synthetic(0, "rate = { low = 0.01, high = 0.5, scale = \"log\" }\ndiverge_option = 0"));
     search.ok(&["run", "--workers", "4"]);
@@ -197,7 +198,7 @@ fn what_programs_read_is_what_its_schema_says() {
     print("doctor", &["doctor", "--json", "--no-jobs", "--state", state]);
     let watched = search.ok(&["watch", "--json"]);
     fs::write(folder.join("watch.jsonl"), watched).unwrap();
-    // Something to find.
+    // A damaged file.
     fs::write(search.path("generations/0001/members/03/result.json"), "{}").unwrap();
     print("verify", &["verify", "--json", "--state", state]);
 
@@ -213,33 +214,21 @@ fn what_programs_read_is_what_its_schema_says() {
 }
 
 #[test]
-fn completions_and_manual_pages_know_every_command() {
+fn completions_and_manual_pages_have_every_command() {
     let call = |arguments: &[&str]| {
         let output = Command::new(PBTNAS).args(arguments).output().unwrap();
         assert!(output.status.success(), "{}", text(&output));
         String::from_utf8(output.stdout).unwrap()
     };
-    let help = call(&["--help"]);
-    let commands: Vec<&str> = help
-        .lines()
-        .skip_while(|line| !line.starts_with("Commands:"))
-        .skip(1)
-        .take_while(|line| line.starts_with("  "))
-        .filter_map(|line| {
-            line.strip_prefix("  ")?.split_whitespace().next().filter(|_| !line.starts_with("   "))
-        })
-        .filter(|name| *name != "help")
-        .collect();
-    assert!(commands.len() > 15, "{help}");
     let dir = tempfile::tempdir().unwrap();
     call(&["man", dir.path().to_str().unwrap()]);
     let bash = call(&["completions", "bash"]);
-    for command in commands {
+    for command in commands() {
         assert!(bash.contains(&format!("pbtnas,{command})")), "{command}");
         let page = fs::read_to_string(dir.path().join(format!("pbtnas-{command}.1"))).unwrap();
         assert!(page.contains("EXTRA") && page.contains(&format!("pbtnas {command}")), "{command}: {page}");
     }
-    // What it prints is a script that the shell takes.
+    // The shell accepts the script.
     let script = dir.path().join("completion.bash");
     fs::write(&script, &bash).unwrap();
     assert!(Command::new("bash").arg("-n").arg(script).status().unwrap().success());

@@ -1,4 +1,4 @@
-//! Real agents on the DeepMind Control suite, tiny ones.
+//! Small agents on the DeepMind Control suite.
 
 #[cfg(feature = "rl")]
 use std::collections::BTreeSet;
@@ -6,13 +6,13 @@ use std::path::Path;
 
 use crate::support::{PBTNAS, text};
 #[cfg(feature = "rl")]
-use crate::support::{Search, signal, wait_for};
+use crate::support::{Search, signal, wait_until};
 
-/// A configuration of four walkers, small enough for a test; `rl` holds what differs.
+/// A configuration of four small walkers; `rl` holds further keys of `[rl]`.
 fn config(rl: &str) -> String {
     let models = Path::new(env!("CARGO_MANIFEST_DIR")).join(".deps/data/dm-control");
     format!(
-        "seed = 3\n[search]\npopulation = 4\ntau = 0.5\nepochs = 3\nepochs_per_step = 1\n[task]\nkind = \"rl\"\n\
+        "seed = 3\n[search]\npopulation = 4\ntau = 0.5\nepochs = 3\nepochs_per_generation = 1\n[task]\nkind = \"rl\"\n\
          [storage]\nvisibility_timeout = 2\n[training]\nsnapshot_seconds = 1\n\
          [rl]\nenvironment = \"walker-run\"\nmodels = {models:?}\nepisode_frames = 40\nframes_per_epoch = 80\n\
          seed_frames = 40\nrandom_frames = 40\nhidden = 8\nbatch = 4\nexploration_steps = 100\n\
@@ -24,14 +24,14 @@ fn config(rl: &str) -> String {
 #[cfg(feature = "rl")]
 fn episodes(search: &Search) -> BTreeSet<String> {
     let root = search.path("collected");
-    // While members are at work, temporary files come and go.
+    // Temporary files may vanish while members train.
     let entries = walkdir::WalkDir::new(&root).into_iter().flatten();
     let files = entries
         .filter(|e| e.file_type().is_file() && e.path().extension().is_some_and(|e| e == "safetensors"));
     files.map(|entry| entry.path().strip_prefix(&root).unwrap().display().to_string()).collect()
 }
 
-/// The names of the episodes that the checkpoints on disk name.
+/// The names of the episodes in the checkpoints on disk.
 #[cfg(feature = "rl")]
 fn named(search: &Search) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
@@ -39,7 +39,7 @@ fn named(search: &Search) -> BTreeSet<String> {
         let path = entry.unwrap().into_path();
         if path.extension().is_some_and(|e| e == "safetensors") && !path.starts_with(search.path("collected"))
         {
-            names.extend(pbtnas::checkpoint::Reader::open(&path).unwrap().meta().files.clone());
+            names.extend(pbtnas_core::checkpoint::Reader::open(&path).unwrap().meta().files.clone());
         }
     }
     names
@@ -47,17 +47,14 @@ fn named(search: &Search) -> BTreeSet<String> {
 
 #[cfg(feature = "rl")]
 #[test]
-fn a_search_interrupted_and_killed_is_the_undisturbed_one_bit_for_bit() {
+fn an_interrupted_and_killed_search_equals_the_undisturbed_one() {
     let (calm, disturbed) = (Search::init(&config("")), Search::init(&config("")));
     calm.ok(&["run", "--workers", "2"]);
     let begun = || (0..3).flat_map(|generation| disturbed.endings(generation)).count();
     for (name, code) in [("TERM", Some(75)), ("KILL", None)] {
         let before = begun();
         let mut run = disturbed.start(&["run", "--workers", "2"]);
-        wait_for("an attempt that learns", 120, || {
-            // Somebody's first episode of this attempt is on disk.
-            (begun() > before && !episodes(&disturbed).is_empty()).then_some(())
-        });
+        wait_until("an attempt that learns", 120, || begun() > before && !episodes(&disturbed).is_empty());
         std::thread::sleep(std::time::Duration::from_millis(700));
         signal(run.id(), name);
         assert_eq!(run.wait().unwrap().code(), code);
@@ -69,7 +66,7 @@ fn a_search_interrupted_and_killed_is_the_undisturbed_one_bit_for_bit() {
     let fitness = |search: &Search| search.json("best.json")["fitness"].as_f64().unwrap();
     assert!(fitness(&calm) > 0.0 && fitness(&calm) == fitness(&disturbed));
 
-    // Buffers are bounded, what is named is there, and what nobody names any more is gone.
+    // Buffers are bounded, named episodes exist, and those that no checkpoint names are removed.
     let named = named(&calm);
     let (on_disk, last) = (episodes(&calm), calm.json("generations/0002/plan.json"));
     assert!(named.is_subset(&on_disk), "{named:?} {on_disk:?}");
@@ -80,17 +77,17 @@ fn a_search_interrupted_and_killed_is_the_undisturbed_one_bit_for_bit() {
     for member in last["members"].as_array().unwrap() {
         let path =
             format!("generations/0002/members/{:02}/final.safetensors", member["id"].as_u64().unwrap());
-        let reader = pbtnas::checkpoint::Reader::open(&calm.path(&path)).unwrap();
+        let reader = pbtnas_core::checkpoint::Reader::open(&calm.path(&path)).unwrap();
         assert_eq!(reader.meta().files.len(), 3, "60 transitions are three episodes of 20");
-        // A child goes on with the experience of its base.
+        // A child inherits the episodes of its base.
         if let Some(base) = member["origin"]["base"].as_u64() {
             let path = calm.path(&format!("generations/0001/members/{base:02}/final.safetensors"));
-            let of_base = pbtnas::checkpoint::Reader::open(&path).unwrap().meta().files.clone();
+            let of_base = pbtnas_core::checkpoint::Reader::open(&path).unwrap().meta().files.clone();
             assert_eq!(reader.meta().files[0], of_base[2]);
         }
     }
 
-    // What a user does next.
+    // The commands that follow a search.
     let best = calm.ok(&["best"]);
     assert!(best.contains("episode.png") && calm.path("best/episode.png").exists(), "{best}");
     let record: serde_json::Value = serde_json::from_str(&calm.ok(&["evaluate", "--json"])).unwrap();
@@ -101,7 +98,7 @@ fn a_search_interrupted_and_killed_is_the_undisturbed_one_bit_for_bit() {
     let film = calm.path("best/episode.png");
     assert!(report.len() as u64 > film.metadata().unwrap().len(), "the film is in it");
 
-    // A lost episode is told.
+    // A lost episode is reported.
     let victim = named.iter().next().unwrap();
     std::fs::remove_file(calm.path("collected").join(victim)).unwrap();
     let verify = calm.call(&["verify"]);
@@ -110,10 +107,10 @@ fn a_search_interrupted_and_killed_is_the_undisturbed_one_bit_for_bit() {
 
 #[cfg(feature = "rl")]
 #[test]
-fn members_that_share_a_buffer_keep_it_bounded() {
+fn a_shared_replay_buffer_is_bounded() {
     let search = Search::init(&config("share = \"run\"").replace("epochs = 3", "epochs = 2"));
     search.ok(&["run", "--workers", "2"]);
-    assert!(search.ok(&["verify"]).starts_with("sound"));
+    assert!(search.ok(&["verify"]).starts_with("valid"));
     let episodes = episodes(&search);
     // Four members, two generations, two episodes each: no more than that, and all in one folder.
     assert_eq!(episodes.len(), 16);
@@ -123,7 +120,7 @@ fn members_that_share_a_buffer_keep_it_bounded() {
 
 #[cfg(feature = "rl")]
 #[test]
-fn what_is_wrong_is_said_before_anything_is_made() {
+fn a_wrong_rl_configuration_is_reported_before_init() {
     let dir = tempfile::tempdir().unwrap();
     let init = |text: String| {
         let file = dir.path().join("c.toml");
@@ -153,7 +150,7 @@ fn what_is_wrong_is_said_before_anything_is_made() {
 
 #[cfg(not(feature = "rl"))]
 #[test]
-fn without_the_feature_the_error_says_what_to_install() {
+fn without_the_feature_the_error_names_what_to_install() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("c.toml");
     std::fs::write(&file, config("")).unwrap();

@@ -1,18 +1,18 @@
-//! What follows a search: soups and final evaluations. And the baselines that are compared with it.
+//! Soups and final evaluations, and the baselines.
 
-use pbtnas::checkpoint::Reader;
+use pbtnas_core::checkpoint::Reader;
 use serde_json::Value;
 
 use crate::compare::columns;
 use crate::support::{PBTNAS, Search, signal, synthetic, text};
 
-/// Without mixing the population converges to few architectures, so that there is something to average; after
-/// many steps what is left of the distance to the optimum is noise, so that averaging helps.
-pub const CONVERGING: &str = "seed = 7\n[search]\npopulation = 8\nepochs = 10\nepochs_per_step = 2\nmixing = false\n\
+/// Without mixing the population converges to few architectures, which can be averaged; after many steps the distance to the
+/// optimum is noise, so averaging helps.
+pub const CONVERGING: &str = "seed = 7\n[search]\npopulation = 8\nepochs = 10\nepochs_per_generation = 2\nmixing = false\n\
                               [task]\nkind = \"synthetic\"\n[storage]\nkeep = \"all\"\nvisibility_timeout = 2\n\
                               [synthetic]\nsteps_per_epoch = 100\n";
 
-/// Generation and member of each, of the soup in a folder.
+/// (generation, member) of the ingredients of the soup in a folder.
 pub fn ingredients(search: &Search, folder: &str) -> Vec<(u64, u64)> {
     let soup = search.json(&format!("{folder}/soup.json"));
     let number = |one: &Value, key: &str| one[key].as_u64().unwrap();
@@ -24,7 +24,7 @@ pub fn ingredients(search: &Search, folder: &str) -> Vec<(u64, u64)> {
         .collect()
 }
 
-/// The greedy search, once more, from the records of all rounds in a folder.
+/// Repeats the greedy search from the records of all rounds in a folder.
 pub fn check_greedy(search: &Search, folder: &str) {
     let mut round = 1;
     let mut evaluated = 0;
@@ -63,15 +63,15 @@ pub fn check_greedy(search: &Search, folder: &str) {
 }
 
 #[test]
-fn a_soup_is_what_trying_one_member_after_the_other_gives() {
+fn a_soup_is_the_result_of_the_greedy_search() {
     let search = Search::init(CONVERGING);
     let early = search.call(&["soup"]);
-    assert!(text(&early).contains("soup is made of a finished search"), "{}", text(&early));
+    assert!(text(&early).contains("a soup requires a finished search"), "{}", text(&early));
     search.ok(&["run"]);
     let printed = search.ok(&["soup", "--workers", "1"]);
     assert!(printed.contains("difference to the best member alone"), "{printed}");
     check_greedy(&search, "soup");
-    // With more workers, and interrupted, it is the same soup.
+    // More workers and kills do not change the soup.
     let soup = search.json("soup/soup.json");
     std::fs::remove_dir_all(search.path("soup")).unwrap();
     for _ in 0..2 {
@@ -84,8 +84,8 @@ fn a_soup_is_what_trying_one_member_after_the_other_gives() {
     assert_eq!(search.json("soup/soup.json"), soup);
     assert!(soup["fitness"].as_f64() >= search.json("best.json")["fitness"].as_f64());
 
-    assert!(search.ok(&["verify"]).starts_with("sound"));
-    // Both are evaluated, once.
+    assert!(search.ok(&["verify"]).starts_with("valid"));
+    // Both can be evaluated; a second evaluation has the same result.
     let best: Value = serde_json::from_str(&search.ok(&["evaluate", "--json"])).unwrap();
     assert_eq!(best["fitness"], search.json("best.json")["fitness"]);
     let of_soup: Value = serde_json::from_str(&search.ok(&["evaluate", "--soup", "--json"])).unwrap();
@@ -97,12 +97,12 @@ fn a_soup_is_what_trying_one_member_after_the_other_gives() {
 }
 
 #[test]
-fn soups_of_parts_are_made_side_by_side_and_change_nothing_else() {
+fn soups_of_parts_change_their_part_only() {
     let search = Search::init(CONVERGING);
     search.ok(&["run"]);
     let wrong = search.call(&["soup", "--part", "tail"]);
     assert_eq!(wrong.status.code(), Some(1));
-    assert!(text(&wrong).contains("no part is called \"tail\"; there are head, layers"), "{}", text(&wrong));
+    assert!(text(&wrong).contains("unknown part \"tail\"; the parts are head, layers"), "{}", text(&wrong));
     let early = search.call(&["evaluate", "--soup", "--part", "head"]);
     assert!(
         text(&early).contains("soup --state") && text(&early).contains("--part head`"),
@@ -110,7 +110,7 @@ fn soups_of_parts_are_made_side_by_side_and_change_nothing_else() {
         text(&early)
     );
 
-    // All at once, one of them interrupted.
+    // All at the same time, one of them killed.
     let parts = [vec!["soup"], vec!["soup", "--part", "head"], vec!["soup", "--part", "layers"]];
     let mut interrupted = search.start(&parts[2]);
     std::thread::sleep(std::time::Duration::from_millis(150));
@@ -124,7 +124,7 @@ fn soups_of_parts_are_made_side_by_side_and_change_nothing_else() {
         check_greedy(&search, folder);
         std::fs::read(search.path(&format!("{folder}/soup.json"))).unwrap()
     });
-    // One after the other they are the same.
+    // One at a time they are the same.
     for ((folder, arguments), soup) in folders.iter().zip(&parts).zip(&soups) {
         std::fs::remove_dir_all(search.path(folder)).unwrap();
         let printed = search.ok(arguments);
@@ -137,9 +137,9 @@ fn soups_of_parts_are_made_side_by_side_and_change_nothing_else() {
         );
         assert!(*soup == std::fs::read(search.path(&format!("{folder}/soup.json"))).unwrap(), "{folder}");
     }
-    assert!(search.ok(&["verify"]).starts_with("sound"));
+    assert!(search.ok(&["verify"]).starts_with("valid"));
 
-    // Of the layers' soup the head is the best member's to the bit, and the layers are not; and so the other way.
+    // In a soup of one part, the other part is the best member's, bit for bit.
     let best =
         Reader::open(&search.path(search.json("best.json")["checkpoint"]["path"].as_str().unwrap())).unwrap();
     for (folder, part) in [("soup-head", "net/head"), ("soup-layers", "net/layer")] {
@@ -155,7 +155,7 @@ fn soups_of_parts_are_made_side_by_side_and_change_nothing_else() {
         assert!(averaged > 1);
     }
 
-    // Measured and compared.
+    // `evaluate` and `compare`.
     let fitness = |folder: &str| search.json(&format!("{folder}/soup.json"))["fitness"].as_f64().unwrap();
     search.ok(&["evaluate"]);
     for part in ["head", "layers"] {
@@ -170,23 +170,23 @@ fn soups_of_parts_are_made_side_by_side_and_change_nothing_else() {
         let added = fitness(&format!("soup-{part}")) - search.json("best.json")["fitness"].as_f64().unwrap();
         let table = text(&output);
         assert!(
-            table.contains(&format!("soup of {part} minus best member, as `pbtnas evaluate`")),
+            table.contains(&format!("soup of {part} minus best member, as measured by `pbtnas evaluate`")),
             "{table}"
         );
         let shown: f64 = columns(&table, "pbt-nas")[2].split(' ').next().unwrap().parse().unwrap();
         assert!((shown - added).abs() < 1e-4, "{added}: {table}");
     }
 
-    // Damage is told with the part's own way out.
+    // A damaged soup is reported with the command that rebuilds it.
     let record = search.path("soup-head/soup.json");
     std::fs::write(&record, "{}").unwrap();
     let faults = search.call(&["verify"]);
     assert_eq!(faults.status.code(), Some(4));
-    assert!(text(&faults).contains("`pbtnas soup --part PART` makes it anew"), "{}", text(&faults));
+    assert!(text(&faults).contains("run `pbtnas soup --part PART` again"), "{}", text(&faults));
 }
 
 #[test]
-fn mutation_and_perturbed_random_search_run_and_are_sound() {
+fn mutation_and_perturbed_random_search_are_sound() {
     let config = |algorithm: &str| synthetic(0, "").replace("[search]", &format!("[search]\n{algorithm}"));
     let search = Search::init(&config("algorithm = \"mutation\""));
     search.ok(&["run"]);
@@ -195,10 +195,10 @@ fn mutation_and_perturbed_random_search_run_and_are_sound() {
     let kinds: Vec<&str> = origins.map(|member| member["origin"]["kind"].as_str().unwrap()).collect();
     assert_eq!(kinds.iter().filter(|kind| **kind == "mutation").count(), 4, "{kinds:?}");
     assert_eq!(kinds.iter().filter(|kind| **kind == "survivor").count(), 12, "{kinds:?}");
-    assert!(search.ok(&["verify"]).starts_with("sound"));
+    assert!(search.ok(&["verify"]).starts_with("valid"));
     search.ok(&["best"]);
 
-    let search = Search::init(&config("algorithm = \"random-search\"\nperturb_survivors = true"));
+    let search = Search::init(&config("algorithm = \"random-search\"\nshrink_perturb_survivors = true"));
     search.ok(&["run"]);
     for generation in 1..3 {
         let plan = search.json(&format!("generations/{generation:04}/plan.json"));
@@ -208,7 +208,7 @@ fn mutation_and_perturbed_random_search_run_and_are_sound() {
             assert!(start.ends_with("start.safetensors"), "{start}");
         }
     }
-    assert!(search.ok(&["verify"]).starts_with("sound"));
+    assert!(search.ok(&["verify"]).starts_with("valid"));
     let plain = Search::init(&config("algorithm = \"random-search\""));
     plain.ok(&["run"]);
     assert_ne!(search.json("best.json")["fitness"], plain.json("best.json")["fitness"]);

@@ -1,4 +1,4 @@
-//! Running pbtnas, and looking at what it left.
+//! Runs pbtnas and reads its run directory.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use pbtnas::report::status;
-use pbtnas::state::Run;
+use pbtnas_engine::run::Run;
 use serde_json::Value;
 
 /// The program under test.
@@ -15,20 +15,20 @@ pub const PBTNAS: &str = env!("CARGO_BIN_EXE_pbtnas");
 /// A configuration of the synthetic task: 8 members, 3 generations; `extra` holds more TOML.
 pub fn synthetic(step_milliseconds: u64, extra: &str) -> String {
     format!(
-        "seed = 7\n[search]\npopulation = 8\nepochs = 6\nepochs_per_step = 2\n[task]\nkind = \"synthetic\"\n\
+        "seed = 7\n[search]\npopulation = 8\nepochs = 6\nepochs_per_generation = 2\n[task]\nkind = \"synthetic\"\n\
          [storage]\nkeep = \"all\"\nvisibility_timeout = 2\n\
          [synthetic]\nsteps_per_epoch = 5\nstep_milliseconds = {step_milliseconds}\n{extra}\n"
     )
 }
 
-/// A run's directory in a temporary one.
+/// A run in a temporary folder.
 pub struct Search {
     dir: tempfile::TempDir,
     pub state: PathBuf,
 }
 
 impl Search {
-    /// Made by `pbtnas init` from a configuration.
+    /// Runs `pbtnas init` with this configuration.
     pub fn init(config: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let state = dir.path().join("run");
@@ -37,14 +37,13 @@ impl Search {
         search
     }
 
-    /// The same, where the run was removed.
+    /// Runs `pbtnas init` after the run was removed.
     pub fn init_again(&self, config: &str) {
         let file = self.folder().join("config.toml");
         std::fs::write(&file, config).unwrap();
         self.ok(&["init", "--config", file.to_str().unwrap()]);
     }
 
-    /// The temporary directory.
     pub fn folder(&self) -> &Path {
         self.dir.path()
     }
@@ -56,19 +55,17 @@ impl Search {
         command
     }
 
-    /// Runs a command on this run.
     pub fn call(&self, arguments: &[&str]) -> Output {
         self.command(arguments).output().unwrap()
     }
 
-    /// Runs a command that must succeed; what it printed.
+    /// Runs a command that must succeed; returns its standard output.
     pub fn ok(&self, arguments: &[&str]) -> String {
         let output = self.call(arguments);
         assert!(output.status.success(), "pbtnas {arguments:?}: {}", text(&output));
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// Starts a command on this run.
     pub fn start(&self, arguments: &[&str]) -> Child {
         self.command(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
     }
@@ -92,10 +89,10 @@ impl Search {
         essence(&self.state)
     }
 
-    /// Asserts that this run and another one came to the same population, and that both are sound.
+    /// Asserts that both runs have the same plans and checkpoints and are sound.
     pub fn assert_same(&self, other: &Search) {
         for search in [self, other] {
-            assert!(search.ok(&["verify"]).starts_with("sound"));
+            assert!(search.ok(&["verify"]).starts_with("valid"));
         }
         let (ours, theirs) = (self.essence(), other.essence());
         assert_eq!(ours.keys().collect::<Vec<_>>(), theirs.keys().collect::<Vec<_>>());
@@ -105,11 +102,11 @@ impl Search {
         assert!(ours.len() > 10, "{:?}", ours.keys());
     }
 
-    /// Endings of all attempts of a generation, e.g. `stopped SIGTERM`; `lost` where there is none.
+    /// How each attempt of a generation ended, e.g. `stopped SIGTERM`; `lost` without a record of its end.
     pub fn endings(&self, generation: u32) -> Vec<String> {
         let mut endings = Vec::new();
         for entry in walkdir::WalkDir::new(self.path(&format!("generations/{generation:04}/members"))) {
-            // A generation that is not there yet has none, and temporary files come and go.
+            // The generation may not exist yet, and temporary files vanish.
             let Ok(entry) = entry else { continue };
             let path = entry.into_path();
             if !path.to_string_lossy().ends_with(".start.json") {
@@ -132,7 +129,7 @@ impl Search {
     }
 }
 
-/// Everything that must be the same whenever the same search is run again: plans and checkpoints.
+/// The files that are equal in all runs of the same search: plans and checkpoints.
 pub fn essence(state: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut files = BTreeMap::new();
     for entry in walkdir::WalkDir::new(state.join("generations")) {
@@ -146,12 +143,17 @@ pub fn essence(state: &Path) -> BTreeMap<String, Vec<u8>> {
     files
 }
 
-/// All that a command printed.
+/// Standard output and standard error of a command.
 pub fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-/// Waits until something is there.
+/// Waits until a condition holds; panics after so many seconds.
+pub fn wait_until(what: &str, seconds: u64, mut holds: impl FnMut() -> bool) {
+    wait_for(what, seconds, || holds().then_some(()));
+}
+
+/// Waits for a value, as [`wait_until`] for a condition.
 pub fn wait_for<T>(what: &str, seconds: u64, mut look: impl FnMut() -> Option<T>) -> T {
     let until = Instant::now() + Duration::from_secs(seconds);
     loop {
@@ -163,14 +165,33 @@ pub fn wait_for<T>(what: &str, seconds: u64, mut look: impl FnMut() -> Option<T>
     }
 }
 
-/// Waits until a search is finished, however many other tests use the cluster. Looks from here: a program that looked
-/// would take the processors away from those that train.
+/// Waits until a search is finished. Reads the run in this process: calls of the program would take the processors from the
+/// members.
 pub fn wait_for_the_end(state: &Path) {
+    pbtnas::register_tasks();
     let finished = || Some(status(&Run::open(state).ok()?).ok()?.finished);
-    wait_for("the end of the search", 900, || (finished() == Some(true)).then_some(()));
+    wait_until("the end of the search", 900, || finished() == Some(true));
 }
 
 /// Sends a signal (by its name without SIG) to a process.
 pub fn signal(pid: u32, name: &str) {
     assert!(Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status().unwrap().success());
+}
+
+/// The help text of a command, 100 columns wide.
+pub fn help(command: &[&str]) -> String {
+    let output = Command::new(PBTNAS).args(command).arg("--help").env_remove("COLUMNS").output().unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The names of all commands in the help text.
+pub fn commands() -> Vec<String> {
+    let help = help(&[]);
+    let lines = help.lines().skip_while(|line| !line.starts_with("Commands:")).skip(1);
+    let commands = lines.take_while(|line| line.starts_with("  ")).filter(|line| !line.starts_with("   "));
+    let names = commands.filter_map(|line| line.split_whitespace().next()).map(str::to_owned);
+    let names: Vec<String> = names.filter(|name| name != "help").collect();
+    assert!(names.len() > 15, "{help}");
+    names
 }

@@ -1,24 +1,25 @@
-//! Runs so small that hundreds of them can be disturbed, worked off in the test's own process.
+//! Runs small enough to be disturbed hundreds of times, trained in the test's own process.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::Result;
-use pbtnas::advance::{Next, advance};
-use pbtnas::signal::StopSignal;
-use pbtnas::state::{Run, verify};
-use pbtnas::tasks::Task;
-use pbtnas::trainer::{Claim, Identity, Trainer};
+use pbtnas_core::run::verify;
+use pbtnas_engine::advance::{NextAction, advance};
+use pbtnas_engine::attempt::{Claim, Identity, Trainer};
+use pbtnas_engine::run::Run;
+use pbtnas_engine::signal::StopSignal;
+use pbtnas_engine::task::Task;
 
 use crate::support::{PBTNAS, text};
 
-/// Three generations of four members, of which one generation keeps its files; a snapshot at every step.
-pub const CONFIG: &str = "seed = 7\n[search]\npopulation = 4\ntau = 0.5\nepochs = 6\nepochs_per_step = 2\n\
+/// Three generations of four members; one generation keeps its files, and every optimizer step is followed by a snapshot.
+pub const CONFIG: &str = "seed = 7\n[search]\npopulation = 4\ntau = 0.5\nepochs = 6\nepochs_per_generation = 2\n\
                           [task]\nkind = \"synthetic\"\n[synthetic]\nsteps_per_epoch = 2\nlayers = 3\n\
                           [training]\nsnapshot_seconds = 0\n\
-                          [storage]\nkeep = 1\nvisibility_timeout = 0\npatience_seconds = 0\n";
+                          [storage]\nkeep = 1\nvisibility_timeout = 0\nretry_seconds = 0\n";
 
-/// A folder where fsync costs nothing, if the machine has one.
+/// A folder in memory if there is one: fsync takes no time there.
 pub fn folder() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
@@ -30,7 +31,7 @@ pub fn pbtnas(state: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs a command that must succeed; what it printed.
+/// Runs a command that must succeed; returns its output.
 pub fn ok(mut command: Command) -> String {
     let output = command.output().unwrap();
     assert!(output.status.success(), "{command:?}: {}", text(&output));
@@ -45,23 +46,23 @@ pub fn init(dir: &Path, config: &str) -> PathBuf {
     state
 }
 
-/// Copies a file or a folder with all that is in it.
+/// Copies a file or a whole folder.
 pub fn copy(from: &Path, to: &Path) {
     assert!(Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap().success());
 }
 
-/// Works the run off, up to the end or until all of a generation is trained.
-pub fn work_off(state: &Path, generations: u32) {
-    try_work_off(state, generations).unwrap_or_else(|error| panic!("{}: {error:#}", state.display()));
+/// Trains a run to its end, or until the members of so many generations are trained.
+pub fn train_all(state: &Path, generations: u32) {
+    try_train_all(state, generations).unwrap_or_else(|error| panic!("{}: {error:#}", state.display()));
 }
 
-/// The same, up to the first error that keeps coming.
-pub fn try_work_off(state: &Path, generations: u32) -> Result<()> {
+/// As [`train_all`]; returns an error that occurs five times.
+pub fn try_train_all(state: &Path, generations: u32) -> Result<()> {
     let run = Run::open(state)?;
-    let task = run.config.task()?;
+    let task = run.config.task();
     let trainer = trainer(&run, task.as_ref());
     let mut errors = 0;
-    while let Next::Train { generation, members } = advance(&run, task.as_ref(), true)? {
+    while let NextAction::Train { generation, members } = advance(&run, task.as_ref(), true)? {
         let plan = run.plan(generation)?;
         for member in members {
             if let Err(error) = trainer.train(&plan, member) {
@@ -78,11 +79,11 @@ pub fn try_work_off(state: &Path, generations: u32) -> Result<()> {
     Ok(())
 }
 
-/// A copy of a run, beside it, that is worked off to its end undisturbed.
+/// A copy of a run, beside it, trained undisturbed to its end.
 pub fn finished_copy(state: &Path) -> PathBuf {
     let calm = state.with_file_name("calm");
     copy(state, &calm);
-    work_off(&calm, u32::MAX);
+    train_all(&calm, u32::MAX);
     calm
 }
 

@@ -1,9 +1,9 @@
-//! `pbtnas verify` names each fault, and no command works on damaged files in silence.
+//! `pbtnas verify` names each fault, and no command uses damaged files silently.
 
 use std::fs;
 
-use pbtnas::search::Origin;
-use pbtnas::state::{Outcome, PlanRecord, ResultRecord, read_json, replace_json};
+use pbtnas_core::run::{Outcome, PlanRecord, ResultRecord, read_json, replace_json};
+use pbtnas_core::search::Origin;
 
 use crate::support::{Search, synthetic, text};
 
@@ -35,9 +35,9 @@ fn changed_and_missing_checkpoints_are_named() {
     fs::write(&path, &good[..good.len() - 1]).unwrap();
     assert!(faults(&search).contains("bytes instead of"));
     fs::remove_file(&path).unwrap();
-    assert!(faults(&search).contains("it is gone"));
+    assert!(faults(&search).contains("the file is missing"));
     fs::write(&path, good).unwrap();
-    assert!(search.ok(&["verify"]).starts_with("sound"));
+    assert!(search.ok(&["verify"]).starts_with("valid"));
 }
 
 #[test]
@@ -51,7 +51,7 @@ fn a_changed_decision_is_named() {
     replace_json(&path, &wrong).unwrap();
     let message = faults(&search);
     assert!(
-        message.contains("0001/plan.json") && message.contains("is not what the search decides"),
+        message.contains("0001/plan.json") && message.contains("does not match the decision recomputed"),
         "{message}"
     );
     fs::write(&path, &good[..good.len() / 2]).unwrap();
@@ -70,15 +70,15 @@ fn a_changed_fitness_is_named() {
     let path = search.path("generations/0001/members/00/result.json");
     let good = fs::read_to_string(&path).unwrap();
     fs::write(&path, good.replacen("\"fitness\": ", "\"fitness\": 1", 1)).unwrap();
-    assert!(faults(&search).contains("result.json is damaged: it was cut off, or changed"));
-    // One that was wrong from the beginning.
+    assert!(faults(&search).contains("result.json is damaged: it was truncated or modified"));
+    // A wrong value with a valid checksum.
     fs::write(&path, good).unwrap();
     let mut wrong: ResultRecord = read_json(&path).unwrap();
     let Outcome::Trained { fitness, .. } = &mut wrong.outcome else { panic!("{wrong:?}") };
     *fitness = Some(1e6);
     replace_json(&path, &wrong).unwrap();
     let message = faults(&search);
-    assert!(message.contains("best.json: it does not name the member of the highest fitness"), "{message}");
+    assert!(message.contains("best.json: it does not name the member with the highest fitness"), "{message}");
 }
 
 #[test]

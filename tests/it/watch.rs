@@ -1,4 +1,4 @@
-//! A search that is watched: on a terminal, and as lines for other programs.
+//! `pbtnas watch` on a terminal and with --json.
 
 use std::io::Write;
 use std::process::{Child, Command, Stdio};
@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::{PBTNAS, Search, signal, synthetic, text, wait_for};
+use crate::support::{PBTNAS, Search, signal, synthetic, text, wait_until};
 
 #[test]
-fn events_come_in_order_and_end_with_the_search() {
+fn watch_prints_events_in_order() {
     let search = Search::init(&synthetic(10, "crash_rate = 0.1"));
     let watch = search
         .command(&["watch", "--json", "--interval", "1"])
@@ -23,7 +23,7 @@ fn events_come_in_order_and_end_with_the_search() {
     let lines = String::from_utf8(output.stdout).unwrap();
     let events: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let of = |kind: &str| events.iter().filter(|event| event["event"] == kind).collect::<Vec<_>>();
-    // Every generation, its members, and then the next one.
+    // Generation by generation.
     let generations: Vec<u64> = events.iter().map(|event| event["generation"].as_u64().unwrap()).collect();
     assert!(generations.is_sorted(), "{lines}");
     assert_eq!(of("generation").len(), 3, "{lines}");
@@ -43,11 +43,11 @@ fn events_come_in_order_and_end_with_the_search() {
         (&"finished".into(), &search.json("best.json")["member"])
     );
 
-    // Whoever comes late is told the same, and need not wait.
+    // A later `watch` prints the same events at once.
     let late = search.ok(&["watch"]);
     assert_eq!(late.lines().filter(|line| !line.starts_with(' ')).count(), events.len(), "{late}");
     assert!(late.lines().last().unwrap().contains(" finished; best: member "), "{late}");
-    assert!(search.ok(&["verify"]).starts_with("sound"));
+    assert!(search.ok(&["verify"]).starts_with("valid"));
 }
 
 /// A terminal of 80x24 with `pbtnas watch` in it.
@@ -58,7 +58,7 @@ struct Terminal {
 
 impl Terminal {
     fn open(search: Search) -> Self {
-        // The shell's settings of the terminal before and after, and the exit code.
+        // Saves the terminal settings before and after, and the exit code.
         let line = "stty rows 24 cols 80; stty -g >before; sh -c 'echo $$ >pid; exec \"$0\" watch --state run' \
                     \"$PBTNAS\"; echo $? >code; stty -g >after";
         let script = Command::new("script")
@@ -74,21 +74,21 @@ impl Terminal {
         Self { script, search }
     }
 
-    /// All that was written on it.
+    /// All output so far.
     fn screen(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(self.search.folder().join("screen")).unwrap_or_default())
             .into_owned()
     }
 
     fn wait_for(&self, wanted: &str) {
-        wait_for(wanted, 20, || self.screen().contains(wanted).then_some(()));
+        wait_until(wanted, 20, || self.screen().contains(wanted));
     }
 
     fn file(&self, name: &str) -> String {
         std::fs::read_to_string(self.search.folder().join(name)).unwrap()
     }
 
-    /// After the program has ended: the exit code was 0, and the terminal is as it was.
+    /// Asserts that the program ended with exit code 0 and restored the terminal.
     fn check_restored(mut self) -> Search {
         assert!(self.script.wait().unwrap().success());
         assert_eq!(self.file("code").trim(), "0", "{}", self.screen());
@@ -97,7 +97,7 @@ impl Terminal {
         let at = |sequence: &str| {
             screen.rfind(sequence).unwrap_or_else(|| panic!("no {sequence:?} in {screen:?}"))
         };
-        // The other screen is left, and the cursor is shown.
+        // The alternate screen is left, and the cursor is shown.
         assert!(at("\u{1b}[?1049h") < at("\u{1b}[?1049l"));
         assert!(at("\u{1b}[?25l") < at("\u{1b}[?25h"));
         self.search
@@ -105,7 +105,7 @@ impl Terminal {
 }
 
 #[test]
-fn a_terminal_shows_the_members_and_is_left_as_it_was() {
+fn watch_shows_the_members_and_restores_the_terminal() {
     let search = Search::init(&synthetic(300, ""));
     let mut run = search.start(&["run", "--workers", "2"]);
     let mut terminal = Terminal::open(search);
@@ -118,16 +118,16 @@ fn a_terminal_shows_the_members_and_is_left_as_it_was() {
 
     signal(run.id(), "TERM");
     run.wait().unwrap();
-    assert!(search.ok(&["verify"]).starts_with("sound"));
+    assert!(search.ok(&["verify"]).starts_with("valid"));
 
-    // A file server that does not answer holds up nothing: a pipe that nobody writes to cannot be opened. A signal
-    // restores the terminal like a key.
+    // A file server that does not respond does not block the display: opening a pipe without a writer blocks. A signal
+    // restores the terminal as the key `q` does.
     let generation =
         (0..3).rev().find(|g| search.path(&format!("generations/{g:04}/plan.json")).exists()).unwrap();
     let members = search.path(&format!("generations/{generation:04}/members"));
     let beat =
         (0..8).map(|id| members.join(format!("{id:02}/progress/heartbeat.json"))).find(|path| path.exists());
-    let beat = beat.expect("a member that was interrupted");
+    let beat = beat.expect("an interrupted member");
     std::fs::remove_file(&beat).unwrap();
     nix::unistd::mkfifo(&beat, nix::sys::stat::Mode::S_IRWXU).unwrap();
     let terminal = Terminal::open(search);

@@ -342,7 +342,7 @@ def truncated(case, inputs):
 
 def initial(case, inputs):
     """What orthogonal matrices have in common: rows (or columns) are orthogonal and of one length; and, over many
-    draws, what tells their distribution: the mean and deviation of the first element, and of the trace."""
+    draws, what characterizes their distribution: the mean and deviation of the first element, and of the trace."""
     torch.manual_seed(1)
     outputs = {}
     for name, (shape, gain, draws) in case["tensors"].items():

@@ -1,6 +1,6 @@
-"""Runs a script as pbtnas would: makes the requests, starts the actions, looks at what they leave.
+"""Runs a script as pbtnas does: writes the requests, starts the actions, reads their files.
 
-By hand, to try an example without the Rust program (random architectures, no selection):
+To run an example without the Rust program (random architectures, no selection):
 
     python tests/python/driver.py examples/spirals-numpy [MEMBERS [EPOCHS]]
 """
@@ -18,16 +18,16 @@ from pathlib import Path
 from typing import Any, Callable, Optional
 
 ROOT = Path(__file__).resolve().parents[2]
-HELPER = ROOT / "src/python"
+HELPER = ROOT / "crates/engine/src/python"
 PATIENCE = 120
 
 
 class Failed(Exception):
-    """An action that did not end well; the text is what it printed."""
+    """An action failed; the text is its output."""
 
 
 class Member:
-    """One network, whose files are in a folder of its own."""
+    """A network with its own folder."""
 
     def __init__(
         self,
@@ -56,8 +56,8 @@ class Member:
         stop: Optional[Callable[[dict[str, Any]], bool]] = None,
         interrupt: Optional[Callable[[subprocess.Popen[str]], None]] = None,
     ) -> bytes:
-        """Trains from the present checkpoint. `stop` looks at progress lines; at the first that it likes, `interrupt`
-        is called: SIGTERM to the process, unless told otherwise."""
+        """Trains from the present checkpoint. At the first progress line for which `stop` is true, `interrupt` is
+        called (default: SIGTERM to the process)."""
         name = f"until{until}.safetensors"
         self._run("train", output=name, until=until, stop=stop, interrupt=interrupt or (lambda p: p.terminate()))
         self.checkpoint = self.folder / name
@@ -69,7 +69,7 @@ class Member:
         return result
 
     def position(self) -> tuple[int, int]:
-        """Epoch and step of the present checkpoint."""
+        """Epoch and step of the current checkpoint."""
         if self.checkpoint is None:
             return 0, 0
         metadata = header(self.checkpoint.read_bytes())["__metadata__"]
@@ -150,14 +150,14 @@ class Member:
 
 
 def header(checkpoint: bytes) -> dict[str, Any]:
-    """What a safetensors file says of its tensors."""
+    """The header of a safetensors file."""
     length = int.from_bytes(checkpoint[:8], "little")
     entries: dict[str, Any] = json.loads(checkpoint[8 : 8 + length])
     return entries
 
 
 def draw(variables: list[dict[str, Any]], forbidden: list[dict[str, Any]], rng: random.Random) -> dict[str, Any]:
-    """A random architecture of a search.toml."""
+    """A random architecture of the space in a search.toml."""
     while True:
         genotype: dict[str, Any] = {}
         for variable in variables:

@@ -1,4 +1,4 @@
-"""NumPy's arrays through a checkpoint and back, in this process."""
+"""Saves and restores NumPy arrays, in this process."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Arrays(unittest.TestCase):
         self.restore(net, fresh)
         np.testing.assert_array_equal(fresh["net"]["momentum"]["w"], [3, 3])
         np.testing.assert_array_equal(fresh["net"]["unknown"]["w"], [5, 5])
-        with self.assertRaisesRegex(pbtnas.Error, "momentum is about 'v', which network 'net' does not have"):
+        with self.assertRaisesRegex(pbtnas.Error, "momentum has an array 'v', but network 'net' does not"):
             self.init(net, {"net": {"momentum": {"v": np.zeros(2)}}})
 
     def test_errors(self) -> None:
@@ -69,7 +69,7 @@ class Arrays(unittest.TestCase):
             (np.zeros(1, ">f4"), ">f4"),
             (np.zeros(1, complex), "complex128"),
             (np.array(["a"]), "<U1"),
-            ([1.0], "no tensor but of type list"),
+            ([1.0], "it is a list, not a tensor"),
         ):
             with self.assertRaisesRegex(pbtnas.Error, f"model/net/a cannot be stored.*{message}"):
                 self.init({"net": {"a": value}})
@@ -78,15 +78,15 @@ class Arrays(unittest.TestCase):
             self.restore({"a": np.zeros(4)})
         content = (self.folder / "init").read_bytes()
         (self.folder / "init").write_bytes(content[:-1])
-        with self.assertRaisesRegex(pbtnas.Error, "the checkpoint ends within model/net/a"):
+        with self.assertRaisesRegex(pbtnas.Error, "it ends within model/net/a"):
             self.restore({"a": np.zeros(3)})
 
     def test_another_contract(self) -> None:
         request = {**self.member().request("init", output="init"), "contract": 2}
-        with self.assertRaisesRegex(pbtnas.Error, "contract 2, this helper 1"):
+        with self.assertRaisesRegex(pbtnas.Error, "contract 2, but this helper uses 1"):
             pbtnas._run(lambda job: 1.0, request)
 
-    def test_what_a_script_returns(self) -> None:
+    def test_returned_values(self) -> None:
         path = self.folder / "result.json"
         for returned, expected in (
             (float("nan"), {"fitness": None, "metrics": {}}),

@@ -1,4 +1,4 @@
-"""Whole scripts, as pbtnas runs them: actions, signals, resuming in the middle of an epoch."""
+"""Runs whole scripts as pbtnas does: actions, signals, resuming within an epoch."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Process(unittest.TestCase):
         return {"READY": str(self.folder / "ready"), "SENT": str(self.folder / "sent")}
 
     def kill_when_ready(self, member: Member, until: int, send: Any, go_on: bool = True) -> None:
-        """Trains; when the script says that it is ready, sends something to it."""
+        """Trains, and calls `send` when the script is ready."""
 
         def interrupt(process: subprocess.Popen[str]) -> None:
             while not (self.folder / "ready").exists() and process.poll() is None:
@@ -55,7 +55,7 @@ class Process(unittest.TestCase):
 
 @numpy
 class Actions(Process):
-    def test_init_depends_on_the_seed_and_nothing_else(self) -> None:
+    def test_init_depends_only_on_the_seed(self) -> None:
         first = self.member().init()
         self.assertEqual(first, self.member().init())
         self.assertNotEqual(first, self.member(seed=2).init())
@@ -78,7 +78,7 @@ class Actions(Process):
     def test_a_script_that_ends_too_early_fails(self) -> None:
         for script, action, expected in (
             (_BREAKS, "train", "Error: the script ended in epoch 0"),
-            (_FORGETS, "init", "Error: the script ended without job.restore"),
+            (_FORGETS, "init", "Error: the script ended without calling job.restore"),
         ):
             member = self.member()
             member.command = [sys.executable, "-c", script]
@@ -86,17 +86,17 @@ class Actions(Process):
                 member.init()
                 member.train(2)
 
-    def test_a_filesystem_that_refuses_has_an_exit_code_of_its_own(self) -> None:
+    def test_a_write_error_has_its_own_exit_code(self) -> None:
         member = self.member()
         member.init()
-        # A folder stands where the file is to go.
+        # A directory blocks the path of the file.
         (member.folder / "until2.safetensors").mkdir()
         with self.assertRaisesRegex(Failed, "(?s)^train ended with 74.*failed to write"):
             member.train(2)
         (member.folder / "result.json").mkdir()
         with self.assertRaisesRegex(Failed, "(?s)^evaluate ended with 74.*failed to write"):
             member.evaluate()
-        # A snapshot that cannot be saved is no reason to stop.
+        # A snapshot that cannot be saved does not end the training.
         (member.folder / "snapshot.safetensors").mkdir()
         member.snapshot_seconds = 0
         member.train(3)
@@ -175,7 +175,7 @@ class Signals(Process):
 
     def test_a_loader_that_fails_when_all_processes_are_stopped(self) -> None:
         self.assertEqual(self.interrupted("fetch 1 2", (1, 2), "SIGTERM fail"), self.undisturbed())
-        with self.assertRaisesRegex(Failed, "worker is gone"):  # without a stop it is a failure
+        with self.assertRaisesRegex(Failed, "worker is gone"):  # a failure without a signal to the script
             self.interrupted("fetch 1 2", (1, 2), "fail")
 
     def test_signals_until_it_ends(self) -> None:
@@ -191,7 +191,7 @@ class Signals(Process):
         self.kill_when_ready(member, 3, send)
         self.assertEqual(member.position(), (1, 3))
 
-    def test_where_there_is_nothing_to_save_it_leaves_at_once(self) -> None:
+    def test_a_signal_ends_the_script_at_once_if_there_is_nothing_to_save(self) -> None:
         for at, action in (("start init", "init"), ("start train", "train"), ("start evaluate", "evaluate"),
                            ("restored evaluate", "evaluate")):  # fmt: skip
             for number in ("SIGTERM", "SIGUSR1"):
@@ -201,13 +201,13 @@ class Signals(Process):
                 with self.assertRaisesRegex(Failed, "ended with 143"):
                     {"init": member.init, "train": lambda: member.train(2), "evaluate": member.evaluate}[action]()
 
-    def test_a_forked_worker_dies_of_its_own_signal(self) -> None:
+    def test_a_signal_to_a_forked_worker_kills_only_the_worker(self) -> None:
         member = self.member(AT="step 0 1", DO="child")
         member.init()
         self.assertEqual(member.train(3), self.undisturbed())
         self.assertIn(f"child {-signal.SIGTERM}", member.printed)
 
-    def test_snapshots_outlive_a_kill(self) -> None:
+    def test_snapshots_survive_a_kill(self) -> None:
         member = self.member(snapshot_seconds=0, AT="step 1 3", DO="wait", **self.handshake())
         member.init()
         with self.assertRaisesRegex(Failed, f"ended with {-signal.SIGKILL}"):
@@ -225,7 +225,7 @@ class Loaders(Process):
     start = b""
 
     def begin(self, **environment: str) -> Member:
-        """A member with the same first checkpoint as the others."""
+        """Returns a member with the same first checkpoint as the others."""
         member = self.member(**environment)
         if not Loaders.start:
             Loaders.start = member.init()
@@ -246,7 +246,7 @@ class Loaders(Process):
         whole = self.begin(WORKERS="2").train(2)
         stopped = self.begin(WORKERS="2", AT="1 1", **self.handshake())
 
-        # The workers die first, as they may: the scheduler's signals come in any order.
+        # The workers die first: the scheduler's signals arrive in any order.
         def send(process: subprocess.Popen[str]) -> None:
             for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
                 os.kill(int(child), signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""PyTorch's networks and optimizers through a checkpoint and back, in this process."""
+"""Saves and restores PyTorch networks and optimizers, in this process."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from torch import nn  # noqa: E402
 
 
 class Tied(nn.Module):
-    """An embedding that is the output layer too, normalisations with counters, and a convolution."""
+    """An embedding tied to the output layer, normalisations with counters, and a convolution."""
 
     def __init__(self, channels_last: bool = False) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class Files(unittest.TestCase):
         return (self.folder / output).read_bytes()
 
     def train(self, checkpoint: str, work: Callable[[], None], *what: Any, output: str = "trained") -> bytes:
-        """Three steps of an epoch, whatever the epoch of the checkpoint is."""
+        """Runs three steps of an epoch, at any epoch of the checkpoint."""
         job = self.job("train", checkpoint, output=output)
         job.until = job.epoch + 1
         job.restore(*what)
@@ -90,7 +90,7 @@ class Files(unittest.TestCase):
         self.job(action, checkpoint, output="unused", until=9).restore(*what)
 
     def same(self, first: Any, second: Any) -> None:
-        """Equal in value, type, shape and order in memory."""
+        """Asserts equal values, types, shapes and memory layouts."""
         self.assertIs(type(first), type(second))
         if isinstance(first, torch.Tensor):
             self.assertEqual((first.dtype, first.stride(), first.device), (second.dtype, second.stride(), second.device))
@@ -128,7 +128,7 @@ class Optimizers(Files):
         self.assertNotEqual(trained, (self.folder / "a").read_bytes())
         return trained
 
-    def test_they_go_on_as_if_nothing_had_been(self) -> None:
+    def test_restored_optimizers_continue_exactly(self) -> None:
         for name, make in OPTIMIZERS.items():
             for channels_last in (False, True):
                 with self.subTest(name, channels_last=channels_last):
@@ -185,7 +185,7 @@ class Optimizers(Files):
                 self.same(optimizer.state[net.bias][moment], value)
             step()
 
-    def test_the_genotype_decides_what_an_optimizer_is(self) -> None:
+    def test_another_class_of_optimizer_keeps_its_fresh_state(self) -> None:
         net = nn.Linear(2, 2)
         first = torch.optim.SGD(net.parameters(), 0.1, momentum=0.9)
         self.init(net, first)
@@ -196,7 +196,7 @@ class Optimizers(Files):
         self.assertEqual(again.param_groups[0]["lr"], 0.5)
         self.assertTrue(again.state[net.weight])
         adam = torch.optim.Adam(net.parameters())
-        self.restore("trained", net, adam)  # what SGD left means nothing to it
+        self.restore("trained", net, adam)  # ignores the state of SGD
         self.assertFalse(adam.state[net.weight])
 
     def test_two_networks(self) -> None:
@@ -240,7 +240,7 @@ class Networks(Files):
         for name, tensor in net.state_dict().items():
             self.same(tensor, expected[name])
 
-    def test_a_file_of_the_safetensors_package(self) -> None:
+    def test_a_file_written_by_the_safetensors_package(self) -> None:
         net = Tied()
         tensors = {f"model/net/{name}": tensor.clone() + 1 for name, tensor in net.state_dict().items()}
         del tensors["model/net/output.weight"]
@@ -251,13 +251,13 @@ class Networks(Files):
                 self.assertTrue(torch.equal(tensor, tensors[f"model/net/{name}"]), name)
         self.assertIs(net.output.weight, net.embedding.weight)
 
-    def test_a_tied_weight_is_there_once(self) -> None:
+    def test_a_tied_weight_is_stored_once(self) -> None:
         names = set(header(self.init(Tied())))
         self.assertIn("model/net/embedding.weight", names)
         self.assertIn("model/net/norm.num_batches_tracked", names)
         self.assertNotIn("model/net/output.weight", names)
 
-    def test_bytes_depend_on_the_state_alone(self) -> None:
+    def test_bytes_depend_only_on_the_state(self) -> None:
         net = {"b": torch.ones(3), "a": torch.zeros(2), "é": torch.zeros(1)}
         turned = dict(reversed(net.items()))
         self.assertEqual(self.init({"net": net}), self.init({"net": turned}))
@@ -276,7 +276,7 @@ class Networks(Files):
         self.restore("init", net, (), average)
         for name, tensor in average.state_dict().items():
             self.same(tensor, expected[name])
-        with self.assertRaisesRegex(pbtnas.Error, "average/net/n_averaged has no tensor of this name"):
+        with self.assertRaisesRegex(pbtnas.Error, "average/net/n_averaged has no counterpart of the same name"):
             self.init(net, (), torch.optim.swa_utils.AveragedModel(net))
 
     def test_extra_state(self) -> None:
@@ -296,7 +296,7 @@ class Networks(Files):
         self.restore("init", other)
         self.same(other.state, net.state)
         net.state = {"a": 1}
-        with self.assertRaisesRegex(pbtnas.Error, "model/net/_extra_state cannot be stored: .* of type dict"):
+        with self.assertRaisesRegex(pbtnas.Error, "model/net/_extra_state cannot be stored: it is a dict"):
             self.init(net)
 
 
@@ -305,24 +305,24 @@ class Errors(Files):
         with self.assertRaisesRegex(pbtnas.Error, message):
             call(*what)
 
-    def test_a_checkpoint_that_does_not_fit(self) -> None:
+    def test_a_checkpoint_that_does_not_match_the_script(self) -> None:
         self.init(nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1)))
         self.fails(r"model/net/1.weight is F32 \[1, 3\] in the checkpoint, but F32 \[2, 3\] in the script.*owns",
                    self.restore, "init", nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2)))  # fmt: skip
         self.fails(r"model/net/0.weight is F32 .* but F64", self.restore, "init",
                    nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1)).double())  # fmt: skip
-        self.fails("model/net/1.bias is one of 2 tensors which the checkpoint has and the script lacks.*owns",
+        self.fails(r"2 tensor\(s\) are in the checkpoint but not in the script, e.g. model/net/1.bias.*owns",
                    self.restore, "init", nn.Sequential(nn.Linear(2, 3)))  # fmt: skip
-        self.fails("model/net/2.bias is one of 2 tensors which the script has and the checkpoint lacks", self.restore,
+        self.fails(r"2 tensor\(s\) are in the script but not in the checkpoint, e.g. model/net/2.bias", self.restore,
                    "init", nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1), nn.Linear(1, 1)))  # fmt: skip
 
-    def test_what_cannot_be_stored(self) -> None:
+    def test_unsupported_state(self) -> None:
         net = nn.Linear(2, 1)
         self.fails("torch.complex64", self.init, {"net": {"a": torch.zeros(1, dtype=torch.complex64)}})
         self.fails("sparse", self.init, {"net": {"a": torch.eye(3).to_sparse()}})
         self.fails("neither a torch Module nor a dict", self.init, {"net": [1]})
-        self.fails("cannot be called 'a/b'", self.init, {"a/b": net})
-        self.fails(r"SGD has a parameter of shape \[1, 2\] that is in none", self.init, {"net": nn.Linear(1, 1)},
+        self.fails("invalid network name 'a/b'", self.init, {"a/b": net})
+        self.fails(r"SGD has a parameter of shape \[1, 2\] that is not in any network", self.init, {"net": nn.Linear(1, 1)},
                    torch.optim.SGD(net.parameters(), 0.1))  # fmt: skip
         lbfgs = torch.optim.LBFGS(net.parameters())
         self.init(net, lbfgs)
@@ -333,19 +333,19 @@ class Errors(Files):
             loss.backward()
             return loss
 
-        self.fails("optimizer/net/LBFGS.* cannot be stored: .* of type list", self.train, "init",
+        self.fails("optimizer/net/LBFGS.* cannot be stored: it is a list", self.train, "init",
                    lambda: lbfgs.step(closure), net, lbfgs)  # fmt: skip
         twice = [torch.optim.Adagrad(net.parameters()), torch.optim.Adagrad(net.parameters())]
-        self.fails("two of optimizer/net/Adagrad", self.init, net, twice)
+        self.fails("duplicate optimizer/net/Adagrad", self.init, net, twice)
 
     def test_calls_in_the_wrong_order(self) -> None:
         net = nn.Linear(2, 1)
         self.init(net)
         job = self.job("train", "init", output="o", until=1)
-        self.fails("call job.restore before", lambda: list(job.epochs()))
+        self.fails("job.epochs was called before job.restore", lambda: list(job.epochs()))
         job.restore(net)
-        self.fails("job.batches belongs", lambda: list(job.batches([1])))
-        self.fails("job.checkpoint belongs", job.checkpoint, 1)
+        self.fails("job.batches was called outside", lambda: list(job.batches([1])))
+        self.fails("job.checkpoint was called outside", job.checkpoint, 1)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Validates what really passes between pbtnas and a script against docs/command-task.schema.json.
+"""Validates recorded requests and results against docs/command-task.schema.json.
 
     validate.py [REQUEST...]
 
-REQUEST: further documents, such as the Rust program's.
+REQUEST: additional documents, e.g. of the Rust program.
 """
 
 import copy

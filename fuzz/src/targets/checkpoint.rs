@@ -1,21 +1,21 @@
-//! Checkpoints: header and tensors, and what children, soups and sessions make of them. See [`safetensors`] for
-//! the form of the input.
+//! Checkpoints: header and tensors, as the input of children, soups and sessions (form of the input: [`safetensors`]).
 
 use std::collections::BTreeSet;
 
 use super::{file, folder, safetensors};
-use pbtnas::checkpoint::{
-    CheckpointError, Entry, Fresh, Meta, Reader, ShrinkPerturb, Surgery, digest_file, offspring, soup, write,
+use pbtnas_core::checkpoint::{
+    CheckpointError, Entry, InitialTensors, Meta, Reader, ShrinkPerturb, Surgery, offspring, soup, write,
 };
-use pbtnas::search::{Address, MemberId};
-use pbtnas::tasks::synthetic::{SyntheticConfig, SyntheticTask};
-use pbtnas::tasks::{Place, Seeds, Start, Task};
+use pbtnas_core::durable_fs::digest_file;
+use pbtnas_core::search::{MemberId, RngKey};
+use pbtnas_engine::synthetic::{SyntheticConfig, SyntheticTask};
+use pbtnas_engine::task::{MemberContext, Seeds, Start, Task};
 
 pub fn fuzz(input: &[u8]) {
     let path = file("checkpoint", &safetensors(input));
     let Ok(reader) = Reader::open(&path) else { return };
 
-    // It can be read to the end, and written again with the same contents.
+    // A checkpoint can be read to its end and rewritten with the same contents.
     let entries: Vec<Entry> = reader.entries().collect();
     let names: BTreeSet<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
     assert_eq!(names.len(), entries.len());
@@ -41,9 +41,9 @@ pub fn fuzz(input: &[u8]) {
     if task.space().check_genotype(genotype).is_err() {
         return;
     }
-    let place = Place::outside(Seeds { run: 1, generation: 1, member: MemberId(0) }, folder());
+    let place = MemberContext::outside(Seeds { run: 1, generation: 1, member: MemberId(0) }, folder());
     let new = task.fresh(genotype, &place).expect("a genotype of the space has tensors");
-    let shrink_perturb = ShrinkPerturb { shrink: 0.4, perturb: 0.1 };
+    let shrink_perturb = ShrinkPerturb { lambda: 0.4, gamma: 0.1 };
     let replaced = ["layer0".to_owned()];
     for surgery in [
         Surgery::Copy,
@@ -72,8 +72,8 @@ pub fn fuzz(input: &[u8]) {
     }
 }
 
-fn child(task: &SyntheticTask, new: &Fresh, base: &Reader, surgery: &Surgery) {
-    let noise = Address { run: 1, generation: 1, member: Some(MemberId(0)), purpose: "noise" };
+fn child(task: &SyntheticTask, new: &InitialTensors, base: &Reader, surgery: &Surgery) {
+    let noise = RngKey { run: 1, generation: 1, member: Some(MemberId(0)), purpose: "noise" };
     let meta = Meta { epoch: 1, ..base.meta().clone() };
     let mut bytes = Vec::new();
     if offspring(&mut bytes, task.space(), new, base, surgery, &noise, &meta).is_ok() {

@@ -1,11 +1,11 @@
-//! What a user's program writes: results, lines of progress, checkpoints. See [`safetensors`] for the form of the
-//! last.
+//! Output of a user's program: results, lines of progress, checkpoints (form of the input: [`safetensors`]).
 
 use super::{file, safetensors};
-use pbtnas::checkpoint::{AVERAGE, MODEL, OPTIMIZER, tensors_in};
-use pbtnas::error::{FAILED, exit_code};
-use pbtnas::search::Genotype;
-use pbtnas::tasks::command::{Progress, accept, read_result};
+use pbtnas_core::checkpoint::{AVERAGE, MODEL, OPTIMIZER, tensors_in};
+use pbtnas_core::search::Genotype;
+use pbtnas_engine::command::{Progress, accept, read_result};
+use pbtnas_engine::fault::exit::FAILED;
+use pbtnas_engine::fault::exit_code;
 
 pub fn fuzz(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
@@ -14,7 +14,7 @@ pub fn fuzz(input: &[u8]) {
 
     match read_result(&file("result.json", input)) {
         Ok(evaluation) => assert!(evaluation.metrics.iter().all(|(_, value)| value.is_finite())),
-        // Whatever it is, it is the program's fault.
+        // Every error is a fault of the program.
         Err(error) => assert_eq!(exit_code(&error), FAILED, "{error:?}"),
     }
 

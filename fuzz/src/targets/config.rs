@@ -4,16 +4,20 @@
 use std::path::Path;
 
 use super::{file, folder};
-use pbtnas::advance::{Next, advance};
-use pbtnas::checkpoint::TensorSpec;
-use pbtnas::config::{Config, TaskKind};
-use pbtnas::create::create;
-use pbtnas::search::first_generation;
-use pbtnas::state::{Published, Run};
-use pbtnas::tasks::gan::GanTask;
-use pbtnas::tasks::rl::RlTask;
+use pbtnas_core::checkpoint::TensorSpec;
+use pbtnas_core::durable_fs::Published;
+use pbtnas_core::search::first_generation;
+use pbtnas_engine::advance::{NextAction, advance};
+use pbtnas_engine::command::CommandConfig;
+use pbtnas_engine::config::Config;
+use pbtnas_engine::create::create;
+use pbtnas_engine::run::Run;
+use pbtnas_engine::task::register;
+use pbtnas_torch::gan::{GanConfig, GanTask};
+use pbtnas_torch::rl::{RlConfig, RlTask};
 
 pub fn fuzz(input: &[u8]) {
+    register(&pbtnas_torch::KINDS);
     let Ok(input) = std::str::from_utf8(input) else { return };
     let mut parts = 0;
     for (name, text) in ["a", "b", "c"].iter().zip(input.split("\n----\n")) {
@@ -31,14 +35,14 @@ pub fn fuzz(input: &[u8]) {
     }
 }
 
-/// What is resolved reads back the same.
+/// A resolved configuration is read back unchanged.
 fn again(config: &Config) {
     let text = toml::to_string_pretty(config).expect("a configuration can be written");
     let read = Config::parse(Path::new("again.toml"), &text).expect("and read");
     assert_eq!(&read, config);
 }
 
-/// Networks have a size that can be counted.
+/// The number of parameters of a network can be computed.
 fn weigh(tensors: &[TensorSpec]) {
     let sizes =
         tensors.iter().map(|tensor| tensor.shape.iter().try_fold(1usize, |n, size| n.checked_mul(*size)));
@@ -46,7 +50,7 @@ fn weigh(tensors: &[TensorSpec]) {
     assert!(bytes.is_some_and(|bytes| bytes < 1 << 50), "networks of {bytes:?} bytes");
 }
 
-/// Everything that is done with a configuration before a network is made.
+/// All steps from a configuration to the first network.
 fn use_up(mut config: Config) {
     let schedule = config.search.schedule().expect("it was checked");
     let ends = std::iter::successors(schedule.next_boundary(0), |&epoch| schedule.next_boundary(epoch));
@@ -67,34 +71,30 @@ fn use_up(mut config: Config) {
     }
     let population = first_generation(&space, &config.settings(), config.seed);
     assert_eq!(population.len(), config.search.population);
-    match config.task.kind {
-        TaskKind::Gan => {
-            let task = GanTask::new(config.gan);
-            weigh(&task.tensors(&population[0].genotype).expect("a genotype of the space has tensors"));
+    let genotype = &population[0].genotype;
+    if let Some(config) = config.task.settings::<GanConfig>() {
+        weigh(&GanTask::new(config.clone()).tensors(genotype).expect("a genotype of the space has tensors"));
+    } else if let Some(config) = config.task.settings::<RlConfig>() {
+        weigh(&RlTask::new(config.clone()).tensors(genotype).expect("a genotype of the space has tensors"));
+    } else {
+        if let Some(command) = config.task.settings::<CommandConfig>() {
+            // Every named file exists.
+            let (directory, command) =
+                (folder().to_owned(), CommandConfig { command: vec!["true".to_owned()], ..command.clone() });
+            config.task.settings = std::sync::Arc::new(CommandConfig { directory, ..command });
         }
-        TaskKind::Rl => {
-            let task = RlTask::new(config.rl);
-            weigh(&task.tensors(&population[0].genotype).expect("a genotype of the space has tensors"));
-        }
-        TaskKind::Synthetic | TaskKind::Command => {
-            if let Some(command) = &mut config.command {
-                // Whatever is named is there.
-                command.directory = folder().to_owned();
-                command.command = vec!["true".to_owned()];
-            }
-            // A run of it, as far as its first plan.
-            let root = folder().join("run");
-            let _ = std::fs::remove_dir_all(&root);
-            let task = config.task().expect("it needs nothing");
-            let (run, published) = create(&root, &config, task.as_ref()).expect("a run can be made");
-            assert_eq!(published, Published::Created);
-            let next = advance(&run, task.as_ref(), false).expect("it begins");
-            assert!(
-                matches!(next, Next::Train { generation: 0, members } if members.len() == population.len())
-            );
-            let run = Run::open(&root).expect("it can be opened");
-            assert_eq!(run.config, config);
-            assert_eq!(run.plan(0).expect("a plan").members.len(), population.len());
-        }
+        // A run up to its first plan.
+        let root = folder().join("run");
+        let _ = std::fs::remove_dir_all(&root);
+        let task = config.task();
+        let (run, published) = create(&root, &config, task.as_ref()).expect("a run can be made");
+        assert_eq!(published, Published::Created);
+        let next = advance(&run, task.as_ref(), false).expect("it begins");
+        assert!(
+            matches!(next, NextAction::Train { generation: 0, members } if members.len() == population.len())
+        );
+        let run = Run::open(&root).expect("it can be opened");
+        assert_eq!(run.config, config);
+        assert_eq!(run.plan(0).expect("a plan").members.len(), population.len());
     }
 }

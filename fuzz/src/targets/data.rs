@@ -1,4 +1,4 @@
-//! Data sets and saved statistics. The first byte chooses: an IDX data set, CIFAR-10, STL-10, or the statistics.
+//! Data sets and saved statistics. The first byte selects an IDX data set, CIFAR-10, STL-10, or the statistics.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use super::{file, folder, safetensors};
-use pbtnas::tasks::gan::{DataSet, Features, GanConfig, Images};
-use tch::{Device, Kind, Tensor};
+use pbtnas_torch::gan::{DataSet, Features, GanConfig, Images};
+use pbtnas_torch::tch::{Device, Kind, Tensor};
 
 pub fn fuzz(input: &[u8]) {
     let [kind, input @ ..] = input else { return };
@@ -31,9 +31,9 @@ fn config(dataset: DataSet, data: &Path) -> GanConfig {
     }
 }
 
-/// Every image that is announced can be had, and every label belongs to one.
+/// Reads every image of the header's count, and checks that every label belongs to one.
 fn look(config: &GanConfig, all: bool) {
-    let Ok(images) = Images::open(config) else { return };
+    let Ok(images) = Images::open(config, &config.data) else { return };
     assert!(images.labels().len() <= images.len() && !images.is_empty());
     assert!(images.labels().iter().all(|label| (0..256).contains(label)));
     let last = images.len() as i64 - 1;
@@ -57,7 +57,7 @@ static CIFAR: LazyLock<PathBuf> = LazyLock::new(|| sparse(DataSet::Cifar10, &[30
 static STL: LazyLock<PathBuf> =
     LazyLock::new(|| sparse(DataSet::Stl10, &[138_240_000, 5000, 2_764_800_000], 1));
 
-/// The files of a data set with their right sizes, filled with holes; labels of their own with a byte.
+/// Sparse files of a data set in their correct sizes; files of labels get one byte.
 fn sparse(dataset: DataSet, sizes: &[u64], label: u8) -> PathBuf {
     let folder = folder().join(format!("{dataset:?}"));
     std::fs::create_dir_all(&folder).expect("a folder");
@@ -71,7 +71,7 @@ fn sparse(dataset: DataSet, sizes: &[u64], label: u8) -> PathBuf {
     folder
 }
 
-/// Writes the input over the beginning of the second file, looks, and puts back what was there. Odd lengths cut or
+/// Writes the input over the beginning of the second file, reads the images, and restores the file. Odd lengths cut or
 /// extend the file.
 fn large(dataset: DataSet, folder: &Path, input: &[u8]) {
     let path = folder.join(dataset.files()[1]);
@@ -103,5 +103,5 @@ fn features(input: &[u8]) {
         of_images.mean_dim([0i64].as_slice(), false, Kind::Double),
         Tensor::eye(dimension, (Kind::Double, Device::Cpu)),
     );
-    let _ = pbtnas::tasks::gan::frechet_distance((mean, covariance), (&of_mean, &of_covariance));
+    let _ = pbtnas_torch::gan::frechet_distance((mean, covariance), (&of_mean, &of_covariance));
 }

@@ -1,5 +1,5 @@
-//! What is done with an input, a file for each target, and what they share: a folder for files. A panic is a finding.
-//! `tests/it/fuzz.rs` does it with all inputs of `corpus`.
+//! The fuzz targets, one file each, and their shared folder. A panic is a finding. `tests/it/fuzz.rs` replays the inputs in
+//! `corpus`.
 
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -7,13 +7,14 @@ use std::sync::LazyLock;
 pub mod checkpoint;
 pub mod command;
 pub mod config;
+#[cfg(feature = "torch")]
 pub mod data;
 pub mod records;
 pub mod scheduler;
 pub mod script;
 pub mod space;
 
-/// A folder of this process in memory, made at its first use; scripts/fuzz removes what is left of it.
+/// This process's folder in memory, created at its first use; scripts/fuzz removes it.
 pub fn folder() -> &'static Path {
     static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
         let memory = Path::new("/dev/shm");
@@ -25,16 +26,16 @@ pub fn folder() -> &'static Path {
     &FOLDER
 }
 
-/// Writes a file there.
+/// Writes a file in [`folder`].
 pub fn file(name: &str, bytes: &[u8]) -> PathBuf {
     let path = folder().join(name);
     std::fs::write(&path, bytes).expect("a file");
     path
 }
 
-/// A safetensors file. Input that begins with `{` is a header up to the first line break and data behind it, to
-/// which the length of the header is added, and zeros as far as the header announces them: else few inputs would
-/// get beyond the file's size.
+/// A safetensors file. Input that begins with `{` is a header up to the first line break, followed by data: the length of the
+/// header is prepended and the data padded with zeros to the size in the header, since few inputs would otherwise pass the
+/// check of the file's size.
 pub fn safetensors(input: &[u8]) -> Vec<u8> {
     if input.first() != Some(&b'{') {
         return input.to_vec();

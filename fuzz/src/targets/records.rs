@@ -1,33 +1,35 @@
-//! The JSON files of a run: each type of record, and what a run accepts of them. The digest at the end of a record is
-//! put on here; input stands for what is before it.
+//! The JSON files of a run: each type of record, read alone and by a run. The input is a record without the digest at its
+//! end, which is appended here.
 
 use std::path::{Component, Path};
 use std::sync::LazyLock;
 
 use super::folder;
-use pbtnas::config::Config;
-use pbtnas::create::create;
-use pbtnas::search::{MemberId, next_generation};
-use pbtnas::state::{
-    ArchiveRecord, AttemptEnd, AttemptStart, BestRecord, EvaluationRecord, FORMAT, FileRef, Heartbeat,
-    IntentRecord, Layout, Outcome, PlanRecord, ResultRecord, Run, RunRecord, SoupPlan, SoupRecord,
-    SoupResult, StartRecord, SubmissionRecord, parse_json, read_attempts, seal, unseal, verify,
+use pbtnas_core::run::{
+    ArchiveRecord, AttemptEndRecord, AttemptStartRecord, BestRecord, EvaluationRecord, FORMAT, FileRef,
+    Heartbeat, IntentRecord, Layout, Outcome, PlanRecord, ResultRecord, RunRecord, SoupPlan, SoupRecord,
+    SoupResult, StartRecord, SubmissionRecord, append_checksum, parse_json, read_attempts, verify,
+    verify_checksum,
 };
+use pbtnas_core::search::{MemberId, next_generation};
+use pbtnas_engine::config::Config;
+use pbtnas_engine::create::create;
+use pbtnas_engine::run::Run;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-const CONFIG: &str = "seed = 7\n[search]\npopulation = 4\nepochs = 6\nepochs_per_step = 2\ntau = 0.5\n[task]\nkind = \"synthetic\"\n[synthetic]\nlayers = 2\noptions = 3\n";
+const CONFIG: &str = "seed = 7\n[search]\npopulation = 4\nepochs = 6\nepochs_per_generation = 2\ntau = 0.5\n[task]\nkind = \"synthetic\"\n[synthetic]\nlayers = 2\noptions = 3\n";
 
 /// A run without any generation.
 static RUN: LazyLock<Run> = LazyLock::new(|| {
     let config = Config::parse(Path::new("run.toml"), CONFIG).expect("it is sound");
-    create(&folder().join("run"), &config, config.task().expect("a task").as_ref()).expect("a run").0
+    create(&folder().join("run"), &config, config.task().as_ref()).expect("a run").0
 });
 
 pub fn fuzz(input: &[u8]) {
     stays_inside(&String::from_utf8_lossy(input));
-    unseal(input);
-    let input = &seal(input.trim_ascii_end());
+    verify_checksum(input);
+    let input = &append_checksum(input.trim_ascii_end());
     let any = [
         read::<RunRecord>(input).map(open),
         read::<PlanRecord>(input).map(|record| plan(input, &record)),
@@ -35,8 +37,8 @@ pub fn fuzz(input: &[u8]) {
         read::<ArchiveRecord>(input).map(|record| archive(input, &record)),
         read::<BestRecord>(input).map(|record| best(input, &record)),
         read::<SoupPlan>(input).map(|record| soup_plan(input, &record)),
-        read::<AttemptStart>(input).map(|_| attempt(input)),
-        read::<AttemptEnd>(input).map(drop),
+        read::<AttemptStartRecord>(input).map(|_| attempt(input)),
+        read::<AttemptEndRecord>(input).map(drop),
         read::<IntentRecord>(input).map(drop),
         read::<SubmissionRecord>(input).map(drop),
         read::<EvaluationRecord>(input).map(drop),
@@ -54,12 +56,12 @@ pub fn fuzz(input: &[u8]) {
 fn read<T: DeserializeOwned + Serialize + PartialEq + std::fmt::Debug>(input: &[u8]) -> Option<T> {
     let path = Path::new("record.json");
     let record: T = parse_json(path, input).ok()?;
-    let bytes = seal(&serde_json::to_vec_pretty(&record).expect("a record can be written"));
+    let bytes = append_checksum(&serde_json::to_vec_pretty(&record).expect("a record can be written"));
     assert_eq!(parse_json::<T>(path, &bytes).expect("and read"), record);
     Some(record)
 }
 
-/// No name leads out of the run's directory.
+/// A name never leads out of the run's directory.
 fn stays_inside(name: &str) {
     let root = Path::new("/runs/first");
     if let Some(path) = Layout::new(root).resolve(name) {
@@ -75,17 +77,17 @@ fn write(path: &Path, bytes: &[u8]) {
     std::fs::write(path, bytes).expect("a file");
 }
 
-/// The very file that belongs there.
+/// The digest of the file as it is.
 fn is(file: &FileRef, path: std::path::PathBuf) -> bool {
     stays_inside(&file.path);
     RUN.path_of(file).is_ok_and(|found| found == path)
 }
 
-/// `run.json`, with the digests of the files that are there.
+/// `run.json` with the digests of the existing files.
 fn open(record: RunRecord) {
     let (path, good) = (RUN.layout.run(), &RUN.record);
     let record = RunRecord { config: good.config.clone(), space: good.space.clone(), ..record };
-    write(&path, &seal(&serde_json::to_vec_pretty(&record).expect("a record")));
+    write(&path, &append_checksum(&serde_json::to_vec_pretty(&record).expect("a record")));
     if let Ok(run) = Run::open(RUN.layout.root()) {
         // It is part of the names of jobs.
         assert!(
@@ -93,7 +95,7 @@ fn open(record: RunRecord) {
                 && run.record.run_id.bytes().all(|byte| byte.is_ascii_alphanumeric())
         );
     }
-    write(&path, &seal(&serde_json::to_vec_pretty(good).expect("a record")));
+    write(&path, &append_checksum(&serde_json::to_vec_pretty(good).expect("a record")));
 }
 
 fn plan(input: &[u8], record: &PlanRecord) {
@@ -101,7 +103,7 @@ fn plan(input: &[u8], record: &PlanRecord) {
     write(&RUN.layout.plan(generation), input);
     let faults = verify(&RUN).expect("it can be looked at");
     let Ok(plan) = RUN.plan(generation) else {
-        // A number that no generation of the run can have is not looked at.
+        // Numbers beyond the last generation are not read.
         assert!(!faults.is_empty() || generation >= RUN.config.search.epochs);
         return;
     };

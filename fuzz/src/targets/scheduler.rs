@@ -1,7 +1,9 @@
-//! What SLURM's commands print.
+//! The output of SLURM's commands.
 
-use pbtnas::scheduler::parse::{QUEUE_FORMAT, array_spec, is_transient, max_array_size, queue, submitted};
-use pbtnas::scheduler::slurm::{show, units};
+use pbtnas_engine::scheduler::slurm::parse::{
+    QUEUE_FORMAT, array_spec, is_transient, max_array_size, queue, submitted,
+};
+use pbtnas_engine::scheduler::slurm::{show, units};
 
 pub fn fuzz(input: &[u8]) {
     let output = String::from_utf8_lossy(input);

@@ -1,25 +1,27 @@
-//! Job scripts and arguments of sbatch, out of any values that a configuration lets through and any paths.
+//! Job scripts and arguments of sbatch, from any values that a configuration accepts and any paths.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use arbitrary::{Arbitrary, Unstructured};
-use pbtnas::config::{Config, SlurmConfig};
-use pbtnas::scheduler::script::{Chunk, Context};
+use pbtnas_engine::config::Config;
+use pbtnas_engine::scheduler::slurm::SlurmConfig;
+use pbtnas_engine::scheduler::slurm::options::OPTIONS;
+use pbtnas_engine::scheduler::slurm::script::{Chunk, Context};
 
-const BASE: &str =
-    "seed = 1\n[search]\npopulation = 8\nepochs = 2\nepochs_per_step = 1\n[task]\nkind = \"synthetic\"\n";
+const BASE: &str = "seed = 1\n[search]\npopulation = 8\nepochs = 2\nepochs_per_generation = 1\n[task]\nkind = \"synthetic\"\n";
 
-/// What frames the call of the step in its script.
+/// The lines around the call of `pbtnas step` in its job script.
 const BEFORE_STEP: &str =
     "trap 'kill -USR1 $step' USR1\ntrap 'kill -TERM $step' TERM\nfor try in 1 2 3; do\n";
 const BEHIND_STEP: &str = " &\nstep=$!\n\
-    # A signal interrupts the waiting.\nuntil wait $step; code=$?; ! kill -0 $step 2>/dev/null; do :; done\n\
+    # A signal interrupts wait.\nuntil wait $step; code=$?; ! kill -0 $step 2>/dev/null; do :; done\n\
     ((code == 137)) || break\ndone\nexit $code\n";
 
 #[derive(Arbitrary)]
 struct Input {
-    single: [Option<String>; 11],
+    members: [Option<String>; 8],
+    controller: [Option<String>; 8],
     extra: Vec<String>,
     environment: BTreeMap<String, String>,
     numbers: [Option<u32>; 2],
@@ -31,23 +33,22 @@ struct Input {
 
 pub fn fuzz(input: &[u8]) {
     let Ok(input) = Input::arbitrary_take_rest(Unstructured::new(input)) else { return };
-    let [partition, account, qos, gres, memory, time, constraint, step @ ..] = input.single;
     let mut slurm = SlurmConfig {
-        partition,
-        account,
-        qos,
-        gres,
-        memory,
-        time,
-        constraint,
-        cpus: input.numbers[0],
         max_running: input.numbers[1],
         members_per_task: input.members_per_task,
         extra: input.extra,
         environment: input.environment,
         ..SlurmConfig::default()
     };
-    [slurm.step.partition, slurm.step.qos, slurm.step.memory, slurm.step.time] = step;
+    for (option, value) in OPTIONS.iter().zip(input.members) {
+        slurm.options.set(option.key, value.unwrap_or_default());
+    }
+    for (option, value) in OPTIONS.iter().zip(input.controller) {
+        slurm.controller.options.set(option.key, value.unwrap_or_default());
+    }
+    if let Some(cpus) = input.numbers[0] {
+        slurm.options.set("cpus", cpus.to_string());
+    }
 
     let mut config = Config::parse(Path::new("base.toml"), BASE).expect("it is sound");
     config.slurm = slurm;
@@ -70,7 +71,7 @@ pub fn fuzz(input: &[u8]) {
         step: words("step"),
     };
 
-    // A shell sees an export for each variable, and the program with its arguments; nothing else but what frames them.
+    // A shell reads an export for each variable and the program with its arguments, within the fixed lines.
     let mut expected: Vec<Vec<String>> = vec![];
     for (name, value) in &slurm.environment {
         assert!(!name.starts_with("SLURM_"), "{name} is SLURM's");
@@ -95,26 +96,19 @@ pub fn fuzz(input: &[u8]) {
     expected.push([train, words("--generation 1 --member")].concat());
     assert_eq!([commands(before), commands(behind)].concat(), expected);
 
-    // sbatch sees each value as one argument, behind its option.
+    // Each value is one argument of sbatch, behind its option.
     let chunk = Chunk { offset: input.offset, indices: vec![0, 1, 5] };
     let arguments = context.piece_arguments("pbtnas-1-a0", &chunk);
-    for (option, value) in [
-        ("partition", &slurm.partition),
-        ("account", &slurm.account),
-        ("qos", &slurm.qos),
-        ("gres", &slurm.gres),
-        ("mem", &slurm.memory),
-        ("time", &slurm.time),
-        ("constraint", &slurm.constraint),
-    ] {
+    for option in &OPTIONS {
+        let (flag, value) = (option.flag, slurm.get(option.key));
         let found: Vec<&String> = arguments
             .iter()
-            .filter(|argument| argument.starts_with(&format!("--{option}=")))
+            .filter(|argument| argument.starts_with(&format!("{flag}=")))
             .filter(|argument| !slurm.extra.contains(argument))
             .collect();
         match value {
-            Some(value) if !slurm.extra.contains(&format!("--{option}={value}")) => {
-                assert_eq!(found, [&format!("--{option}={value}")])
+            Some(value) if !slurm.extra.contains(&format!("{flag}={value}")) => {
+                assert_eq!(found, [&format!("{flag}={value}")])
             }
             _ => assert!(found.is_empty()),
         }
@@ -125,8 +119,8 @@ pub fn fuzz(input: &[u8]) {
     }
 }
 
-/// The commands of a script, word by word, read by the rules of a shell (POSIX, 2.2 and 2.3) as far as they are
-/// needed: anything that would be expanded, or start another command, is a failure.
+/// The words of each command of a script, by the rules of a shell (POSIX, 2.2 and 2.3) as far as needed: an expansion or a
+/// further command is a failure.
 fn commands(script: &str) -> Vec<Vec<String>> {
     let script = script.strip_prefix("#!/bin/bash\n").unwrap_or(script);
     let (mut commands, mut words, mut word): (Vec<Vec<String>>, Vec<String>, Option<String>) =

@@ -1,6 +1,6 @@
 //! `space.json`: a search space, and genotypes of it.
 
-use pbtnas::search::{Initial, Space, initial_population};
+use pbtnas_core::search::{Initial, Space, initial_population};
 
 pub fn fuzz(input: &[u8]) {
     let Ok(space) = serde_json::from_slice::<Space>(input) else { return };
@@ -31,7 +31,7 @@ pub fn fuzz(input: &[u8]) {
     for how in [Initial::Balanced, Initial::Uniform] {
         for mut genotype in initial_population(&space, 3, how, 1) {
             assert_eq!(space.check_genotype(&genotype), Ok(()));
-            // Neither a value nor a variable that the space does not know.
+            // Unknown values and variables are refused.
             let long = "x".repeat(
                 1 + space.variables.iter().flat_map(|v| v.options()).map(String::len).max().unwrap_or(0),
             );

@@ -1,10 +1,9 @@
-//! How often each option of a variable occurs, over generations: areas on top of each other.
+//! Option frequencies of a variable over generations, as stacked areas.
 
 use super::axis::{Axis, Frame};
 use super::{Svg, fill, through};
 
-/// Draws parts, for each generation those of all options, which sum up to 1. `size` is small: there is one for each
-/// variable.
+/// Draws the frequencies `parts` of all options per generation, which sum up to 1.
 pub fn areas(options: &[String], parts: &[Vec<f64>], (width, height): (f64, f64)) -> Svg {
     let mut svg = Svg::new(width, height);
     let x = Axis { from: 0.0, to: parts.len().max(2) as f64 - 1.0 };
@@ -16,9 +15,9 @@ pub fn areas(options: &[String], parts: &[Vec<f64>], (width, height): (f64, f64)
         if above.iter().zip(&below).all(|(above, below)| above - below < 1e-9) {
             continue;
         }
-        // A single generation is as wide as the chart.
+        // A single generation fills the width.
         let places = |values: &[f64]| -> Vec<(f64, f64)> {
-            // Of what falls on one pixel the last is seen.
+            // The last generation of each pixel is drawn.
             let shown = values.len().div_ceil(width.max(1.0) as usize).max(1);
             let last = values.len().saturating_sub(1);
             let places = (0..).zip(values).filter(|(x, _)| (last - x).is_multiple_of(shown));
@@ -39,7 +38,7 @@ pub fn areas(options: &[String], parts: &[Vec<f64>], (width, height): (f64, f64)
     svg
 }
 
-/// The same as a chart that stands for itself: with its title, the generations, and a key of the options that occur.
+/// The same as a complete chart with title, generations, and a key of the options that occur.
 pub fn areas_with_key(title: &str, options: &[String], parts: &[Vec<f64>]) -> Svg {
     const CHART: (f64, f64) = (460.0, 160.0);
     const KEY: f64 = 17.0;

@@ -1,18 +1,16 @@
-//! Axes with round numbers.
+//! Axes with round tick values.
 
 use super::Svg;
 
-/// An axis from one number to another.
+/// The range of an axis; `from` is less than `to`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Axis {
-    /// Its ends, the lower first; never the same.
     pub from: f64,
-    /// See `from`.
     pub to: f64,
 }
 
 impl Axis {
-    /// An axis that holds all numbers; those that are not finite do not count. Without numbers it goes from 0 to 1.
+    /// The range of all finite values; 0 to 1 without values.
     pub fn holding(values: impl IntoIterator<Item = f64>) -> Self {
         let (mut from, mut to) = (f64::INFINITY, f64::NEG_INFINITY);
         for value in values.into_iter().filter(|value| value.is_finite()) {
@@ -28,18 +26,18 @@ impl Axis {
         }
     }
 
-    /// The same with some room at both ends.
+    /// Extends the range at both ends by a fraction of its length.
     pub fn with_room(self, part: f64) -> Self {
         let room = (self.to - self.from) * part;
         Self { from: self.from - room, to: self.to + room }
     }
 
-    /// Where a number lies, 0 to 1.
+    /// The position of a value, 0 to 1.
     pub fn part(&self, value: f64) -> f64 {
         (value - self.from) / (self.to - self.from)
     }
 
-    /// Round numbers on it, about `count`, and how they are written.
+    /// About `count` round values with their labels.
     pub fn ticks(&self, count: usize) -> Vec<(f64, String)> {
         let length = self.to - self.from;
         let rough = length / count.max(1) as f64;
@@ -61,15 +59,14 @@ impl Axis {
             .collect()
     }
 
-    /// Those of the ticks that are whole numbers: epochs, generations.
+    /// Ticks at integers (epochs, generations).
     pub fn whole_ticks(&self, count: usize) -> Vec<(f64, String)> {
         let is_whole = |tick: &(f64, String)| (tick.0 - tick.0.round()).abs() < 1e-9;
         self.ticks(count).into_iter().filter(is_whole).map(|(tick, _)| (tick, number(tick, 0, 1.0))).collect()
     }
 }
 
-/// A number with so many decimals; large and tiny ones by their power of ten, in as many digits as tell them from
-/// their neighbours a step away.
+/// A tick label; large and small values have an exponent and enough digits to differ from the next tick.
 fn number(value: f64, decimals: usize, step: f64) -> String {
     if value.abs() >= 1e6 || (value != 0.0 && value.abs() < 1e-5) {
         let digits = (value.abs().log10().floor() - step.log10().floor()).clamp(1.0, 6.0) as usize;
@@ -79,19 +76,17 @@ fn number(value: f64, decimals: usize, step: f64) -> String {
     if text.trim_start_matches('-').chars().all(|letter| "0.".contains(letter)) { "0".into() } else { text }
 }
 
-/// The place of a chart's data, and its axes.
+/// The data area of a chart and its axes.
 #[derive(Debug, Clone, Copy)]
 pub struct Frame {
     /// Left, top, right and bottom.
     pub bounds: (f64, f64, f64, f64),
-    /// From left to right.
     pub x: Axis,
-    /// From bottom to top.
     pub y: Axis,
 }
 
 impl Frame {
-    /// Where a pair of numbers lies; numbers beyond an end lie at it.
+    /// The coordinates of a data point, clamped to the frame.
     pub fn at(&self, x: f64, y: f64) -> (f64, f64) {
         let (left, top, right, bottom) = self.bounds;
         let across = left + self.x.part(x).clamp(0.0, 1.0) * (right - left);
@@ -99,13 +94,13 @@ impl Frame {
         (across, down)
     }
 
-    /// About how many lines of the grid go across.
+    /// About the number of horizontal grid lines.
     pub fn lines_across(&self) -> usize {
         let (_, top, _, bottom) = self.bounds;
         ((bottom - top) / 45.0) as usize
     }
 
-    /// Draws grid, axes, their numbers and what they are.
+    /// Draws grid, axes, tick labels and titles.
     pub fn draw(&self, svg: &mut Svg, across: &str, up: &str) {
         let (left, top, right, bottom) = self.bounds;
         for (value, text) in self.y.ticks(self.lines_across()) {
@@ -130,7 +125,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn ticks_are_round_and_told_apart() {
+    fn ticks_are_round_and_distinct() {
         let texts = |from, to, count| -> Vec<String> {
             Axis { from, to }.ticks(count).into_iter().map(|tick| tick.1).collect()
         };
@@ -145,7 +140,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_numbers_have_an_axis_that_holds_them(values in prop::collection::vec(any::<f64>(), 0..6)) {
+        fn axes_hold_any_finite_values(values in prop::collection::vec(any::<f64>(), 0..6)) {
             let axis = Axis::holding(values.iter().copied());
             prop_assert!(axis.from < axis.to);
             for value in values.iter().filter(|value| value.is_finite()) {

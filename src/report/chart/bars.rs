@@ -1,24 +1,20 @@
-//! Bars over generations, of parts on top of each other.
+//! Stacked bars over generations.
 
 use super::axis::{Axis, Frame};
 use super::{Svg, fill};
 
-/// A chart of bars.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Bars<'a> {
-    /// What it is called.
     pub title: &'a str,
-    /// What goes from bottom to top.
+    /// Title of the y axis.
     pub up: &'a str,
-    /// Width and height.
     pub size: (f64, f64),
-    /// What the parts are, from the bottom.
+    /// Names of the parts, from the bottom.
     pub parts: &'a [&'a str],
-    /// For each generation, the parts' sizes, not negative.
+    /// Per generation, the sizes of the parts, not negative.
     pub bars: &'a [Vec<f64>],
 }
 
-/// Draws a chart of bars.
 pub fn bars(chart: &Bars) -> Svg {
     let (width, height) = chart.size;
     let mut svg = Svg::new(width, height + 24.0);
@@ -62,13 +58,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_lie_on_top_of_each_other() {
+    fn parts_are_stacked() {
         let of = |bars: &[Vec<f64>]| {
             super::bars(&Bars { title: "t", up: "hours", size: (600.0, 300.0), parts: &["a", "b"], bars })
                 .file()
         };
         let text = of(&[vec![1.0, 2.0], vec![0.0, 4.0]]);
-        // The legend has one of each; a part of no size is not drawn.
+        // The key has one of each; empty parts are not drawn.
         assert_eq!(text.matches("class=\"area f0\"").count(), 2);
         assert_eq!(text.matches("class=\"area f1\"").count(), 3);
         assert!(text.contains("generation 1, b: 4.00"));

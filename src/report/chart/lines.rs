@@ -1,43 +1,37 @@
-//! Lines over epochs.
+//! Line charts.
 
 use super::axis::{Axis, Frame};
 use super::{Svg, fill, stroke};
 
-/// A line, and the band around it.
+/// A line with an optional band.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Series {
-    /// What it is called in the legend.
     pub label: String,
-    /// Which of the colours it has; the dashes go with it, for those who see no colours.
+    /// Index of colour and dash pattern.
     pub colour: usize,
-    /// Its points, from left to right.
+    /// From left to right.
     pub points: Vec<(f64, f64)>,
-    /// Lower and upper end of the band at places, from left to right; none without a band.
+    /// (x, lower, upper) from left to right; empty without a band.
     pub band: Vec<(f64, f64, f64)>,
 }
 
-/// A chart of lines.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Lines<'a> {
-    /// What it is called; may be empty.
     pub title: &'a str,
-    /// What goes from left to right.
+    /// Title of the x axis.
     pub across: &'a str,
-    /// What goes from bottom to top.
+    /// Title of the y axis.
     pub up: &'a str,
-    /// Width and height.
     pub size: (f64, f64),
-    /// The lowest and the highest number that is shown; by default all are. What lies below is cut off.
+    /// Range of the y axis (default: all values); lower parts are clipped.
     pub range: Option<(f64, f64)>,
-    /// What is drawn.
     pub series: &'a [Series],
 }
 
-/// Curves of at most so many points show each of them.
+/// Curves with at most this many points have markers.
 const MARKED_POINTS: usize = 40;
 const DASHES: [&str; 4] = ["", " dots", "", " dash"];
 
-/// Draws a chart of lines.
 pub fn lines(chart: &Lines) -> Svg {
     let (width, height) = chart.size;
     let places = legend(chart.series, width - 24.0);
@@ -56,7 +50,7 @@ pub fn lines(chart: &Lines) -> Svg {
     svg.text((12.0, 20.0), "start", "ink title", chart.title);
     frame.draw(&mut svg, chart.across, chart.up);
     let at = |(x, y): (f64, f64)| frame.at(x, y);
-    // All bands lie below all lines.
+    // Bands are drawn below lines.
     for series in chart.series {
         let upper = series.band.iter().map(|place| (place.0, place.2));
         let lower = series.band.iter().rev().map(|place| (place.0, place.1));
@@ -84,8 +78,8 @@ pub fn lines(chart: &Lines) -> Svg {
     svg
 }
 
-/// The part of a line, or of an area if it is `closed`, that is not below `bottom` (Sutherland and Hodgman).
-/// A line that falls below it and returns would keep its way along the bottom; means of the best so far rise.
+/// Clips a line, or an area if `closed`, at `bottom` (Sutherland and Hodgman). A line that falls below and returns would
+/// follow the bottom; the curves drawn here do not.
 fn not_below(bottom: f64, points: &[(f64, f64)], closed: bool) -> Vec<(f64, f64)> {
     let mut kept = Vec::new();
     let mut before = if closed { points.last() } else { None };
@@ -103,8 +97,7 @@ fn not_below(bottom: f64, points: &[(f64, f64)], closed: bool) -> Vec<(f64, f64)
     kept
 }
 
-/// Where each entry of the legend begins, below the chart: beside each other as long as they fit, by the usual width of
-/// letters. One line alone needs none.
+/// Positions of the key entries below the chart, in rows by estimated text width; none for a single line.
 fn legend(series: &[Series], right: f64) -> Vec<(f64, f64)> {
     if series.len() < 2 {
         return Vec::new();

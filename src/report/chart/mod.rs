@@ -1,27 +1,27 @@
-//! Charts as SVG: inside of a page, whose style colours them for light and dark, or as files of their own.
+//! Charts as SVG, embedded in a page (whose style sheet has light and dark colours) or as files.
 
-mod ancestry;
 mod areas;
 mod axis;
 mod bars;
-mod genealogy;
+mod lineage;
 mod lines;
 mod picture;
+mod variable_lineage;
 
 use std::fmt::{Display, Write};
 
-pub use ancestry::ancestry;
 pub use areas::{areas, areas_with_key};
 pub use bars::{Bars, bars};
-pub use genealogy::{genealogy, main_line};
+pub use lineage::{lineage, main_line};
 pub use lines::{Lines, Series, lines};
 pub use picture::png;
+pub use variable_lineage::variable_lineage;
 
-/// Okabe and Ito's colours, which the colour-blind can tell apart too; without the yellow, too light for a line.
+/// Colours of Okabe and Ito, safe for colour-blindness; without yellow, which is too light for lines.
 pub const COLOURS: [&str; 8] =
     ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#8c6d46", "#7f7f7f"];
 
-/// A drawing. Shapes have classes instead of colours: `ink`, `grid`, `s0` to `s7` and so on, see `style.css`.
+/// A drawing. Colours are CSS classes (`ink`, `grid`, `s0` to `s7`, …), see `style.css`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Svg {
     width: f64,
@@ -29,29 +29,29 @@ pub struct Svg {
     body: String,
 }
 
-/// What classes mean in a file of its own: dark on white.
+/// The classes in SVG files: dark on white.
 const FILE_STYLE: &str = include_str!("file.css");
 
 impl Svg {
-    /// An empty drawing, in units of a pixel at its usual size.
+    /// An empty drawing; sizes are in pixels.
     pub fn new(width: f64, height: f64) -> Self {
         Self { width, height, body: String::new() }
     }
 
-    /// An element with attributes, and without contents.
+    /// Adds an element without contents.
     pub fn element(&mut self, name: &str, attributes: &[(&str, &dyn Display)]) {
         self.open(name, attributes);
         self.body.truncate(self.body.len() - 1);
         self.body += "/>";
     }
 
-    /// An element with a title, which browsers show when one points at it.
+    /// Adds an element with a title, which browsers show as a tooltip.
     pub fn titled(&mut self, name: &str, attributes: &[(&str, &dyn Display)], title: &str) {
         self.open(name, attributes);
         let _ = write!(self.body, "<title>{}</title></{name}>", escaped(title));
     }
 
-    /// Begins an element that [`Svg::close`] ends.
+    /// Opens an element; see [`Svg::close`].
     pub fn open(&mut self, name: &str, attributes: &[(&str, &dyn Display)]) {
         let _ = write!(self.body, "<{name}");
         for (key, value) in attributes {
@@ -60,19 +60,18 @@ impl Svg {
         self.body.push('>');
     }
 
-    /// Ends an element.
     pub fn close(&mut self, name: &str) {
         let _ = write!(self.body, "</{name}>");
     }
 
-    /// A text; `anchor` is `start`, `middle` or `end`.
+    /// Adds a text; `anchor` is `start`, `middle` or `end`.
     pub fn text(&mut self, (x, y): (f64, f64), anchor: &str, class: &str, text: &str) {
         self.open("text", &[("x", &short(x)), ("y", &short(y)), ("text-anchor", &anchor), ("class", &class)]);
         self.body += &escaped(text);
         self.close("text");
     }
 
-    /// Puts another drawing here, its upper left corner at a place.
+    /// Adds another drawing with its upper left corner at (x, y).
     pub fn place(&mut self, other: &Svg, (x, y): (f64, f64)) {
         self.open("g", &[("transform", &format!("translate({x} {y})"))]);
         self.body += &other.body;
@@ -84,13 +83,11 @@ impl Svg {
         (self.width, self.height)
     }
 
-    /// A straight line.
     pub fn line(&mut self, from: (f64, f64), to: (f64, f64), class: &str) {
         let [x1, y1, x2, y2] = [from.0, from.1, to.0, to.1].map(short);
         self.element("line", &[("x1", &x1), ("y1", &y1), ("x2", &x2), ("y2", &y2), ("class", &class)]);
     }
 
-    /// A filled rectangle with a title.
     pub fn rectangle(&mut self, (x, y): (f64, f64), (width, height): (f64, f64), class: &str, title: &str) {
         let [x, y, width, height] = [x, y, width, height].map(short);
         let attributes: [(&str, &dyn Display); 5] =
@@ -98,7 +95,7 @@ impl Svg {
         self.titled("rect", &attributes, title);
     }
 
-    /// A line through points, or the area inside of them, as its class says. Nothing without points.
+    /// Adds a polyline or an area, depending on the class; nothing without points.
     pub fn path(&mut self, points: impl IntoIterator<Item = (f64, f64)>, class: &str) {
         let path = through(points);
         if !path.is_empty() {
@@ -106,7 +103,7 @@ impl Svg {
         }
     }
 
-    /// For a page: as wide as there is room, at most its own width; `label` is for those who cannot see it.
+    /// The element for a page, scaled down to the width available; `label` is for screen readers.
     pub fn inline(&self, label: &str) -> String {
         let Self { width, height, body } = self;
         format!(
@@ -116,7 +113,7 @@ impl Svg {
         )
     }
 
-    /// For a file.
+    /// The contents of an SVG file.
     pub fn file(&self) -> String {
         let Self { width, height, body } = self;
         let mut style = FILE_STYLE.to_owned();
@@ -131,7 +128,7 @@ impl Svg {
     }
 }
 
-/// Text for XML: what would be markup is escaped, control characters, which it cannot hold, are left out.
+/// Escapes text for XML and removes control characters, which XML does not allow.
 pub fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for letter in text.chars() {
@@ -148,7 +145,7 @@ pub fn escaped(text: &str) -> String {
     out
 }
 
-/// The straight lines through points, as a path's data.
+/// The path data of a polyline.
 fn through(points: impl IntoIterator<Item = (f64, f64)>) -> String {
     let mut path = String::new();
     for (x, y) in points {
@@ -158,17 +155,17 @@ fn through(points: impl IntoIterator<Item = (f64, f64)>) -> String {
     path
 }
 
-/// A coordinate to a tenth of a pixel.
+/// Rounds a coordinate to a tenth of a pixel.
 fn short(value: f64) -> f64 {
     (value * 10.0).round() / 10.0
 }
 
-/// The class of a colour's lines.
+/// The class of lines in a colour.
 fn stroke(index: usize) -> String {
     format!("s{}", index % COLOURS.len())
 }
 
-/// The class of a colour's areas.
+/// The class of areas in a colour.
 fn fill(index: usize) -> String {
     format!("f{}{}", index % COLOURS.len(), paler(index))
 }
@@ -178,7 +175,7 @@ pub fn key(index: usize) -> String {
     format!("key k{}{}", index % COLOURS.len(), paler(index))
 }
 
-/// When all colours are taken they come again, paler.
+/// Colours repeat in a paler shade.
 fn paler(index: usize) -> &'static str {
     if index / COLOURS.len() % 2 == 1 { " pale" } else { "" }
 }
@@ -188,7 +185,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_never_markup() {
+    fn names_are_escaped() {
         let mut svg = Svg::new(10.0, 10.0);
         svg.text((1.0, 2.0), "start", "ink", "<b> & \"c\"\u{1b}[0m");
         svg.titled("rect", &[("class", &"\"><script>")], "</title>");

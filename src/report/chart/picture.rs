@@ -1,4 +1,4 @@
-//! Charts as PNG files, wherever the program runs: the font comes along.
+//! Charts as PNG files, with embedded fonts.
 
 use std::sync::Arc;
 
@@ -8,10 +8,10 @@ use resvg::usvg::{Options, Tree, fontdb::Database};
 
 use super::Svg;
 
-/// Pixels of a unit.
+/// Pixels per unit.
 const SCALE: f32 = 2.0;
 
-/// The bytes of a PNG file of a chart, at twice its usual size.
+/// Renders a chart as PNG at twice its size.
 pub fn png(svg: &Svg) -> Result<Vec<u8>> {
     let mut fonts = Database::new();
     fonts.load_font_data(dejavu::sans::regular().to_vec());
@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_and_lines_are_there_in_their_colours() {
+    fn text_and_lines_are_drawn_in_their_colours() {
         let mut svg = Svg::new(60.0, 20.0);
         let empty = dark(&svg);
         svg.text((2.0, 15.0), "start", "ink", "WWWW");

@@ -1,39 +1,36 @@
-//! The best fitness so far over the epochs: of a run, of a variant, and the part of it worth showing.
+//! Curves of the best fitness so far.
 
 use anyhow::Result;
 
-use super::{Comparison, Entrant};
+use super::{ComparedRun, Comparison};
 use crate::report::statistics::{mean, standard_deviation};
-use crate::state::{Outcome, Run};
+use pbtnas_core::run::Outcome;
+use pbtnas_engine::run::Run;
 
-/// A variant's curve in a setting.
+/// The curve of a variant in a setting.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Curve {
-    /// Label of the variant.
     pub variant: String,
-    /// From the first generation at whose end every run has a value to the last.
+    /// Generations in which every run has a value.
     pub points: Vec<Point>,
 }
 
-/// What is known of a variant at an epoch.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Point {
-    /// Epochs complete.
     pub epoch: f64,
-    /// Mean over the runs.
     pub mean: f64,
-    /// Standard deviation of the sample; 0 for a single run.
+    /// Sample standard deviation over runs; 0 for a single run.
     pub deviation: f64,
 }
 
 /// The curves of a setting, in the order of the variants.
-pub fn curves(comparison: &Comparison, entrants: &[Entrant], setting: &str) -> Result<Vec<Curve>> {
+pub fn curves(comparison: &Comparison, inputs: &[ComparedRun], setting: &str) -> Result<Vec<Curve>> {
     let mut curves = Vec::new();
     for variant in &comparison.variants {
-        let here = comparison.runs.iter().zip(entrants);
+        let here = comparison.runs.iter().zip(inputs);
         let runs = here
             .filter(|(values, _)| values.setting == setting && values.variant == variant.label)
-            .map(|(_, entrant)| best_so_far(&entrant.run, entrant.generation))
+            .map(|(_, input)| best_so_far(&input.run, input.generation))
             .collect::<Result<Vec<_>>>()?;
         let points = average(&runs);
         if !points.is_empty() {
@@ -43,14 +40,14 @@ pub fn curves(comparison: &Comparison, entrants: &[Entrant], setting: &str) -> R
     Ok(curves)
 }
 
-/// For each generation its last epoch, and the highest fitness of any member up to then.
+/// For each generation, its last epoch and the highest fitness so far.
 fn best_so_far(run: &Run, last: u32) -> Result<Vec<(u32, Option<f64>)>> {
     let mut best: Option<f64> = None;
     let mut values = Vec::new();
     for generation in 0..=last {
         let plan = run.plan(generation)?;
         let results = run.results(generation)?;
-        // A supernet is no architecture.
+        // Supernets are not architectures.
         let networks = plan.members.iter().zip(results).filter(|(member, _)| !member.genotype.is_supernet());
         for result in networks.filter_map(|(_, result)| result) {
             if let Outcome::Trained { fitness: Some(fitness), .. } = result.outcome {
@@ -62,8 +59,8 @@ fn best_so_far(run: &Run, last: u32) -> Result<Vec<(u32, Option<f64>)>> {
     Ok(values)
 }
 
-/// Mean and deviation where every run has a value: were the set of runs to change on the way, the mean would
-/// jump for that reason alone. Runs of a variant have the same steps.
+/// Mean and deviation where every run has a value, since the mean would jump if the set of runs changed. Runs of a variant
+/// have the same generations.
 fn average(runs: &[Vec<(u32, Option<f64>)>]) -> Vec<Point> {
     let length = runs.iter().map(Vec::len).min().unwrap_or(0);
     let point = |generation: usize| {
@@ -74,11 +71,8 @@ fn average(runs: &[Vec<(u32, Option<f64>)>]) -> Vec<Point> {
     (0..length).filter_map(point).collect()
 }
 
-/// The fitness at the bottom and at the top of a panel.
-///
-/// First generations can be so bad that everything later becomes a flat line. So if the worst quarter of the means
-/// would take more than half of the height, the panel begins at the best of them instead; curves enter it from
-/// below. At the top everything is shown, deviations included.
+/// The fitness range of a panel. If the worst quarter of the means would take more than half of the height, the panel
+/// starts at the best of them, so that bad first generations do not flatten the rest.
 pub fn fitness_range(curves: &[Curve]) -> (f64, f64) {
     let points = || curves.iter().flat_map(|curve| &curve.points);
     let mut means: Vec<f64> = points().map(|point| point.mean).collect();
@@ -125,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_always_something_to_see() {
+    fn the_range_is_never_empty() {
         assert_eq!(fitness_range(&[curve(&[3.0, 3.0])]), (2.5, 3.5));
         assert_eq!(fitness_range(&[]), (0.0, 1.0));
         let (bottom, top) = fitness_range(&[curve(&[1.0, 2.0, 3.0])]);

@@ -1,4 +1,4 @@
-//! Which runs belong together, and what their experiments are called.
+//! Settings and variants of configurations, and their labels.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -8,10 +8,10 @@ use serde::Serialize;
 use toml::{Table, Value};
 
 use super::{Setting, Variant};
-use crate::config::{Config, EpochsPerStep, SearchConfig, TaskKind};
-use crate::search::Algorithm;
+use pbtnas_engine::config::{Config, EpochsPerGeneration, SearchConfig};
+use pbtnas_engine::task::kinds;
 
-/// Keys of a task's section that say where or how fast something is computed, not what.
+/// Keys of task sections that do not affect the result.
 const TECHNICAL: [&str; 7] = [
     "device",
     "threads",
@@ -22,39 +22,44 @@ const TECHNICAL: [&str; 7] = [
     "output_megabytes",
 ];
 
-const SUPERNET: &str = "supernet";
-
-/// The setting that a configuration belongs to, without a label yet.
+/// The setting of a configuration, without a label.
 pub(super) fn setting(config: &Config) -> Result<Setting> {
     let kind = config.task.kind;
-    let mut section = match kind {
-        TaskKind::Gan => table(&config.gan)?,
-        TaskKind::Rl => table(&config.rl)?,
-        TaskKind::Synthetic => table(&config.synthetic)?,
-        TaskKind::Command => table(&config.command)?,
-    };
+    let mut section = table(&config.task.settings.to_table()?)?;
     section.retain(|key, _| !TECHNICAL.contains(&key));
-    // How it is searched is the variant's.
-    section.remove(SUPERNET);
-    // A data set is known by its folder's name, a network by its file's; where they lie is a matter of the machine.
-    for key in ["data", "inception", "models", "directory"] {
-        if let Some(Value::String(path)) = section.get_mut(key)
+    if let Some((_, key)) = config.task.settings.algorithm_section() {
+        section.remove(key);
+    }
+    // Data sets and networks are identified by file name: their directories differ between machines.
+    for key in kinds().find(|known| known.name() == kind).map_or(&[][..], |kind| kind.paths()) {
+        if let Some(Value::String(path)) = section.get_mut(*key)
             && let Some(name) = Path::new(path.as_str()).file_name()
         {
             *path = name.to_string_lossy().into_owned();
         }
     }
-    Ok(Setting { label: String::new(), kind, section })
+    Ok(Setting { label: String::new(), kind: kind.into(), section })
 }
 
-/// The variant that a configuration belongs to, without a label yet.
-pub(super) fn variant(config: &Config) -> Variant {
-    let supernet =
-        (config.search.algorithm == Algorithm::AdversarialNas).then(|| config.gan.supernet.clone());
-    Variant { label: String::new(), name: config.name.clone(), search: config.search.clone(), supernet }
+/// The variant of a configuration, without a label.
+pub(super) fn variant(config: &Config) -> Result<Variant> {
+    let of_algorithm = match config.task.settings.algorithm_section() {
+        Some((algorithm, key)) if algorithm == config.search.algorithm => {
+            let section = table(&config.task.settings.to_table()?)?;
+            let own = section.get(key).and_then(Value::as_table).cloned().unwrap_or_default();
+            own.into_iter().map(|(own, value)| (format!("{key}.{own}"), value)).collect()
+        }
+        _ => Table::new(),
+    };
+    Ok(Variant {
+        label: String::new(),
+        name: config.name.clone(),
+        search: config.search.clone(),
+        of_algorithm,
+    })
 }
 
-/// A section as it stands in a file: numbers as they are written, not widened.
+/// A section as in a file, with numbers as written there.
 fn table<T: Serialize>(section: &T) -> Result<Table> {
     let text = toml::to_string(section).context("failed to write a section of the configuration")?;
     toml::from_str(&text).context("failed to read a section of the configuration")
@@ -62,26 +67,37 @@ fn table<T: Serialize>(section: &T) -> Result<Table> {
 
 /// All keys of a variant.
 fn keys_of(variant: &Variant) -> Result<Table> {
-    let mut keys = table(&variant.search)?;
-    if let Some(supernet) = &variant.supernet {
-        let named = table(supernet)?.into_iter().map(|(key, value)| (format!("{SUPERNET}.{key}"), value));
-        keys.extend(named);
+    let mut keys = search_keys(&variant.search)?;
+    keys.extend(variant.of_algorithm.clone());
+    Ok(keys)
+}
+
+/// The keys of `[search]`; those of tables in it have dots: `shrink_perturb.lambda`.
+fn search_keys(search: &SearchConfig) -> Result<Table> {
+    let mut keys = Table::new();
+    for (key, value) in table(search)? {
+        match value {
+            Value::Table(inner) => {
+                keys.extend(inner.into_iter().map(|(of, value)| (format!("{key}.{of}"), value)))
+            }
+            _ => _ = keys.insert(key, value),
+        }
     }
     Ok(keys)
 }
 
-/// Keys in which variants differ; a supernet's only among those that have one.
+/// Keys in which variants differ; keys of an algorithm's own settings are compared only among variants that have them.
 fn differing_of_variants<'a>(tables: impl IntoIterator<Item = &'a Table>) -> Vec<String> {
-    let is_supernet_s = |key: &String| key.starts_with(SUPERNET);
     let tables: Vec<&Table> = tables.into_iter().collect();
-    let supernets = tables.iter().copied().filter(|table| table.keys().any(is_supernet_s));
-    let of_supernets = differing(supernets).into_iter().filter(is_supernet_s);
-    let of_all = differing(tables.iter().copied()).into_iter().filter(|key| !is_supernet_s(key));
-    of_all.chain(of_supernets).collect()
+    let own = |key: &String| key.contains('.') && !tables.iter().all(|table| table.contains_key(key));
+    let with_own = tables.iter().copied().filter(|table| table.keys().any(own));
+    let of_own = differing(with_own).into_iter().filter(own);
+    let of_all = differing(tables.iter().copied()).into_iter().filter(|key| !own(key));
+    of_all.chain(of_own).collect()
 }
 
-/// Names settings by their tasks, if there are several, and by the keys in which those of a task differ. A single
-/// one has the task's name.
+/// Labels settings by the task, if there are several tasks, and by the keys in which settings of a task differ. A single
+/// setting is labelled by its task.
 pub(super) fn label_settings(settings: &mut [Setting]) {
     let several_kinds = settings.iter().any(|setting| setting.kind != settings[0].kind);
     let labels: Vec<String> = settings
@@ -89,12 +105,7 @@ pub(super) fn label_settings(settings: &mut [Setting]) {
         .map(|setting| {
             let of_kind = settings.iter().filter(|other| other.kind == setting.kind);
             let keys = differing(of_kind.map(|other| &other.section));
-            let kind = (several_kinds || keys.is_empty()).then(|| match setting.kind {
-                TaskKind::Gan => "gan".to_owned(),
-                TaskKind::Rl => "rl".to_owned(),
-                TaskKind::Synthetic => "synthetic".to_owned(),
-                TaskKind::Command => "command".to_owned(),
-            });
+            let kind = (several_kinds || keys.is_empty()).then(|| setting.kind.clone());
             let words = keys.iter().map(|key| word(key, &setting.section));
             kind.into_iter().chain(words).collect::<Vec<_>>().join(" ")
         })
@@ -104,13 +115,12 @@ pub(super) fn label_settings(settings: &mut [Setting]) {
     }
 }
 
-/// Names variants by their names, or by their algorithms and the keys in which they differ from other variants
-/// and from the defaults. Labels that are the same all the same get every key in which their variants differ,
-/// and a number if there is none.
+/// Labels variants by `name`, or by the algorithm and the keys in which they differ from other variants and from the
+/// defaults. Equal labels are extended by all keys in which their variants differ, or else by a number.
 pub(super) fn label_variants(variants: &mut [Variant]) -> Result<()> {
     let tables = variants.iter().map(keys_of).collect::<Result<Vec<_>>>()?;
-    // A population of 0 is nobody's: a key that has no default always differs from it.
-    let defaults = table(&SearchConfig::new(0, 0, EpochsPerStep::Constant(0)))?;
+    // Keys without a default always differ from 0, which is invalid.
+    let defaults = search_keys(&SearchConfig::new(0, 0, EpochsPerGeneration::Constant(0)))?;
     let keys = differing_of_variants(&tables);
     let labels: Vec<String> = variants
         .iter()
@@ -138,7 +148,7 @@ pub(super) fn label_variants(variants: &mut [Variant]) -> Result<()> {
     Ok(())
 }
 
-/// Keys that do not have the same value in all tables, in alphabetical order.
+/// Keys whose values differ between tables, in alphabetical order.
 fn differing<'a>(tables: impl IntoIterator<Item = &'a Table>) -> Vec<String> {
     let tables: Vec<&Table> = tables.into_iter().collect();
     let keys: BTreeSet<&String> = tables.iter().flat_map(|table| table.keys()).collect();
@@ -162,32 +172,36 @@ fn text(value: Option<&Value>) -> String {
 mod tests {
     use super::*;
 
+    fn parse(name: &str, text: &str) -> Result<Config, pbtnas_engine::config::ConfigError> {
+        crate::register_tasks();
+        Config::parse(Path::new(name), text)
+    }
+
     fn config(text: &str) -> Config {
-        let text = text.replace("[search]", "[search]\npopulation = 8\nepochs = 6\nepochs_per_step = 2");
-        Config::parse(Path::new("run.toml"), &format!("{text}\n[task]\nkind = \"synthetic\"\n")).unwrap()
+        let text =
+            text.replace("[search]", "[search]\npopulation = 8\nepochs = 6\nepochs_per_generation = 2");
+        parse("run.toml", &format!("{text}\n[task]\nkind = \"synthetic\"\n")).unwrap()
     }
 
     fn variant_labels(texts: &[&str]) -> Vec<String> {
-        let mut variants: Vec<Variant> = texts.iter().map(|text| variant(&config(text))).collect();
+        let mut variants: Vec<Variant> = texts.iter().map(|text| variant(&config(text)).unwrap()).collect();
         label_variants(&mut variants).unwrap();
         variants.into_iter().map(|variant| variant.label).collect()
     }
 
     fn setting_labels(texts: &[&str]) -> Vec<String> {
-        let mut settings: Vec<Setting> = texts
-            .iter()
-            .map(|text| setting(&Config::parse(Path::new("run.toml"), text).unwrap()).unwrap())
-            .collect();
+        let mut settings: Vec<Setting> =
+            texts.iter().map(|text| setting(&parse("run.toml", text).unwrap()).unwrap()).collect();
         label_settings(&mut settings);
         settings.into_iter().map(|setting| setting.label).collect()
     }
 
     #[test]
-    fn variants_are_called_by_what_makes_them_different() {
+    fn variants_are_labelled_by_their_differences() {
         let labels = variant_labels(&[
             "seed = 1\n[search]",
             "seed = 1\n[search]\nmixing = false",
-            "seed = 1\n[search]\nshrink = 0.8\ninitial = \"uniform\"",
+            "seed = 1\n[search]\nshrink_perturb = { lambda = 0.8 }\ninitial = \"uniform\"",
             "seed = 1\n[search]\nalgorithm = \"random-search\"",
             "seed = 1\nname = \"ours\"\n[search]\ntau = 0.5",
         ]);
@@ -196,7 +210,7 @@ mod tests {
             [
                 "pbt-nas",
                 "pbt-nas mixing=false",
-                "pbt-nas initial=uniform shrink=0.8",
+                "pbt-nas initial=uniform shrink_perturb.lambda=0.8",
                 "random-search",
                 "ours"
             ]
@@ -204,17 +218,18 @@ mod tests {
     }
 
     #[test]
-    fn a_supernet_s_settings_are_its_variant_s() {
+    fn supernet_keys_belong_to_the_variant() {
         let config = |text: &str| {
-            let text = text.replace("[search]", "[search]\npopulation = 8\nepochs = 6\nepochs_per_step = 1");
+            let text =
+                text.replace("[search]", "[search]\npopulation = 8\nepochs = 6\nepochs_per_generation = 1");
             let text = format!("seed = 1\n{text}\n[task]\nkind = \"gan\"\n");
-            Config::parse(Path::new("run.toml"), &text).unwrap()
+            parse("run.toml", &text).unwrap()
         };
         let adversarial =
             "[search]\nalgorithm = \"adversarial-nas\"\n[gan.supernet]\nlearning_rate = 1e-3\nepochs = ";
         let configs =
             [config("[search]"), config(&format!("{adversarial}2")), config(&format!("{adversarial}3"))];
-        let mut variants = configs.each_ref().map(variant);
+        let mut variants = configs.each_ref().map(|config| variant(config).unwrap());
         label_variants(&mut variants[..2]).unwrap();
         assert_eq!(variants.each_ref().map(|variant| &*variant.label)[..2], ["pbt-nas", "adversarial-nas"]);
         label_variants(&mut variants).unwrap();
@@ -226,18 +241,18 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_default_is_always_told() {
+    fn keys_without_default_are_in_the_label() {
         let pieces = "seed = 1\n[search]".to_owned();
         let longer = config(&pieces);
         let mut shorter = longer.clone();
-        shorter.search = SearchConfig::new(8, 4, EpochsPerStep::Constant(2));
-        let mut variants = [variant(&longer), variant(&shorter)];
+        shorter.search = SearchConfig::new(8, 4, EpochsPerGeneration::Constant(2));
+        let mut variants = [&longer, &shorter].map(|config| variant(config).unwrap());
         label_variants(&mut variants).unwrap();
         assert_eq!(variants.map(|variant| variant.label), ["pbt-nas epochs=6", "pbt-nas epochs=4"]);
     }
 
     #[test]
-    fn no_two_variants_are_called_the_same() {
+    fn labels_of_variants_are_unique() {
         let labels = variant_labels(&[
             "seed = 1\nname = \"a\"\n[search]",
             "seed = 1\nname = \"a\"\n[search]\nmixing = false",
@@ -248,14 +263,14 @@ mod tests {
     }
 
     #[test]
-    fn settings_are_told_apart_by_task_and_section_and_not_by_the_machine() {
+    fn settings_differ_by_task_and_section_not_by_machine() {
         let gan = |lines: &str| {
-            let search = "[search]\npopulation = 8\nepochs = 6\nepochs_per_step = 2";
+            let search = "[search]\npopulation = 8\nepochs = 6\nepochs_per_generation = 2";
             format!("seed = 1\n{search}\n[task]\nkind = \"gan\"\n[gan]\n{lines}\n")
         };
         let synthetic = toml::to_string(&config("seed = 1\n[search]")).unwrap();
         let (here, there) = (gan("data = \"/here/fashion\"\nthreads = 2"), gan("data = \"/there/fashion\""));
-        let parsed = |text: &str| setting(&Config::parse(Path::new("run.toml"), text).unwrap()).unwrap();
+        let parsed = |text: &str| setting(&parse("run.toml", text).unwrap()).unwrap();
         assert_eq!(parsed(&here), parsed(&there));
         assert_eq!(setting_labels(&[&here]), ["gan"]);
         let other = gan("data = \"/there/digits\"\nlatent = 60");

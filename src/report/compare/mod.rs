@@ -1,8 +1,8 @@
-//! Experiments side by side, as the paper compares them: mean and standard deviation, over runs of different
-//! seed, of each run's best network; Wilcoxon signed-rank tests with Bonferroni's correction.
+//! Comparison of experiments, as in the paper: mean and standard deviation of the best networks over runs with different
+//! seeds, and Wilcoxon signed-rank tests with Bonferroni correction.
 
+mod compared_run;
 mod curve;
-mod entrant;
 mod label;
 mod plot;
 mod significance;
@@ -13,78 +13,69 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Result, bail};
 use serde::Serialize;
 
-pub use entrant::{Compared, Entrant, FITNESS, Measured};
+pub use compared_run::{Compared, ComparedRun, FITNESS, Measured};
 pub use plot::plot;
 pub use significance::{Test, Tests};
 pub use text::{markdown_report, markdown_soups, text_report, text_soups};
 
 use super::statistics::{mean, standard_deviation};
-use crate::config::{SearchConfig, TaskKind};
-use crate::tasks::gan::SupernetConfig;
+use pbtnas_engine::config::SearchConfig;
 
-/// What `pbtnas compare --json` prints. Settings and variants are named by their labels, which are unique.
+/// What `pbtnas compare --json` prints. Labels of settings and variants are unique.
 #[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 pub struct Comparison {
-    /// What was trained, in the order of the runs.
+    /// In the order of the runs.
     pub settings: Vec<Setting>,
-    /// How it was searched, in the order of the runs.
+    /// In the order of the runs.
     pub variants: Vec<Variant>,
-    /// One for each entrant, in their order.
     pub runs: Vec<RunValues>,
-    /// The table; there is none for a setting and variant without a value.
+    /// Cells of the table that have a value.
     pub cells: Vec<Cell>,
-    /// The reference against each other variant; none if there is only one variant.
+    /// The reference against each other variant; null for a single variant.
     pub tests: Option<Tests>,
 }
 
-/// What is trained: the task and its section of the configuration.
+/// The task and its section of the configuration.
 #[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Setting {
-    /// What it is called.
     pub label: String,
-    /// The task.
-    pub kind: TaskKind,
-    /// Its section, without what is merely technical.
+    pub kind: String,
+    /// The section without keys that do not affect the result (devices, threads, limits).
     #[schemars(with = "std::collections::BTreeMap<String, serde_json::Value>")]
     pub section: toml::Table,
 }
 
-/// How it is searched: `[search]`, and the experiment's name.
+/// The search: `[search]`, and the name of the experiment.
 #[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Variant {
-    /// What it is called.
     pub label: String,
-    /// The name in the configuration.
+    /// `name` in the configuration.
     pub name: Option<String>,
-    /// `[search]`.
     #[schemars(with = "std::collections::BTreeMap<String, serde_json::Value>")]
     pub search: SearchConfig,
-    /// `[gan.supernet]`, of AdversarialNAS.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The settings of its algorithm alone, e.g. `supernet.epochs`.
+    #[serde(skip_serializing_if = "toml::Table::is_empty")]
     #[schemars(with = "std::collections::BTreeMap<String, serde_json::Value>")]
-    pub supernet: Option<SupernetConfig>,
+    pub of_algorithm: toml::Table,
 }
 
-/// What a run contributes.
+/// The values of a run.
 #[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 pub struct RunValues {
-    /// Its directory, as given.
+    /// The run directory, as given.
     pub state: String,
-    /// Its id.
     pub run_id: String,
-    /// Its seed.
     pub seed: u64,
-    /// Label of its setting.
+    /// Label of the setting.
     pub setting: String,
-    /// Label of its variant.
+    /// Label of the variant.
     pub variant: String,
-    /// Epochs behind the values.
+    /// Complete epochs.
     pub epoch: u32,
-    /// Epochs of the search.
+    /// Epochs of the whole search.
     pub epochs: u32,
-    /// Whether these are the values of the whole search.
     pub finished: bool,
-    /// Of its best member, fitness among them.
+    /// Metrics of the best member, including fitness.
     pub metrics: BTreeMap<String, f64>,
 }
 
@@ -95,34 +86,30 @@ pub struct Cell {
     pub setting: String,
     /// Label of the variant.
     pub variant: String,
-    /// The metric.
     pub metric: String,
-    /// Which end of it is the good one, if that is known.
+    /// Null for metrics without a known direction.
     pub better: Option<Better>,
-    /// Runs that have a value.
+    /// Number of runs with a value.
     pub n: usize,
-    /// Those among them that are not finished.
+    /// Number of them that are not finished.
     pub unfinished: usize,
-    /// Mean over the runs.
     pub mean: f64,
-    /// Standard deviation of the sample; none for a single run.
+    /// Sample standard deviation; null for a single run.
     pub standard_deviation: Option<f64>,
-    /// Whether no other variant has a better mean; never if there is no other.
+    /// Whether the mean is the best of at least two variants.
     pub best: bool,
 }
 
-/// Which values of a metric are the good ones.
+/// Which values of a metric are better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Better {
-    /// Large ones.
     Higher,
-    /// Small ones.
     Lower,
 }
 
 impl Better {
-    /// For the metrics that are known: fitness, the Fréchet distance `fid`, the inception score `is`.
+    /// Known metrics: fitness, Fréchet inception distance `fid`, inception score `is`.
     pub fn of(metric: &str) -> Option<Self> {
         match metric {
             FITNESS | "is" => Some(Self::Higher),
@@ -132,44 +119,42 @@ impl Better {
     }
 }
 
-/// Groups runs into settings and variants and compares them; `reference` is the label of a variant.
-///
-/// Fails for two runs of the same experiment with the same seed: they would count twice.
-pub fn compare(entrants: &[Entrant], reference: Option<&str>) -> Result<Comparison> {
+/// Groups runs into settings and variants and compares them; `reference` is the label of a variant. Fails if two runs have
+/// the same setting, variant and seed.
+pub fn compare(inputs: &[ComparedRun], reference: Option<&str>) -> Result<Comparison> {
     let mut settings: Vec<Setting> = Vec::new();
     let mut variants: Vec<Variant> = Vec::new();
     let mut places = Vec::new();
-    for entrant in entrants {
-        let config = &entrant.run.config;
+    for input in inputs {
+        let config = &input.run.config;
         let setting = place(&mut settings, label::setting(config)?);
-        let variant = place(&mut variants, label::variant(config));
+        let variant = place(&mut variants, label::variant(config)?);
         places.push((setting, variant, config.seed));
     }
     for (later, place) in places.iter().enumerate() {
         if let Some(earlier) = places[..later].iter().position(|other| other == place) {
             bail!(
-                "{} and {} are the same experiment with the same seed {}, which would count twice: leave one \
-                 out",
-                entrants[earlier].path.display(),
-                entrants[later].path.display(),
+                "{} and {} have the same configuration and the same seed {}: leave one out",
+                inputs[earlier].path.display(),
+                inputs[later].path.display(),
                 place.2
             );
         }
     }
     label::label_settings(&mut settings);
     label::label_variants(&mut variants)?;
-    let runs: Vec<RunValues> = entrants
+    let runs: Vec<RunValues> = inputs
         .iter()
         .zip(places)
-        .map(|(entrant, (setting, variant, _))| {
-            entrant.values(settings[setting].label.clone(), variants[variant].label.clone())
+        .map(|(input, (setting, variant, _))| {
+            input.values(settings[setting].label.clone(), variants[variant].label.clone())
         })
         .collect();
     let tests = significance::tests(&variants, &runs, reference)?;
     Ok(Comparison { cells: cells(&settings, &variants, &runs), settings, variants, runs, tests })
 }
 
-/// The place of an equal element, which is added if there is none yet.
+/// The index of an equal element, which is added if missing.
 fn place<T: PartialEq>(all: &mut Vec<T>, one: T) -> usize {
     all.iter().position(|other| *other == one).unwrap_or_else(|| {
         all.push(one);
@@ -177,7 +162,7 @@ fn place<T: PartialEq>(all: &mut Vec<T>, one: T) -> usize {
     })
 }
 
-/// Cells column by column: settings in their order, fitness first among the metrics of each.
+/// Cells by column: per setting, fitness first, then the other metrics by name.
 fn cells(settings: &[Setting], variants: &[Variant], runs: &[RunValues]) -> Vec<Cell> {
     let mut cells = Vec::new();
     for setting in settings {

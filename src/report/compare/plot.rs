@@ -1,23 +1,23 @@
-//! Curves of the best fitness so far.
+//! The chart of `pbtnas compare --plot`.
 
 use anyhow::Result;
 
 use super::curve::{Curve, curves, fitness_range};
-use super::{Comparison, Entrant};
+use super::{ComparedRun, Comparison};
 use crate::report::chart::{Lines, Series, Svg, lines};
 
-/// Width and height of a panel, without its legend.
+/// Width and height of a panel without its key.
 const PANEL: (f64, f64) = (640.0, 400.0);
 
-/// The best fitness so far over the epochs: a panel for each setting, a line for each variant (the mean over its
-/// seeds) and a shade of one standard deviation to both sides.
-pub fn plot(comparison: &Comparison, entrants: &[Entrant]) -> Result<Svg> {
+/// The best fitness so far over epochs: one panel per setting, one line per variant (mean over seeds) with a band of one
+/// standard deviation.
+pub fn plot(comparison: &Comparison, inputs: &[ComparedRun]) -> Result<Svg> {
     let several = comparison.settings.len() > 1;
     let labels: Vec<&str> = comparison.variants.iter().map(|variant| variant.label.as_str()).collect();
     let mut panels = Vec::new();
     for setting in &comparison.settings {
         let title = if several { setting.label.as_str() } else { "" };
-        panels.push(panel(title, &curves(comparison, entrants, &setting.label)?, &labels));
+        panels.push(panel(title, &curves(comparison, inputs, &setting.label)?, &labels));
     }
     let columns = panels.len().clamp(1, 2);
     let height = panels.iter().map(|panel| panel.size().1).fold(0.0, f64::max);

@@ -1,28 +1,27 @@
-//! Whether variants differ by more than chance.
+//! Significance tests between variants.
 
 use anyhow::{Context, Result};
 use serde::Serialize;
 
 use super::{FITNESS, RunValues, Variant};
-use crate::config::SearchConfig;
 use crate::report::statistics::{Wilcoxon, smallest_p, wilcoxon};
-use crate::search::Algorithm;
+use pbtnas_core::search::Algorithm;
+use pbtnas_engine::config::SearchConfig;
 
-/// Probability of finding a difference anywhere although there is none.
+/// Family-wise error rate.
 const LEVEL: f64 = 0.05;
 
 /// The reference against each other variant.
 #[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Tests {
-    /// Label of the reference.
+    /// Label of the reference variant.
     pub reference: String,
-    /// What is tested: fitness.
+    /// Always `fitness`.
     pub metric: &'static str,
-    /// A p below this is significant: 0.05 divided by the number of tests (Bonferroni).
+    /// Significance threshold of p: 0.05 divided by the number of tests (Bonferroni).
     pub threshold: f64,
-    /// Fewest differing pairs with which anything can be significant.
+    /// Smallest number of nonzero differences with which p can be significant.
     pub pairs_needed: usize,
-    /// One for each other variant.
     pub tests: Vec<Test>,
 }
 
@@ -31,21 +30,20 @@ pub struct Tests {
 pub struct Test {
     /// Label of the other variant.
     pub variant: String,
-    /// Pairs of runs of the same setting and seed.
+    /// Number of pairs of runs with equal setting and seed.
     pub pairs: usize,
-    /// Pairs in which the reference is the fitter.
+    /// Number of pairs in which the reference has the higher fitness.
     pub wins: usize,
-    /// The test; none if there are no pairs.
+    /// Null without pairs.
     pub wilcoxon: Option<Wilcoxon>,
-    /// The smallest p that so many differing pairs can have.
+    /// The smallest possible p with this number of nonzero differences.
     pub smallest_p: f64,
-    /// Whether p is below the threshold.
     pub significant: bool,
 }
 
-/// Tests the reference against each other variant. Without a label, it is the first PBT-NAS as the paper has it
-/// (by default, that is), or else the first PBT-NAS, or else the first. A variant without a common pair is no
-/// test, and does not make the others stricter.
+/// Tests the reference against each other variant. The default reference is the first PBT-NAS with default settings (the
+/// paper's), else the first PBT-NAS, else the first variant. Variants without pairs do not count as tests in the
+/// correction.
 pub(super) fn tests(
     variants: &[Variant],
     runs: &[RunValues],
@@ -54,7 +52,7 @@ pub(super) fn tests(
     let reference = match reference {
         Some(label) => variants.iter().find(|variant| variant.label == label).with_context(|| {
             let known: Vec<String> = variants.iter().map(|v| format!("`{}`", v.label)).collect();
-            format!("no variant is called `{label}`: there is {}", known.join(", "))
+            format!("unknown variant `{label}`; the variants are {}", known.join(", "))
         })?,
         None => {
             let first = |wanted: &dyn Fn(&SearchConfig) -> bool| variants.iter().find(|v| wanted(&v.search));
@@ -108,11 +106,11 @@ fn test(reference: &str, variant: &str, runs: &[RunValues]) -> Test {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::EpochsPerStep;
+    use pbtnas_engine::config::EpochsPerGeneration;
 
     fn variant(label: &str, algorithm: Algorithm) -> Variant {
-        let search = SearchConfig { algorithm, ..SearchConfig::new(8, 6, EpochsPerStep::Constant(2)) };
-        Variant { label: label.into(), name: None, search, supernet: None }
+        let search = SearchConfig { algorithm, ..SearchConfig::new(8, 6, EpochsPerGeneration::Constant(2)) };
+        Variant { label: label.into(), name: None, search, of_algorithm: Default::default() }
     }
 
     fn run(variant: &str, setting: &str, seed: u64, fitness: f64) -> RunValues {
@@ -149,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn the_more_tests_the_stricter_each_and_only_those_that_are_made_count() {
+    fn threshold_depends_on_the_number_of_tests_made() {
         let names = ["pbt", "b", "c", "d"];
         let variants = names.map(|name| variant(name, Algorithm::PbtNas));
         let runs: Vec<RunValues> = names[..3]
@@ -166,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn the_reference_is_the_paper_s_algorithm_if_it_is_there() {
+    fn default_reference_is_the_algorithm_of_the_paper() {
         let random = variant("random", Algorithm::RandomSearch);
         let mut ablation = variant("ablation", Algorithm::PbtNas);
         ablation.search.mixing = false;
@@ -181,10 +179,10 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_reference_is_refused_and_one_variant_has_nothing_to_be_tested_against() {
+    fn unknown_references_fail_and_a_single_variant_has_no_tests() {
         let variants = [variant("pbt", Algorithm::PbtNas)];
         let message = tests(&variants, &[], Some("pbtt")).unwrap_err().to_string();
-        assert_eq!(message, "no variant is called `pbtt`: there is `pbt`");
+        assert_eq!(message, "unknown variant `pbtt`; the variants are `pbt`");
         assert_eq!(tests(&variants, &[], None).unwrap(), None);
     }
 }

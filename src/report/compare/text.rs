@@ -1,16 +1,16 @@
-//! A comparison as tables, for a terminal or in Markdown.
+//! Comparisons as plain text and as Markdown tables.
 
 use super::{Better, Cell, Comparison, Measured, RunValues, Tests};
 use crate::report::statistics::Wilcoxon;
 use crate::report::table::table;
 
-/// What soups add, for a terminal (the paper's Table 4).
+/// Soups minus best members as plain text (Table 4 of the paper).
 pub fn text_soups(comparison: &Comparison, part: Option<&str>, measured: Measured) -> String {
     let text = table_of(comparison, |cell| cell, |cell| cell).text();
     format!("{text}\n{}\n", soup_note(part, measured))
 }
 
-/// What soups add, for a page.
+/// Soups minus best members as Markdown.
 pub fn markdown_soups(comparison: &Comparison, part: Option<&str>, measured: Measured) -> String {
     let text = table_of(comparison, |cell| cell, |cell| cell).markdown();
     format!("{text}{}", paragraphs(&[soup_note(part, measured)]))
@@ -19,13 +19,13 @@ pub fn markdown_soups(comparison: &Comparison, part: Option<&str>, measured: Mea
 fn soup_note(part: Option<&str>, measured: Measured) -> String {
     let of = part.map_or(String::new(), |part| format!(" of {part}"));
     let by = match measured {
-        Measured::Search => "as search and soup measured them".into(),
+        Measured::Search => "as measured by the search and the soup".into(),
         other => other.note(),
     };
     format!("mean ± standard deviation (runs): soup{of} minus best member, {by}")
 }
 
-/// For a terminal.
+/// A comparison as plain text.
 pub fn text_report(comparison: &Comparison, measured: Measured) -> String {
     let text = table_of(comparison, |cell| format!("[{cell}]"), |cell| format!(" {cell}")).text();
     let notes = notes(comparison, measured, "[ ]");
@@ -37,7 +37,7 @@ pub fn text_report(comparison: &Comparison, measured: Measured) -> String {
     format!("{text}\n{}{}", lines(&notes), tests.unwrap_or_default())
 }
 
-/// For a page: tables as GitHub shows them, best means in bold.
+/// A comparison as Markdown, best means in bold.
 pub fn markdown_report(comparison: &Comparison, measured: Measured) -> String {
     let text = table_of(comparison, |cell| format!("**{cell}**"), |cell| cell).markdown();
     let notes = notes(comparison, measured, "bold");
@@ -56,7 +56,7 @@ fn paragraphs(notes: &[String]) -> String {
     notes.iter().map(|note| format!("\n{}\n", escape(note))).collect()
 }
 
-/// Keeps text from being read as Markdown.
+/// Escapes Markdown.
 fn escape(text: &str) -> String {
     let mut escaped = String::new();
     let mut chars = text.chars().peekable();
@@ -81,7 +81,7 @@ impl Rows {
         table(&head, &self.rows)
     }
 
-    /// Labels and heads are escaped here; a cell's own marks are meant as they are.
+    /// Escapes labels and heads; other cells may contain Markdown.
     fn markdown(&self) -> String {
         let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
         let mut text = line(self.head.iter().map(|cell| escape(cell)).collect());
@@ -94,7 +94,7 @@ impl Rows {
     }
 }
 
-/// A row for each variant, a column for each setting and metric.
+/// One row per variant, one column per setting and metric.
 fn table_of(
     comparison: &Comparison,
     best: impl Fn(String) -> String,
@@ -125,7 +125,7 @@ fn table_of(
     Rows { head, rows }
 }
 
-/// `mean ± sd (n)`, with a star if some of the n are not finished.
+/// `mean ± sd (n)`, with a star if some of the n runs are not finished.
 fn cell_text(cell: &Cell, decimals: usize) -> String {
     let Cell { n, mean, .. } = cell;
     let star = if cell.unfinished > 0 { "*" } else { "" };
@@ -135,7 +135,7 @@ fn cell_text(cell: &Cell, decimals: usize) -> String {
     }
 }
 
-/// So many that the smallest deviation of a column has two digits; from 2 to 6, and 4 if nothing deviates.
+/// Decimals of a column: two digits of the smallest deviation, 2 to 6 decimals; 4 without deviations.
 fn decimals(column: &[Cell]) -> usize {
     let deviations = column.iter().filter_map(|cell| cell.standard_deviation).filter(|sd| *sd > 0.0);
     match deviations.min_by(f64::total_cmp) {
@@ -154,7 +154,7 @@ fn notes(comparison: &Comparison, measured: Measured, mark: &str) -> Vec<String>
     if comparison.cells.iter().any(|cell| cell.best) {
         notes += &format!("; {mark}: best mean of its column");
     }
-    let unfinished: Vec<String> = comparison.runs.iter().filter(|run| !run.finished).map(how_far).collect();
+    let unfinished: Vec<String> = comparison.runs.iter().filter(|run| !run.finished).map(progress).collect();
     let mut notes = vec![notes];
     if !unfinished.is_empty() {
         notes.push(format!("* not finished: {}", unfinished.join(", ")));
@@ -162,7 +162,7 @@ fn notes(comparison: &Comparison, measured: Measured, mark: &str) -> Vec<String>
     notes
 }
 
-fn how_far(run: &RunValues) -> String {
+fn progress(run: &RunValues) -> String {
     format!("{} at epoch {} of {}", run.state, run.epoch, run.epochs)
 }
 
@@ -170,12 +170,12 @@ fn test_title(comparison: &Comparison, tests: &Tests) -> String {
     let paired = if comparison.settings.len() > 1 { "setting and seed" } else { "seed" };
     let Tests { reference, metric, .. } = tests;
     format!(
-        "{reference}, tested against the others: Wilcoxon signed-rank, two-sided, {metric} paired by {paired}"
+        "{reference} against the others: Wilcoxon signed-rank test, two-sided, {metric} paired by {paired}"
     )
 }
 
 fn test_table(tests: &Tests) -> Rows {
-    let head = ["against", "reference fitter", "n", "W", "p", "significant"];
+    let head = ["against", "reference higher", "n", "W", "p", "significant"];
     let rows = tests.tests.iter().map(|test| {
         let mut row = vec![test.variant.clone(), format!("in {} of {}", test.wins, test.pairs)];
         match test.wilcoxon {
@@ -201,23 +201,23 @@ fn test_notes(tests: &Tests) -> Vec<String> {
     let made = tests.tests.iter().filter(|test| test.wilcoxon.is_some()).count();
     let mut notes = vec![match made {
         0 | 1 => format!("significant: p < {}", tests.threshold),
-        _ => format!("significant: p < 0.05 / {made} = {:.4} (Bonferroni's correction)", tests.threshold),
+        _ => format!("significant: p < 0.05 / {made} = {:.4} (Bonferroni correction)", tests.threshold),
     }];
     for test in &tests.tests {
         let name = &test.variant;
         let Some(Wilcoxon { n, zeros, exact, .. }) = test.wilcoxon else {
-            notes.push(format!("{name}: no run has setting and seed of one of the reference's"));
+            notes.push(format!("{name}: no pair of runs with equal setting and seed"));
             continue;
         };
         if zeros > 0 {
-            notes.push(format!("{name}: {zeros} without a difference, left out of n"));
+            notes.push(format!("{name}: {zeros} zero differences, not counted in n"));
         }
         if !exact {
-            notes.push(format!("{name}: ≈ p by the normal approximation"));
+            notes.push(format!("{name}: ≈ normal approximation of p"));
         }
         if test.smallest_p >= tests.threshold {
             notes.push(format!(
-                "{name}: n = {n} is so small that nothing could be significant (p is {} at least); it takes n = {}",
+                "{name}: n = {n} is too small for significance (p ≥ {}); n = {} is needed",
                 test.smallest_p, tests.pairs_needed
             ));
         }
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cell_shows_as_many_digits_as_its_column_deserves() {
+    fn decimals_depend_on_the_deviations_of_the_column() {
         let column = [cell(12.3456, Some(0.31), 0), cell(120.0, Some(14.0), 1), cell(9.0, None, 0)];
         assert_eq!(decimals(&column), 2);
         assert_eq!(cell_text(&column[0], 2), "12.35 ± 0.31 (3)");
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_label_cannot_break_a_markdown_table() {
+    fn labels_are_escaped_in_markdown() {
         let rows = Rows {
             head: vec!["a_b".into(), "fid ↓".into()],
             rows: vec![vec!["*x*|y".into(), "**1**".into()]],

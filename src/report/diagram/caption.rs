@@ -1,38 +1,36 @@
-//! What is said about a diagram.
+//! Title of a diagram, and the differences that it highlights.
 
 use std::collections::BTreeSet;
 
-use crate::tasks::{Diagram, Line};
+use pbtnas_engine::task::{Diagram, Line};
 
-/// What a diagram is of.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Caption {
-    /// The network.
     pub title: String,
-    /// The network that it is compared with, if it is.
+    /// The network that it is compared with.
     pub against: Option<String>,
     /// The variables in which the two differ.
     pub changed: BTreeSet<String>,
 }
 
 impl Caption {
-    /// Whether a line tells a value that is not the other network's.
+    /// Whether a line shows a variable that differs.
     pub fn is_changed(&self, line: &Line) -> bool {
         line.variables.iter().any(|variable| self.changed.contains(variable))
     }
 
-    /// How the two networks differ; none if there is one only.
+    /// The line below the title; none without a comparison.
     pub fn difference(&self, diagram: &Diagram) -> Option<String> {
         let against = self.against.as_ref()?;
-        let told: BTreeSet<&String> = diagram.lines().flat_map(|line| &line.variables).collect();
-        let hidden = self.changed.iter().filter(|variable| !told.contains(variable)).count();
+        let drawn: BTreeSet<&String> = diagram.lines().flat_map(|line| &line.variables).collect();
+        let hidden = self.changed.iter().filter(|variable| !drawn.contains(variable)).count();
         let mut text = match self.changed.len() {
             0 => return Some(format!("no difference from {against}")),
             1 => format!("highlighted: 1 variable differs from {against}"),
             count => format!("highlighted: {count} variables differ from {against}"),
         };
         if hidden > 0 {
-            text += &format!(" ({hidden} of them not drawn: switched off, or without effect here)");
+            text += &format!(" ({hidden} not drawn: disabled or without effect)");
         }
         Some(text)
     }
@@ -41,10 +39,10 @@ impl Caption {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tasks::Kind;
+    use pbtnas_engine::task::Kind;
 
     #[test]
-    fn a_caption_counts_what_differs() {
+    fn captions_count_differences() {
         let mut diagram = Diagram::default();
         diagram.node(None, Kind::Layer, vec![Line::of("a", "a: 1"), Line::of("b", "b: 1")]);
         let difference = |against: Option<&str>, changed: &[&str]| {
@@ -57,7 +55,7 @@ mod tests {
         assert_eq!(difference(Some("7/02"), &["a"]).unwrap(), "highlighted: 1 variable differs from 7/02");
         assert_eq!(
             difference(Some("7/02"), &["a", "x"]).unwrap(),
-            "highlighted: 2 variables differ from 7/02 (1 of them not drawn: switched off, or without effect here)"
+            "highlighted: 2 variables differ from 7/02 (1 not drawn: disabled or without effect)"
         );
     }
 }

@@ -1,11 +1,11 @@
-//! A diagram in the language of Graphviz.
+//! A diagram in the DOT language of Graphviz.
 
 use std::fmt::Write;
 
 use super::caption::Caption;
-use crate::tasks::{Diagram, Kind, Line, Node};
+use pbtnas_engine::task::{Diagram, Kind, Line, Node};
 
-/// A digraph: frames are subgraphs.
+/// A digraph with frames as subgraphs.
 pub fn dot(diagram: &Diagram, caption: &Caption) -> String {
     let mut text = String::from("digraph architecture {\n");
     let title = [Some(caption.title.clone()), caption.difference(diagram)];
@@ -33,7 +33,7 @@ pub fn dot(diagram: &Diagram, caption: &Caption) -> String {
     text + "}\n"
 }
 
-/// What lies in a frame, or in none.
+/// The nodes and frames directly inside a frame (none: outside of all frames).
 fn inside(diagram: &Diagram, caption: &Caption, parent: Option<usize>, depth: usize, text: &mut String) {
     let indent = "  ".repeat(depth);
     for (number, node) in diagram.nodes.iter().enumerate().filter(|(_, node)| node.cluster == parent) {
@@ -50,7 +50,7 @@ fn inside(diagram: &Diagram, caption: &Caption, parent: Option<usize>, depth: us
 }
 
 fn attributes(node: &Node, caption: &Caption) -> String {
-    // Lines of a table begin at the left.
+    // Tables are aligned on the left.
     let end = if node.kind == Kind::Table { "\\l" } else { "\\n" };
     let texts: Vec<&str> = node.lines.iter().map(|line| line.text.as_str()).collect();
     let mut text = format!("label={}", label(&texts, end));
@@ -69,7 +69,7 @@ fn attributes(node: &Node, caption: &Caption) -> String {
     text
 }
 
-/// A quoted string of lines. In a label, Graphviz reads backslashes and entities.
+/// A quoted label; Graphviz interprets backslashes and entities in it.
 fn label(lines: &[impl AsRef<str>], end: &str) -> String {
     let lines: Vec<String> = lines.iter().map(|line| escaped(line.as_ref())).collect();
     let text = lines.join(end);
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_any_kind_stay_what_they_are() {
+    fn names_are_escaped() {
         assert_eq!(escaped("a \"b\" \\n <c> & é\nx\ty"), "a \\\"b\\\" \\\\n <c> &amp; é\\nx y");
         assert_eq!(label(&["a", "b"], "\\n"), r#""a\nb""#);
         assert_eq!(label(&["a", "b"], "\\l"), r#""a\lb\l""#);

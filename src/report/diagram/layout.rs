@@ -1,22 +1,26 @@
-//! Where everything of a diagram lies.
+//! Coordinates of a diagram: a plain layered layout (rows by longest path, order by barycentres), every arrow downwards.
 //!
-//! Each frame is laid out by itself, then as one box of the frame around it: so frames hold what is in them and nothing
-//! else. An arrow into a frame comes through its upper side, one out of it through its lower side.
+//! Each frame is laid out separately and is then one box of the frame around it. An edge enters a frame through its
+//! upper side and leaves it through its lower side.
 
-use super::layers::{Item, Link, Pin, place};
+use std::collections::HashMap;
+
 use super::text;
-use crate::tasks::{Diagram, Kind};
+use pbtnas_engine::task::Diagram;
 
-/// Space between a frame and what is in it.
-const PADDING: f64 = 14.0;
-/// Height of a frame's name.
-const HEADER: f64 = 26.0;
-/// Height of what an arrow says.
-const CHIP: f64 = 18.0;
-/// Room for an arrow at the side of a frame.
-const PORT: f64 = 6.0;
+/// Height of a frame's label.
+pub const HEADER: f64 = 26.0;
+/// Space between a frame's sides and its contents.
+pub const PADDING: f64 = 14.0;
+const COLUMN_GAP: f64 = 18.0;
+const ROW_GAP: f64 = 30.0;
+/// Unconnected boxes in one row.
+const UNCONNECTED: usize = 4;
+/// Sweeps that sort the rows, and all sweeps: the later ones only move boxes within their rows.
+const SWEEPS: (usize, usize) = (8, 24);
 
-/// A rectangle.
+type Point = (f64, f64);
+
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Rect {
     pub x: f64,
@@ -26,241 +30,301 @@ pub struct Rect {
 }
 
 impl Rect {
-    fn moved(self, (x, y): (f64, f64)) -> Self {
+    fn shifted(self, (x, y): Point) -> Self {
         Self { x: self.x + x, y: self.y + y, ..self }
     }
 }
 
-/// Places from the left upper corner, downwards.
+/// Coordinates from the upper left corner, in pixels. An edge is a polyline whose y never decreases.
 #[derive(Debug, Clone, Default)]
 pub struct Layout {
     pub width: f64,
     pub height: f64,
-    /// Boxes.
     pub nodes: Vec<Rect>,
-    /// Frames, and where their names begin.
-    pub clusters: Vec<(Rect, (f64, f64))>,
-    /// The way of each arrow, downwards from point to point.
-    pub edges: Vec<Vec<(f64, f64)>>,
-    /// Around what arrows say.
+    pub clusters: Vec<Rect>,
+    pub edges: Vec<Vec<Point>>,
     pub labels: Vec<Option<Rect>>,
+    /// Where an edge enters or leaves a frame, from its left side.
+    ports: HashMap<(usize, usize), f64>,
+    /// Frame, edge, and points relative to that frame.
+    pieces: Vec<(Option<usize>, usize, Vec<Point>)>,
+    /// Frame, edge, and the edge's label relative to that frame.
+    chips: Vec<(Option<usize>, usize, Rect)>,
 }
 
-/// A frame, or everything, by itself; numbers are those of the diagram.
-#[derive(Debug, Default)]
-struct Level {
-    width: f64,
-    height: f64,
-    nodes: Vec<(usize, Rect)>,
-    clusters: Vec<(usize, Rect, (f64, f64))>,
-    /// Pieces of arrows.
-    ways: Vec<(usize, Vec<(f64, f64)>)>,
-    labels: Vec<(usize, Rect)>,
-    /// Arrows that come in, and where.
-    tops: Vec<(usize, f64)>,
-    /// Arrows that leave, and where.
-    bottoms: Vec<(usize, f64)>,
-}
-
-/// What lies directly in a frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Child {
+/// An item of a row; numbers are those of the diagram.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Part {
     Node(usize),
     Cluster(usize),
-    /// The place at the frame's side where an arrow comes in.
+    Label(usize),
+    /// Where an edge enters the frame.
     Top(usize),
-    /// Where one leaves.
+    /// Where an edge leaves it.
     Bottom(usize),
+    /// Where an edge passes a row.
+    Bend,
 }
 
-/// Lays out a diagram.
+struct Item {
+    part: Part,
+    width: f64,
+    height: f64,
+    row: usize,
+}
+
+/// A part of an edge, from an item to an item in a lower row.
+#[derive(Clone, Copy)]
+struct Link {
+    edge: usize,
+    from: usize,
+    to: usize,
+}
+
+/// Lays out a diagram: frames from the inside to the outside, then all coordinates relative to the picture.
 pub fn layout(diagram: &Diagram) -> Layout {
-    let level = level(diagram, None);
     let mut layout = Layout {
-        width: level.width,
-        height: level.height,
         nodes: vec![Rect::default(); diagram.nodes.len()],
-        clusters: vec![Default::default(); diagram.clusters.len()],
+        clusters: vec![Rect::default(); diagram.clusters.len()],
         edges: vec![Vec::new(); diagram.edges.len()],
         labels: vec![None; diagram.edges.len()],
+        ..Layout::default()
     };
-    level.nodes.into_iter().for_each(|(node, rect)| layout.nodes[node] = rect);
-    level.clusters.into_iter().for_each(|(cluster, rect, name)| layout.clusters[cluster] = (rect, name));
-    level.labels.into_iter().for_each(|(edge, rect)| layout.labels[edge] = Some(rect));
-    level.ways.into_iter().for_each(|(edge, way)| layout.edges[edge].extend(way));
+    // A frame has a higher number than the frame around it.
+    for frame in (0..diagram.clusters.len()).rev().map(Some).chain([None]) {
+        layout.lay_out(diagram, frame);
+    }
+    for (number, cluster) in diagram.clusters.iter().enumerate() {
+        layout.clusters[number] = layout.clusters[number].shifted(layout.origin(cluster.parent));
+    }
+    for (number, node) in diagram.nodes.iter().enumerate() {
+        layout.nodes[number] = layout.nodes[number].shifted(layout.origin(node.cluster));
+    }
+    for (frame, edge, points) in std::mem::take(&mut layout.pieces) {
+        let (x, y) = layout.origin(frame);
+        layout.edges[edge].extend(points.into_iter().map(|point| (point.0 + x, point.1 + y)));
+    }
+    for (frame, edge, label) in std::mem::take(&mut layout.chips) {
+        layout.labels[edge] = Some(label.shifted(layout.origin(frame)));
+    }
     for way in &mut layout.edges {
-        // Its pieces, each of which goes down.
         way.sort_by(|a, b| a.1.total_cmp(&b.1));
         way.dedup();
     }
     layout
 }
 
-/// What in a frame a box is, or is part of; none if it is outside.
-fn child_of(diagram: &Diagram, node: usize, frame: Option<usize>) -> Option<Child> {
-    let (mut child, mut around) = (Child::Node(node), diagram.nodes[node].cluster);
+/// The part of a frame that a node is, or that contains it; none if it is outside of the frame.
+fn part_of(diagram: &Diagram, node: usize, frame: Option<usize>) -> Option<Part> {
+    let (mut part, mut around) = (Part::Node(node), diagram.nodes[node].cluster);
     while around != frame {
         let cluster = around?;
-        (child, around) = (Child::Cluster(cluster), diagram.clusters[cluster].parent);
+        (part, around) = (Part::Cluster(cluster), diagram.clusters[cluster].parent);
     }
-    Some(child)
+    Some(part)
 }
 
-fn level(diagram: &Diagram, frame: Option<usize>) -> Level {
-    let nodes = (0..diagram.nodes.len()).filter(|&node| diagram.nodes[node].cluster == frame);
-    let clusters = (0..diagram.clusters.len()).filter(|&one| diagram.clusters[one].parent == frame);
-    let inner: Vec<(usize, Level)> =
-        clusters.map(|cluster| (cluster, level(diagram, Some(cluster)))).collect();
-    let mut children: Vec<Child> =
-        nodes.map(Child::Node).chain(inner.iter().map(|(cluster, _)| Child::Cluster(*cluster))).collect();
-    // As the diagram names them, roughly: boxes and frames by the first box in them.
-    children.sort_by_key(|&child| match child {
-        Child::Cluster(cluster) => (0..diagram.nodes.len())
-            .find(|&node| child_of(diagram, node, frame) == Some(Child::Cluster(cluster)))
-            .unwrap_or(usize::MAX),
-        Child::Node(at) | Child::Top(at) | Child::Bottom(at) => at,
-    });
-    let mut ends = Vec::new();
-    for (number, edge) in diagram.edges.iter().enumerate() {
-        let (from, to) = (child_of(diagram, edge.from, frame), child_of(diagram, edge.to, frame));
-        match (from, to) {
-            (Some(from), Some(to)) if from != to => ends.push((number, from, to)),
-            (Some(from), None) => {
-                children.push(Child::Bottom(number));
-                ends.push((number, from, Child::Bottom(number)));
+impl Layout {
+    fn origin(&self, frame: Option<usize>) -> Point {
+        frame.map_or((0.0, 0.0), |frame| (self.clusters[frame].x, self.clusters[frame].y))
+    }
+
+    /// Lays out one frame, whose inner frames have their sizes.
+    fn lay_out(&mut self, diagram: &Diagram, frame: Option<usize>) {
+        let mut items: Vec<Item> = Vec::new();
+        let mut item = |part: Part| {
+            let (width, height) = match part {
+                Part::Node(node) => text::size(&diagram.nodes[node]),
+                Part::Cluster(cluster) => (self.clusters[cluster].width, self.clusters[cluster].height),
+                Part::Label(edge) => text::label_size(&diagram.edges[edge]),
+                Part::Top(_) => (0.0, HEADER),
+                Part::Bottom(_) | Part::Bend => (0.0, 0.0),
+            };
+            items.iter().position(|item| item.part == part).unwrap_or_else(|| {
+                items.push(Item { part, width, height, row: 0 });
+                items.len() - 1
+            })
+        };
+        let inner = (0..diagram.clusters.len()).filter(|&one| diagram.clusters[one].parent == frame);
+        let nodes = (0..diagram.nodes.len()).filter_map(|node| part_of(diagram, node, frame));
+        nodes.chain(inner.map(Part::Cluster)).for_each(|part| _ = item(part));
+        let mut links = Vec::new();
+        for (number, edge) in diagram.edges.iter().enumerate() {
+            let label = edge.label.as_ref().map(|_| Part::Label(number));
+            let chain = match (part_of(diagram, edge.from, frame), part_of(diagram, edge.to, frame)) {
+                (from, to) if from == to => continue,
+                (from @ Some(_), None) => [from, None, Some(Part::Bottom(number))],
+                (None, to) => [Some(Part::Top(number)), None, to],
+                (from, to) => [from, label, to],
+            };
+            let chain: Vec<usize> = chain.into_iter().flatten().map(&mut item).collect();
+            links.extend(chain.windows(2).map(|pair| Link { edge: number, from: pair[0], to: pair[1] }));
+        }
+        assign_rows(&mut items, &links, usize::from(frame.is_some()));
+        add_bends(&mut items, &mut links);
+        let mut rows = vec![Vec::new(); items.iter().map(|item| item.row + 1).max().unwrap_or(1)];
+        (0..items.len()).for_each(|item| rows[items[item].row].push(item));
+        let x = columns(&mut rows, &items, &links, |edge, item| self.port(edge, item));
+        self.place(diagram, frame, &items, &links, &rows, &x);
+    }
+
+    /// Where an edge touches an item, from the middle of the item.
+    fn port(&self, edge: usize, item: &Item) -> f64 {
+        let Part::Cluster(cluster) = item.part else { return 0.0 };
+        self.ports.get(&(cluster, edge)).map_or(0.0, |port| port - item.width / 2.0)
+    }
+
+    /// Turns rows and columns into coordinates relative to the frame.
+    fn place(
+        &mut self,
+        diagram: &Diagram,
+        frame: Option<usize>,
+        items: &[Item],
+        links: &[Link],
+        rows: &[Vec<usize>],
+        x: &[f64],
+    ) {
+        // Upper and lower side of each row.
+        let mut bands: Vec<(f64, f64)> = Vec::new();
+        for (number, row) in rows.iter().enumerate() {
+            let gap = if number == 1 && rows[0].is_empty() { 4.0 } else { ROW_GAP };
+            let top = bands.last().map_or(0.0, |above| above.1 + gap);
+            let least = if number == 0 && frame.is_some() { HEADER } else { 0.0 };
+            bands.push((top, top + row.iter().map(|&item| items[item].height).fold(least, f64::max)));
+        }
+        let side = |item: usize, sign: f64| x[item] + sign * items[item].width / 2.0;
+        let left = (0..items.len()).map(|item| side(item, -1.0)).fold(f64::MAX, f64::min);
+        let right = (0..items.len()).map(|item| side(item, 1.0)).fold(left, f64::max);
+        let mut shift = -left;
+        (self.width, self.height) = (right - left, bands.last().map_or(0.0, |band| band.1));
+        if let Some(frame) = frame {
+            let least = text::width(&diagram.clusters[frame].label.text, true);
+            shift += PADDING + (least - self.width).max(0.0) / 2.0;
+            let leaves = items.iter().any(|item| matches!(item.part, Part::Bottom(_)));
+            let width = self.width.max(least) + 2.0 * PADDING;
+            let height = self.height + if leaves { 0.0 } else { PADDING };
+            self.clusters[frame] = Rect { x: 0.0, y: 0.0, width, height };
+        }
+        for (number, item) in items.iter().enumerate() {
+            let (x, y) = (side(number, -1.0) + shift, bands[item.row].0);
+            let rect = Rect { x, y, width: item.width, height: item.height };
+            match (item.part, frame) {
+                (Part::Node(node), _) => self.nodes[node] = rect,
+                (Part::Cluster(cluster), _) => self.clusters[cluster] = rect,
+                (Part::Label(edge), _) => self.chips.push((frame, edge, rect)),
+                (Part::Top(edge) | Part::Bottom(edge), Some(frame)) => {
+                    _ = self.ports.insert((frame, edge), x)
+                }
+                _ => {}
             }
-            (None, Some(to)) => {
-                children.push(Child::Top(number));
-                ends.push((number, Child::Top(number), to));
+        }
+        for link in links {
+            let (from, to) = (&items[link.from], &items[link.to]);
+            let start = x[link.from] + self.port(link.edge, from) + shift;
+            let end = x[link.to] + self.port(link.edge, to) + shift;
+            let (above, below) = bands[from.row];
+            let passes = matches!(from.part, Part::Top(_) | Part::Bend);
+            let begin = if passes { above } else { above + from.height };
+            let points = vec![(start, begin), (start, below), (end, bands[to.row].0)];
+            self.pieces.push((frame, link.edge, points));
+        }
+    }
+}
+
+/// The row of each item: the longest path that leads to it. Ports are in the first and last row.
+fn assign_rows(items: &mut [Item], links: &[Link], first: usize) {
+    let port = |item: &Item| matches!(item.part, Part::Top(_) | Part::Bottom(_));
+    items.iter_mut().filter(|item| !matches!(item.part, Part::Top(_))).for_each(|item| item.row = first);
+    // As often as there are items: that is enough for every path.
+    for _ in 0..items.len() {
+        for link in links {
+            items[link.to].row = items[link.to].row.max(items[link.from].row + 1);
+        }
+    }
+    let mut unconnected = 0;
+    for item in 0..items.len() {
+        let below = links.iter().filter(|link| link.from == item).map(|link| items[link.to].row).min();
+        let source = !links.iter().any(|link| link.to == item);
+        match below {
+            // What has no input is moved to what reads it.
+            Some(below) if source && !port(&items[item]) => items[item].row = below - 1,
+            None if source => {
+                items[item].row = first + unconnected / UNCONNECTED;
+                unconnected += 1;
             }
             _ => {}
         }
     }
-    let level_of = |cluster: usize| inner.iter().find(|(known, _)| *known == cluster).map(|(_, level)| level);
-    let items: Vec<Item> = children
-        .iter()
-        .map(|&child| {
-            let ((width, height), high, pin) = match child {
-                Child::Node(node) => {
-                    (text::size(diagram, node), diagram.nodes[node].kind == Kind::Table, None)
+    let last = items.iter().map(|item| item.row + usize::from(!port(item))).max().unwrap_or(0);
+    items.iter_mut().filter(|item| matches!(item.part, Part::Bottom(_))).for_each(|item| item.row = last);
+}
+
+/// Divides links that pass rows.
+fn add_bends(items: &mut Vec<Item>, links: &mut Vec<Link>) {
+    for at in 0..links.len() {
+        while items[links[at].from].row + 1 < items[links[at].to].row {
+            let Link { edge, from, .. } = links[at];
+            items.push(Item { part: Part::Bend, width: 0.0, height: 0.0, row: items[from].row + 1 });
+            links.push(Link { edge, from, to: items.len() - 1 });
+            links[at].from = items.len() - 1;
+        }
+    }
+}
+
+/// The middle of each item: near the mean of its neighbours, as far as the row has room. Sorts the rows accordingly.
+fn columns(
+    rows: &mut [Vec<usize>],
+    items: &[Item],
+    links: &[Link],
+    port: impl Fn(usize, &Item) -> f64,
+) -> Vec<f64> {
+    // Neighbours above and below, with the distance that makes the link vertical.
+    let mut near: Vec<[Vec<(usize, f64)>; 2]> = vec![Default::default(); items.len()];
+    for link in links {
+        let shift = port(link.edge, &items[link.from]) - port(link.edge, &items[link.to]);
+        near[link.to][0].push((link.from, shift));
+        near[link.from][1].push((link.to, -shift));
+    }
+    let mut x = vec![0.0; items.len()];
+    for sweep in 0..SWEEPS.1 {
+        let sorting = sweep < SWEEPS.0;
+        let sides = if sorting { sweep % 2..sweep % 2 + 1 } else { 0..2 };
+        for step in 0..rows.len() {
+            let at = if sweep % 2 == 0 { step } else { rows.len() - 1 - step };
+            let wish = |&item: &usize| {
+                let bend = |one: usize| items[one].part == Part::Bend;
+                let (mut sum, mut weights) = (x[item] * 1e-3, 1e-3);
+                for &(other, shift) in near[item][sides.clone()].iter().flatten() {
+                    // Long edges are straight first of all.
+                    let weight = if bend(item) && bend(other) { 8.0 } else { 1.0 };
+                    (sum, weights) = (sum + weight * (x[other] + shift), weights + weight);
                 }
-                Child::Cluster(one) => {
-                    (level_of(one).map_or((0.0, 0.0), |level| (level.width, level.height)), true, None)
-                }
-                Child::Top(_) => ((PORT, HEADER), false, Some(Pin::Top)),
-                Child::Bottom(_) => ((PORT, 0.0), false, Some(Pin::Bottom)),
+                (sum / weights, item)
             };
-            Item { width, height, high, pin }
-        })
-        .collect();
-    let index = |child: Child| children.iter().position(|&known| known == child).unwrap_or(0);
-    let port = |edge: usize, child: Child, lower: bool| match child {
-        Child::Cluster(cluster) => {
-            let level = level_of(cluster)?;
-            let ports = if lower { &level.bottoms } else { &level.tops };
-            ports.iter().find(|(known, _)| *known == edge).map(|(_, x)| *x)
-        }
-        Child::Node(_) | Child::Top(_) | Child::Bottom(_) => None,
-    };
-    let links: Vec<Link> = ends
-        .iter()
-        .map(|&(number, from, to)| {
-            let inside = !matches!(from, Child::Top(_)) && !matches!(to, Child::Bottom(_));
-            let label = diagram.edges[number].label.as_ref().filter(|_| inside);
-            Link {
-                from: index(from),
-                to: index(to),
-                ports: (port(number, from, true), port(number, to, false)),
-                label: label.map(|line| (text::width(&line.text, false) + text::MARGIN, CHIP)),
+            let mut wishes: Vec<(f64, usize)> = rows[at].iter().map(wish).collect();
+            if sorting {
+                wishes.sort_by(|a, b| a.0.total_cmp(&b.0));
+                rows[at] = wishes.iter().map(|(_, item)| *item).collect();
             }
-        })
-        .collect();
-    let placed = place(&items, &links);
-
-    let mut this = Level::default();
-    let coming: Vec<f64> = placed
-        .ways
-        .iter()
-        .zip(&ends)
-        .filter(|(_, end)| matches!(end.1, Child::Top(_)))
-        .map(|(way, _)| way[0].0)
-        .collect();
-    let (shift, name_at, width) = match frame {
-        None => ((0.0, 0.0), 0.0, placed.width),
-        Some(cluster) => {
-            let name = text::width(&diagram.clusters[cluster].label.text, true);
-            let (aside, name_at, width) = beside(name, placed.width, &coming);
-            let header = if coming.is_empty() { HEADER + 4.0 } else { 0.0 };
-            ((aside + PADDING, header), name_at + PADDING, width + 2.0 * PADDING)
-        }
-    };
-    let leaving = children.iter().any(|child| matches!(child, Child::Bottom(_)));
-    this.width = width;
-    this.height = placed.height + shift.1 + if frame.is_none() || leaving { 0.0 } else { PADDING };
-    for (&child, &(x, y)) in children.iter().zip(&placed.items) {
-        let corner = (x + shift.0, y + shift.1);
-        match child {
-            Child::Node(node) => {
-                let (width, height) = text::size(diagram, node);
-                this.nodes.push((node, Rect { x: corner.0, y: corner.1, width, height }));
+            let apart = |a: usize, b: usize| (items[a].width + items[b].width) / 2.0 + COLUMN_GAP;
+            // The mean of both ways to push items apart.
+            let (mut from_left, mut from_right) = (wishes.clone(), wishes);
+            for next in 1..from_left.len() {
+                let (left, item) = from_left[next - 1];
+                let least = left + apart(item, from_left[next].1);
+                from_left[next].0 = from_left[next].0.max(least);
             }
-            Child::Cluster(cluster) => {
-                if let Some((_, level)) = inner.iter().find(|(known, _)| *known == cluster) {
-                    this.take(level, corner);
-                }
+            for next in (1..from_right.len()).rev() {
+                let (right, item) = from_right[next];
+                let most = right - apart(from_right[next - 1].1, item);
+                from_right[next - 1].0 = from_right[next - 1].0.min(most);
             }
-            Child::Top(_) | Child::Bottom(_) => {}
+            for (left, right) in from_left.into_iter().zip(from_right) {
+                x[left.1] = (left.0 + right.0) / 2.0;
+            }
         }
     }
-    let drawn = placed.ways.iter().zip(&placed.labels).zip(&links);
-    for (&(number, from, to), ((way, label), link)) in ends.iter().zip(drawn) {
-        let mut way: Vec<(f64, f64)> = way.iter().map(|(x, y)| (x + shift.0, y + shift.1)).collect();
-        if let (Child::Top(_), Some(&(x, _))) = (from, way.first()) {
-            way.insert(0, (x, 0.0));
-            this.tops.push((number, x));
-        }
-        if let (Child::Bottom(_), Some(&(x, _))) = (to, way.last()) {
-            way.push((x, this.height));
-            this.bottoms.push((number, x));
-        }
-        if let (Some((x, y)), Some((width, height))) = (label, link.label) {
-            let (x, y) = (x + shift.0 - width / 2.0, y + shift.1 - height / 2.0);
-            this.labels.push((number, Rect { x, y, width, height }));
-        }
-        this.ways.push((number, way));
-    }
-    if let Some(cluster) = frame {
-        let rect = Rect { x: 0.0, y: 0.0, width: this.width, height: this.height };
-        this.clusters.push((cluster, rect, (name_at, HEADER / 2.0)));
-    }
-    this
-}
-
-/// A place for a frame's name beside the arrows that come in: at the left, or at the right, or to the left of
-/// everything. How far what is in the frame moves to the right, where the name begins, and the width of both.
-fn beside(name: f64, width: f64, coming: &[f64]) -> (f64, f64, f64) {
-    let first = coming.iter().copied().fold(f64::INFINITY, f64::min);
-    let last = coming.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let needed = name + text::MARGIN;
-    if coming.is_empty() || needed <= first {
-        (0.0, 0.0, width.max(name))
-    } else if last + needed <= width {
-        (0.0, width - name, width)
-    } else {
-        (needed - first, 0.0, width + needed - first)
-    }
-}
-
-impl Level {
-    /// Takes in what lies in a frame, whose corner is here.
-    fn take(&mut self, inner: &Level, corner: (f64, f64)) {
-        let moved = |&(x, y): &(f64, f64)| (x + corner.0, y + corner.1);
-        self.nodes.extend(inner.nodes.iter().map(|(node, rect)| (*node, rect.moved(corner))));
-        let clusters = inner.clusters.iter().map(|(one, rect, name)| (*one, rect.moved(corner), moved(name)));
-        self.clusters.extend(clusters);
-        self.ways.extend(inner.ways.iter().map(|(edge, way)| (*edge, way.iter().map(moved).collect())));
-        self.labels.extend(inner.labels.iter().map(|(edge, rect)| (*edge, rect.moved(corner))));
-    }
+    x
 }
 
 #[cfg(test)]
@@ -268,7 +332,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::tasks::{Kind, Line};
+    use pbtnas_engine::task::{Edge, Kind, Line};
 
     impl Rect {
         /// Whether two share more than a side.
@@ -285,7 +349,7 @@ mod tests {
         }
     }
 
-    /// Boxes in a row, of which frames take neighbours (and frames in them, neighbours too); arrows lead forwards.
+    /// Frames (and frames in them) around neighbouring nodes; edges lead to nodes with higher numbers.
     fn diagrams() -> impl Strategy<Value = Diagram> {
         let frames = prop::collection::vec((0usize..30, 1usize..8, any::<bool>()), 0..5);
         let edges = prop::collection::vec((0usize..30, 1usize..12, any::<bool>()), 0..50);
@@ -297,66 +361,52 @@ mod tests {
                 diagram.node(None, kind, vec![name(node * 5 + 1); node % 4 + 1]);
             }
             for (first, length, nested) in frames {
-                // Only boxes that are free as yet, so that frames lie apart.
+                // Only nodes without a frame, so that frames are disjoint.
                 let last = (first + length).min(count);
                 if first < last && diagram.nodes[first..last].iter().all(|node| node.cluster.is_none()) {
                     let outer = diagram.cluster(name(first + 3), None);
                     let inner = nested.then(|| diagram.cluster(name(length * 9), Some(outer)));
                     for node in first..last {
-                        diagram.nodes[node].cluster =
-                            inner.filter(|_| node >= first + length / 2).or(Some(outer));
+                        let inside = node >= first + length / 2;
+                        diagram.nodes[node].cluster = inner.filter(|_| inside).or(Some(outer));
                     }
                 }
             }
-            for (from, length, label) in edges {
-                if from + length < count {
-                    let label = label.then(|| name(length * 4));
-                    diagram.edges.push(crate::tasks::Edge { from, to: from + length, label });
-                }
-            }
+            let edges = edges.into_iter().filter(|(from, length, _)| from + length < count);
+            diagram.edges.extend(edges.map(|(from, length, label)| {
+                let label = label.then(|| name(length * 4));
+                Edge { from, to: from + length, label }
+            }));
             diagram
         })
     }
 
     proptest! {
         #[test]
-        fn nothing_overlaps_and_all_arrows_go_down(diagram in diagrams()) {
+        fn boxes_are_disjoint_and_edges_lead_down_between_them(diagram in diagrams()) {
             let layout = layout(&diagram);
             let all = Rect { x: 0.0, y: 0.0, width: layout.width, height: layout.height };
             let labels = || layout.labels.iter().flatten();
+            prop_assert!(layout.nodes.iter().chain(&layout.clusters).chain(labels()).all(|rect| all.holds(rect)));
             for (number, rect) in layout.nodes.iter().enumerate() {
-                prop_assert!(all.holds(rect), "{rect:?} in {all:?}");
-                prop_assert!(layout.nodes[..number].iter().all(|other| !other.overlaps(rect)));
-                prop_assert!(labels().all(|label| !label.overlaps(rect)), "{rect:?}");
-                for (cluster, (frame, _)) in layout.clusters.iter().enumerate() {
-                    let mut around = diagram.nodes[number].cluster;
-                    while around.is_some_and(|around| around != cluster) {
-                        around = diagram.clusters[around.unwrap()].parent;
-                    }
-                    let sound = if around.is_some() { frame.holds(rect) } else { !frame.overlaps(rect) };
-                    prop_assert!(sound, "{rect:?} and frame {frame:?}");
+                prop_assert!(layout.nodes[..number].iter().chain(labels()).all(|other| !other.overlaps(rect)));
+                for (cluster, frame) in layout.clusters.iter().enumerate() {
+                    let inside = part_of(&diagram, number, Some(cluster)).is_some();
+                    let apart = if inside { frame.holds(rect) } else { !frame.overlaps(rect) };
+                    prop_assert!(apart);
                 }
             }
-            for (frame, name) in &layout.clusters {
-                prop_assert!(all.holds(frame));
-                let text = Rect { x: name.0, y: name.1, ..Rect::default() };
-                prop_assert!(frame.holds(&text));
-            }
-            prop_assert_eq!(labels().count(), diagram.edges.iter().filter(|edge| edge.label.is_some()).count());
             for (edge, way) in diagram.edges.iter().zip(&layout.edges) {
                 let (from, to) = (layout.nodes[edge.from], layout.nodes[edge.to]);
-                prop_assert!(from.y + from.height < to.y);
                 let (start, end) = (way[0], way[way.len() - 1]);
                 prop_assert!((start.1 - from.y - from.height).abs() < 1e-6 && (end.1 - to.y).abs() < 1e-6);
-                prop_assert!(start.0 >= from.x && start.0 <= from.x + from.width);
-                prop_assert!(end.0 >= to.x && end.0 <= to.x + to.width);
+                prop_assert!(start.0 > from.x && start.0 < from.x + from.width);
+                prop_assert!(end.0 > to.x && end.0 < to.x + to.width);
                 for pair in way.windows(2) {
-                    prop_assert!(pair[0].1 <= pair[1].1 && pair.iter().all(|point| point.0 >= 0.0 && point.0 <= all.width));
-                    // Where it goes aside, there is no box: the curve lies between the heights of its ends.
-                    let aside = (pair[0].0 - pair[1].0).abs() > 1e-6;
+                    // No box is in the rectangle around an oblique line.
                     let (x, y) = (pair[0].0.min(pair[1].0), pair[0].1);
                     let swept = Rect { x, y, width: (pair[0].0 - pair[1].0).abs(), height: pair[1].1 - y };
-                    prop_assert!(!aside || layout.nodes.iter().all(|node| !node.overlaps(&swept)), "{swept:?}");
+                    prop_assert!(swept.width < 1e-6 || layout.nodes.iter().all(|node| !node.overlaps(&swept)));
                 }
             }
         }

@@ -1,10 +1,8 @@
-//! Diagrams of architectures as files: an SVG that is laid out here, or a text for Graphviz.
+//! Diagrams of architectures as SVG or Graphviz DOT.
 
 mod caption;
 mod dot;
-mod layers;
 mod layout;
-mod order;
 mod svg;
 mod text;
 
@@ -14,32 +12,28 @@ use anyhow::{Result, bail};
 
 use super::difference::differing;
 use super::{Named, title};
-use crate::state::Run;
-use crate::tasks::{Diagram, Task};
 use caption::Caption;
+use pbtnas_engine::run::Run;
+use pbtnas_engine::task::{Diagram, Task};
 
-/// What is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// A picture.
     Svg,
-    /// The language of Graphviz.
     Dot,
 }
 
 impl Format {
-    /// By the ending of a file's name. Fails if it is none of the known ones.
+    /// The format of a file name by its extension.
     pub fn of(file: &Path) -> Result<Self> {
         match file.extension().and_then(|ending| ending.to_str()) {
             Some("svg") => Ok(Self::Svg),
             Some("dot" | "gv") => Ok(Self::Dot),
-            _ => bail!("{} must end in .svg (a picture) or .dot (for Graphviz)", file.display()),
+            _ => bail!("{} must end in .svg or .dot (Graphviz)", file.display()),
         }
     }
 }
 
-/// The diagram of a network of a run, as the text of a file. Where another one is given, what differs from that is
-/// highlighted.
+/// Draws a network of a run, with differences from `against` highlighted; returns the contents of the file.
 pub fn draw(
     run: &Run,
     task: &dyn Task,
@@ -58,7 +52,7 @@ pub fn draw(
     Ok(render(&diagram, &caption, format))
 }
 
-/// A diagram as the text of a file.
+/// The contents of a file.
 pub fn render(diagram: &Diagram, caption: &Caption, format: Format) -> String {
     match format {
         Format::Svg => svg::svg(diagram, caption),
@@ -71,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_ending_tells_the_format() {
+    fn format_by_extension() {
         assert_eq!(Format::of(Path::new("a/b.svg")).unwrap(), Format::Svg);
         assert_eq!(Format::of(Path::new("b.dot")).unwrap(), Format::Dot);
         for other in ["b.png", "svg", "b"] {

@@ -1,12 +1,12 @@
-//! A diagram as a picture, for light and dark backgrounds.
+//! A diagram as SVG, with a light and a dark colour scheme.
 
 use std::fmt::Write;
 
 use super::caption::Caption;
-use super::layout::{Layout, Rect, layout};
+use super::layout::{HEADER, Layout, PADDING, Rect, layout};
 use super::text::{self, FONT, LINE, MARGIN};
 use crate::report::chart::escaped;
-use crate::tasks::{Diagram, Kind, Node};
+use pbtnas_engine::task::{Diagram, Kind, Node};
 
 const STYLE: &str = "
   svg { --paper: #ffffff; --ink: #1b1f24; --dim: #6b7280; --line: #5b6470; --frame: #c3c9d1; --tint: #f5f6f8;
@@ -17,6 +17,7 @@ const STYLE: &str = "
   text { font: 12px 'DejaVu Sans', Verdana, Helvetica, Arial, sans-serif; fill: var(--ink); }
   .name { font-weight: bold; }
   .title { font-size: 16px; font-weight: bold; }
+  .halo { paint-order: stroke; stroke: var(--paper); stroke-width: 4; stroke-linejoin: round; }
   .dim { fill: var(--dim); }
   .paper { fill: var(--paper); }
   .frame { fill: var(--tint); stroke: var(--frame); }
@@ -34,14 +35,14 @@ const STYLE: &str = "
   .tip { fill: var(--line); }
   .chip { fill: var(--paper); stroke: var(--frame); }
 ";
-/// Around everything.
+/// Margin of the picture.
 const BORDER: f64 = 20.0;
-/// Of what stands above the diagram.
+/// Line height above the diagram.
 const HEAD_LINE: f64 = 24.0;
-/// A sample in the legend.
+/// Width of a sample in the key.
 const SAMPLE: f64 = 22.0;
 
-/// An SVG that needs nothing else.
+/// A self-contained SVG file.
 pub fn svg(diagram: &Diagram, caption: &Caption) -> String {
     let layout = layout(diagram);
     let difference = caption.difference(diagram);
@@ -87,19 +88,23 @@ pub fn svg(diagram: &Diagram, caption: &Caption) -> String {
     svg + "</g>\n</svg>\n"
 }
 
-/// Frames, arrows, boxes: in this order, so that none hides the next.
+/// Frames, edges, labels and boxes, from the bottom to the top.
 fn body(diagram: &Diagram, caption: &Caption, layout: &Layout, svg: &mut String) {
-    for (cluster, (rect, name)) in diagram.clusters.iter().zip(&layout.clusters) {
+    for (cluster, rect) in diagram.clusters.iter().zip(&layout.clusters) {
         let hot = if caption.is_changed(&cluster.label) { " hot" } else { "" };
         let deep = if cluster.parent.is_some() { " deep" } else { "" };
         let _ = writeln!(svg, "<rect class=\"frame{deep}{hot}\" {} rx=\"8\"/>", place(rect));
-        let (x, y) = (name.0, name.1 + 5.0);
-        let words = escaped(&cluster.label.text);
-        let _ = writeln!(svg, "<text class=\"name{hot}\" x=\"{x:.1}\" y=\"{y:.1}\">{words}</text>");
     }
     for (edge, way) in diagram.edges.iter().zip(&layout.edges) {
         let off = if diagram.nodes[edge.to].unused { " off" } else { "" };
-        let _ = writeln!(svg, "<path class=\"edge{off}\" d=\"{}\"/>", path(way));
+        let points: Vec<String> = way.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
+        let _ = writeln!(svg, "<polyline class=\"edge{off}\" points=\"{}\"/>", points.join(" "));
+    }
+    for (cluster, rect) in diagram.clusters.iter().zip(&layout.clusters) {
+        let hot = if caption.is_changed(&cluster.label) { " hot" } else { "" };
+        let (x, y) = (rect.x + PADDING, rect.y + HEADER / 2.0 + 5.0);
+        let words = escaped(&cluster.label.text);
+        let _ = writeln!(svg, "<text class=\"name halo{hot}\" x=\"{x:.1}\" y=\"{y:.1}\">{words}</text>");
     }
     for (edge, rect) in diagram.edges.iter().zip(&layout.labels) {
         if let (Some(line), Some(rect)) = (&edge.label, rect) {
@@ -145,13 +150,13 @@ fn class(node: &Node) -> &'static str {
     }
 }
 
-/// What the kinds of boxes that there are mean.
+/// Class and meaning of the kinds of boxes that occur.
 fn legend(diagram: &Diagram) -> Vec<(&'static str, &'static str)> {
     let all = [
-        ("tensor", "what flows: channels×height×width"),
-        ("layer", "with weights"),
-        ("operation", "without weights"),
-        ("unused", "reaches no output"),
+        ("tensor", "tensor: channels×height×width"),
+        ("layer", "layer with weights"),
+        ("operation", "operation without weights"),
+        ("unused", "not connected to an output"),
     ];
     let occurs = |kind: &str| diagram.nodes.iter().any(|node| class(node) == kind);
     all.into_iter().filter(|(kind, _)| occurs(kind)).collect()
@@ -166,29 +171,13 @@ fn place(rect: &Rect) -> String {
     format!("x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\"")
 }
 
-/// A way that leaves each of its points downwards.
-fn path(way: &[(f64, f64)]) -> String {
-    let mut path = String::new();
-    for (index, &(x, y)) in way.iter().enumerate() {
-        let _ = match index.checked_sub(1).map(|before| way[before]) {
-            None => write!(path, "M{x:.1} {y:.1}"),
-            Some((before, _)) if (before - x).abs() < 0.05 => write!(path, "V{y:.1}"),
-            Some((before, above)) => {
-                let middle = (above + y) / 2.0;
-                write!(path, "C{before:.1} {middle:.1} {x:.1} {middle:.1} {x:.1} {y:.1}")
-            }
-        };
-    }
-    path
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tasks::Line;
+    use pbtnas_engine::task::Line;
 
     #[test]
-    fn a_picture_is_sound_whatever_the_names() {
+    fn names_are_escaped() {
         let odd = "<b> & \"c\"\n";
         let mut diagram = Diagram::default();
         let cluster = diagram.cluster(odd, None);
@@ -209,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_diagram_of_nothing_is_a_title() {
+    fn an_empty_diagram_has_a_title() {
         let text = svg(&Diagram::default(), &Caption { title: "t".into(), ..Caption::default() });
         assert!(text.contains(">t</text>") && !text.contains("NaN") && !text.contains("inf"), "{text}");
     }

@@ -1,15 +1,14 @@
-//! How much room text takes, without a font: by the widths of DejaVu Sans, wider than most.
+//! Estimated text sizes, from the letter widths of DejaVu Sans, which is wider than most fonts.
 
-use crate::tasks::{Diagram, Kind, Line};
+use pbtnas_engine::task::{Edge, Kind, Line, Node};
 
-/// Size of letters.
+/// Font size.
 pub const FONT: f64 = 12.0;
-/// Height of a line.
+/// Line height.
 pub const LINE: f64 = 16.0;
 /// Space between text and the sides of its box.
 pub const MARGIN: f64 = 10.0;
 
-/// The width of a text.
 pub fn width(text: &str, bold: bool) -> f64 {
     let em: f64 = text
         .chars()
@@ -26,16 +25,20 @@ pub fn width(text: &str, bold: bool) -> f64 {
     em * FONT * if bold { 1.1 } else { 1.0 }
 }
 
-/// Whether a line of a box is its name, in bold letters.
+/// Whether a line of a box is its name, which is bold.
 pub fn is_name(lines: &[Line], index: usize) -> bool {
     index == 0 && lines.len() > 1
 }
 
 /// Width and height of a box.
-pub fn size(diagram: &Diagram, node: usize) -> (f64, f64) {
-    let node = &diagram.nodes[node];
-    let widths =
-        node.lines.iter().enumerate().map(|(index, line)| width(&line.text, is_name(&node.lines, index)));
+pub fn size(node: &Node) -> (f64, f64) {
+    let lines = node.lines.iter().enumerate();
+    let widths = lines.map(|(index, line)| width(&line.text, is_name(&node.lines, index)));
     let least = if node.kind == Kind::Table { 120.0 } else { 40.0 };
     (widths.fold(least, f64::max) + 2.0 * MARGIN, node.lines.len() as f64 * LINE + MARGIN)
+}
+
+/// Width and height of an edge's label.
+pub fn label_size(edge: &Edge) -> (f64, f64) {
+    (edge.label.as_ref().map_or(0.0, |line| width(&line.text, false)) + MARGIN, 18.0)
 }

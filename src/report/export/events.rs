@@ -1,23 +1,21 @@
-//! TensorBoard's event files: records of TFRecord, each a protocol buffer `Event` (event.proto and summary.proto of
-//! TensorFlow). Few enough fields to be written by hand.
+//! TensorBoard event files: TFRecord records with `Event` protocol buffers (event.proto and summary.proto of TensorFlow),
+//! encoded by hand.
 
-/// A file of events, in the order in which they are added.
+/// An event file.
 pub struct Events {
     bytes: Vec<u8>,
 }
 
-/// What an event shows.
 pub enum Value<'a> {
-    /// A number over steps.
     Scalar(f64),
-    /// A text in Markdown.
+    /// Markdown.
     Text(&'a str),
-    /// A PNG file, with its width and height.
+    /// PNG file, width, height.
     Picture(&'a [u8], u32, u32),
 }
 
 impl Events {
-    /// A file that was begun at a time, in seconds since 1970.
+    /// Starts a file; `time` is in seconds since 1970.
     pub fn new(time: f64) -> Self {
         let mut events = Self { bytes: Vec::new() };
         let mut event = Message::default();
@@ -27,7 +25,7 @@ impl Events {
         events
     }
 
-    /// Adds a value under a tag; `describe` is what TensorBoard shows about the tag.
+    /// Adds a value; `describe` is the description of the tag in TensorBoard.
     pub fn add(&mut self, time: f64, step: i64, tag: &str, describe: &str, value: &Value) {
         let mut metadata = Message::default();
         let mut one = Message::default();
@@ -74,12 +72,11 @@ impl Events {
         self.record(&event.0);
     }
 
-    /// The file.
     pub fn into_bytes(self) -> Vec<u8> {
         self.bytes
     }
 
-    /// Length, its checksum, the data, their checksum.
+    /// A TFRecord: length, its checksum, data, their checksum.
     fn record(&mut self, data: &[u8]) {
         let length = (data.len() as u64).to_le_bytes();
         self.bytes.extend(length);
@@ -89,12 +86,12 @@ impl Events {
     }
 }
 
-/// TFRecord's checksum: a CRC-32C that is itself unlikely to be the data of one.
+/// The masked CRC-32C of TFRecord.
 fn masked(data: &[u8]) -> [u8; 4] {
     crc32c::crc32c(data).rotate_right(15).wrapping_add(0xa282_ead8).to_le_bytes()
 }
 
-/// A message of a protocol buffer.
+/// A protocol buffer message.
 #[derive(Default)]
 struct Message(Vec<u8>);
 

@@ -1,4 +1,4 @@
-//! A run for other programs: tables as CSV and JSON lines, and TensorBoard's event files.
+//! Export for other programs: CSV and JSON Lines tables, TensorBoard event files.
 
 mod events;
 mod rows;
@@ -12,24 +12,23 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 
 use super::history::History;
-use crate::state::Run;
+use pbtnas_engine::run::Run;
 pub use rows::{AttemptRow, CurveRow, MemberRow};
 
-/// What is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
-    /// TensorBoard's event files, a folder for each member.
+    /// TensorBoard event files, one directory per member.
     Tensorboard,
-    /// Tables of members, curves and attempts, separated by commas.
+    /// CSV tables of members, curves and attempts.
     Csv,
-    /// The same tables, a JSON object in each line.
+    /// The same tables as JSON Lines.
     Jsonl,
 }
 
-/// Writes a run into a folder, which is made; the files and folders that were written. Call it again whenever you like:
-/// event files grow, tables are written anew.
+/// Writes the chosen formats to a directory, which is created if needed; returns what was written. When repeated, event
+/// files are appended to and tables replaced.
 pub fn export(run: &Run, history: &History, folder: &Path, formats: &[Format]) -> Result<Vec<PathBuf>> {
-    fs::create_dir_all(folder).with_context(|| format!("failed to make {}", folder.display()))?;
+    fs::create_dir_all(folder).with_context(|| format!("failed to create {}", folder.display()))?;
     let mut written = Vec::new();
     for format in formats {
         match format {
@@ -55,7 +54,7 @@ pub fn export(run: &Run, history: &History, folder: &Path, formats: &[Format]) -
     Ok(written)
 }
 
-/// Members as a table: a column for each metric and each variable.
+/// Writes members as CSV, with one column per metric and per variable.
 fn wide(run: &Run, history: &History, path: &Path) -> Result<PathBuf> {
     let rows: Vec<MemberRow> = rows::members(history).collect();
     let metrics = rows::metric_names(&rows);
@@ -75,7 +74,7 @@ fn wide(run: &Run, history: &History, path: &Path) -> Result<PathBuf> {
     })
 }
 
-/// Rows without lists in them, as a table.
+/// Writes rows without nested values as CSV.
 fn flat(columns: &[&str], rows: impl Iterator<Item = impl Serialize>, path: &Path) -> Result<PathBuf> {
     table(path, |table| {
         table.write_record(columns)?;
@@ -87,7 +86,7 @@ type Table<'a> = csv::Writer<&'a mut BufWriter<File>>;
 
 fn table(path: &Path, fill: impl FnOnce(&mut Table) -> csv::Result<()>) -> Result<PathBuf> {
     write(path, |file| {
-        // The names of columns are there even if there is no row.
+        // Written by hand, so that empty tables have a header.
         let mut table = csv::WriterBuilder::new().has_headers(false).from_writer(file);
         fill(&mut table)?;
         Ok(table.flush()?)
@@ -104,8 +103,7 @@ fn lines(rows: impl Iterator<Item = impl Serialize>, path: &Path) -> Result<Path
     })
 }
 
-/// Readers see the old file or the new one. TensorBoard reads whatever has its word in its name, so that the hidden one
-/// has not.
+/// Replaces a file atomically. The temporary name must not contain `tfevents`: TensorBoard would read the file.
 fn write(path: &Path, fill: impl FnOnce(&mut BufWriter<File>) -> Result<()>) -> Result<PathBuf> {
     let hidden = path.with_file_name(format!(".writing-{}", std::process::id()));
     let write = || {

@@ -1,4 +1,4 @@
-//! Rows of the tables.
+//! Rows of the exported tables.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,45 +7,37 @@ use serde::Serialize;
 
 use crate::report::history::{Generation, History, Member, spans};
 use crate::report::words::origin;
-use crate::search::{Genotype, MemberId, Origin};
-use crate::state::{Ending, Outcome};
+use pbtnas_core::run::{AttemptEnd, Outcome};
+use pbtnas_core::search::{Genotype, MemberId, Origin};
 
-/// A member of a generation.
+/// A line of members.jsonl.
 #[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct MemberRow {
-    /// Generation, counted from 0.
     pub generation: u32,
-    /// Its place there.
     pub member: MemberId,
-    /// Epochs complete when the step begins.
+    /// Complete epochs at the start of the generation.
     pub from_epoch: u32,
-    /// Epochs complete when it ends.
+    /// Complete epochs at the end of the generation.
     pub to_epoch: u32,
-    /// Epochs of training behind its network, once it is trained.
+    /// Epochs that the network was trained for; null before the result.
     pub epochs: Option<u32>,
-    /// `trained`, `diverged`, `failed`, or `open` if there is no result yet.
+    /// `trained`, `diverged`, `failed`, or `open` without a result.
     pub state: &'static str,
-    /// Fitness, higher is better.
     pub fitness: Option<f64>,
-    /// Where it comes from.
     pub origin: Origin,
-    /// Its only parent, or the one that most of it comes from.
+    /// The base or only parent.
     pub base: Option<MemberId>,
-    /// The parent that replaced variables come from.
+    /// The parent of the replaced variables.
     pub donor: Option<MemberId>,
-    /// Seconds that its attempts took.
+    /// Seconds of all attempts.
     pub seconds: f64,
-    /// Seconds of these that came to nothing.
+    /// The part of `seconds` that was lost to interruptions and failures.
     pub lost_seconds: f64,
-    /// Attempts.
     pub attempts: usize,
-    /// Where the last of them ran.
+    /// Host of the last attempt.
     pub host: Option<String>,
-    /// When it was done.
     pub finished: Option<DateTime<Utc>>,
-    /// Numbers behind the fitness.
     pub metrics: BTreeMap<String, f64>,
-    /// The value of each variable.
     pub genotype: Genotype,
 }
 
@@ -69,7 +61,7 @@ impl MemberRow {
         "finished",
     ];
 
-    /// What is in every row of the table, in words.
+    /// The cells of a row.
     pub fn cells(&self) -> [String; 15] {
         fn or_empty(value: Option<impl ToString>) -> String {
             value.map(|value| value.to_string()).unwrap_or_default()
@@ -94,53 +86,44 @@ impl MemberRow {
     }
 }
 
-/// A number that training told.
+/// A line of curves.jsonl: a metric that training reported.
 #[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct CurveRow {
-    /// Generation.
     pub generation: u32,
-    /// Member.
     pub member: u32,
-    /// Epochs of training behind the network, with the part of the one under way.
+    /// Epochs that the network was trained for, with the fraction of the current one.
     pub epoch: f64,
-    /// What the number is.
     pub metric: String,
-    /// The number.
     pub value: f64,
 }
 
 impl CurveRow {
-    /// Its columns, in the order of its fields.
+    /// In the order of the fields.
     pub const COLUMNS: [&str; 5] = ["generation", "member", "epoch", "metric", "value"];
 }
 
-/// An attempt at a member's step.
+/// A line of attempts.jsonl.
 #[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct AttemptRow {
-    /// Generation.
     pub generation: u32,
-    /// Member.
     pub member: u32,
     /// Counted from 1.
     pub attempt: u32,
-    /// The scheduler's name for the job.
+    /// The SLURM job.
     pub job: Option<String>,
-    /// Where it ran.
     pub host: String,
-    /// When it began.
     pub started: DateTime<Utc>,
-    /// When it ended, or was last seen.
+    /// The end, or the last heartbeat.
     pub ended: DateTime<Utc>,
-    /// `done`, `stopped`, `superseded`, `hindered`, `failed`, or empty: it runs, or ended without a word.
+    /// `done`, `stopped`, `superseded`, `storage-failed`, `failed`, or empty if it runs or ended without a record.
     pub ending: &'static str,
-    /// Seconds that it took.
     pub seconds: f64,
-    /// Seconds of these that came to nothing.
+    /// The part of `seconds` that was lost.
     pub lost_seconds: f64,
 }
 
 impl AttemptRow {
-    /// Its columns, in the order of its fields.
+    /// In the order of the fields.
     pub const COLUMNS: [&str; 10] = [
         "generation",
         "member",
@@ -155,7 +138,6 @@ impl AttemptRow {
     ];
 }
 
-/// All members of all generations.
 pub fn members(history: &History) -> impl Iterator<Item = MemberRow> + '_ {
     all(history).map(|(generation, member)| {
         let mut parents = member.plan.origin.parents(member.plan.id).into_iter();
@@ -192,13 +174,11 @@ pub fn members(history: &History) -> impl Iterator<Item = MemberRow> + '_ {
     })
 }
 
-/// The names of all metrics.
 pub fn metric_names(rows: &[MemberRow]) -> Vec<String> {
     let names: BTreeSet<&String> = rows.iter().flat_map(|row| row.metrics.keys()).collect();
     names.into_iter().cloned().collect()
 }
 
-/// All points of all curves.
 pub fn curves(history: &History) -> impl Iterator<Item = CurveRow> + '_ {
     let points = all(history).flat_map(|of| of.1.curve().iter().map(move |point| (of, point)));
     points.flat_map(|((generation, member), point)| {
@@ -212,7 +192,6 @@ pub fn curves(history: &History) -> impl Iterator<Item = CurveRow> + '_ {
     })
 }
 
-/// All attempts at all members.
 pub fn attempts(history: &History) -> impl Iterator<Item = AttemptRow> + '_ {
     let attempts =
         all(history).flat_map(|of| of.1.attempts.iter().zip(spans(of.1)).map(move |one| (of, one)));
@@ -226,18 +205,17 @@ pub fn attempts(history: &History) -> impl Iterator<Item = AttemptRow> + '_ {
         ended: span.end,
         ending: match attempt.ending() {
             None => "",
-            Some(Ending::Done) => "done",
-            Some(Ending::Stopped { .. }) => "stopped",
-            Some(Ending::Superseded) => "superseded",
-            Some(Ending::Hindered { .. }) => "hindered",
-            Some(Ending::Failed { .. }) => "failed",
+            Some(AttemptEnd::Done) => "done",
+            Some(AttemptEnd::Stopped { .. }) => "stopped",
+            Some(AttemptEnd::Superseded) => "superseded",
+            Some(AttemptEnd::StorageFailed { .. }) => "storage-failed",
+            Some(AttemptEnd::Failed { .. }) => "failed",
         },
         seconds: span.seconds(),
         lost_seconds: span.lost(),
     })
 }
 
-/// The members of all generations.
 fn all(history: &History) -> impl Iterator<Item = (&Generation, &Member)> {
     history.generations.iter().flat_map(|of| of.members.iter().map(move |member| (of, member)))
 }
@@ -248,7 +226,7 @@ mod tests {
     use crate::report::history::testing::{attempt, ended, generation, member, second};
 
     #[test]
-    fn a_row_tells_who_a_member_is_and_what_it_cost() {
+    fn rows_have_parents_state_and_time() {
         let mut child = member(1, Some(2.5));
         child.plan.origin = Origin::Mix {
             base: MemberId(3),
@@ -257,7 +235,7 @@ mod tests {
             explored: Vec::new(),
         };
         child.attempts = vec![attempt(1, 0)];
-        child.attempts[0].end = Some(ended(30, Ending::Done));
+        child.attempts[0].end = Some(ended(30, AttemptEnd::Done));
         let history = History { generations: vec![generation(0, vec![member(0, None), child])] };
         let rows: Vec<MemberRow> = members(&history).collect();
         assert_eq!((rows[0].state, rows[0].fitness, rows[0].base), ("open", None, None));

@@ -1,7 +1,7 @@
-//! A folder for TensorBoard: a run of its own for each member, and one for the population.
+//! A log directory for TensorBoard: one TensorBoard run per member, and one for the population.
 //!
-//! Steps are epochs; those of what training told are hundredths of an epoch, since steps are whole numbers. A file only
-//! grows as long as nothing before changes, so that a TensorBoard that is open sees what is new.
+//! Steps are epochs, or hundredths of an epoch for training metrics, since steps are integers. Files are appended to as
+//! long as their earlier contents stay the same, so that a running TensorBoard sees new events.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -14,13 +14,14 @@ use chrono::{DateTime, Utc};
 use super::events::{Events, Value};
 use crate::report::history::{Generation, History, Member, diversity};
 use crate::report::words::origin;
-use crate::state::{FileRef, Outcome, Run};
-use crate::tasks::png;
+use pbtnas_core::run::{FileRef, Outcome};
+use pbtnas_engine::png;
+use pbtnas_engine::run::Run;
 
 const PARTS_OF_AN_EPOCH: &str = "Steps are hundredths of an epoch.";
 const EPOCHS: &str = "Steps are epochs.";
 
-/// Writes the folder; its path.
+/// Writes the log directory and returns its path.
 pub fn write(run: &Run, history: &History, folder: &Path) -> Result<PathBuf> {
     let created = run.record.created;
     let name = format!("events.out.tfevents.{}.{}", created.timestamp(), run.record.run_id);
@@ -28,7 +29,7 @@ pub fn write(run: &Run, history: &History, folder: &Path) -> Result<PathBuf> {
         let mut events = Events::new(seconds(created));
         for generation in &history.generations {
             let Some(member) = generation.members.get(id) else { continue };
-            // What is written must not change later.
+            // Written events must not change later.
             if member.result.is_none() {
                 break;
             }
@@ -54,14 +55,14 @@ fn add_member(run: &Run, events: &mut Events, generation: &Generation, member: &
     let (from, to) = (f64::from(generation.from_epoch), f64::from(generation.to_epoch));
     let first = i64::from(generation.from_epoch);
     let text = format!("**{}**\n\n{}", origin(&member.plan.origin), genotype(member));
-    events.add(begin, first, "member", "Where it comes from, and its genotype.", &Value::Text(&text));
+    events.add(begin, first, "member", "Origin and genotype.", &Value::Text(&text));
     for (name, _) in run.space.ranges() {
         if let Some(number) = member.plan.genotype.number(name) {
             events.add(begin, first, &format!("hyperparameter/{name}"), EPOCHS, &Value::Scalar(number));
         }
     }
     for point in curve {
-        // A network that was drawn late has fewer epochs behind it than its generation, whose epochs are the steps.
+        // A network that was sampled later has fewer epochs than its generation; steps are epochs of the generation.
         let at = (point.epoch + to - f64::from(*epoch)).clamp(from, to);
         let (time, step) = (begin + (at - from) / (to - from) * (end - begin), (100.0 * at).round() as i64);
         for (name, value) in &point.metrics {
@@ -77,7 +78,7 @@ fn add_member(run: &Run, events: &mut Events, generation: &Generation, member: &
     }
 }
 
-/// Best, mean and diversity of a finished generation, and the picture of its best member.
+/// Adds best and mean fitness, diversity, and the preview image of the best member.
 fn add_population(run: &Run, events: &mut Events, generation: &Generation) {
     let ends = generation.members.iter().filter_map(|member| match &member.result.as_ref()?.outcome {
         Outcome::Trained { finished, .. } => Some(*finished),
@@ -115,15 +116,15 @@ fn seconds(time: DateTime<Utc>) -> f64 {
     time.timestamp_micros() as f64 / 1e6
 }
 
-/// Appends what is new to a file in a folder, which is made; writes it anew if it is not the beginning of `bytes`.
+/// Appends to the file if its contents are a prefix of `bytes`, otherwise replaces it. Creates the directory.
 fn grow(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
-    fs::create_dir_all(folder).with_context(|| format!("failed to make {}", folder.display()))?;
+    fs::create_dir_all(folder).with_context(|| format!("failed to create {}", folder.display()))?;
     let path = folder.join(name);
     let there = fs::read(&path).unwrap_or_default();
     if there.is_empty() || !bytes.starts_with(&there) {
         return super::write(&path, |file| Ok(file.write_all(bytes)?)).map(drop);
     }
-    // At its place: of two that do this at a time, both write the same there.
+    // At a fixed offset: concurrent exports write the same bytes.
     let from = there.len();
     let append = || OpenOptions::new().write(true).open(&path)?.write_all_at(&bytes[from..], from as u64);
     append().with_context(|| format!("failed to write {}", path.display()))
@@ -134,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_grows_or_is_written_anew() {
+    fn a_file_is_appended_to_or_replaced() {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("member-00");
         let read = || fs::read(folder.join("events")).unwrap();

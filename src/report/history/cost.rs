@@ -1,48 +1,45 @@
-//! What a search has cost: the time that attempts took, what of it came to nothing, and the time between generations.
+//! The cost of a search: time of attempts, lost time, idle time between generations.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 
 use super::{Generation, History, Member};
-use crate::state::{Attempt, Ending, Outcome};
+use pbtnas_core::run::{Attempt, AttemptEnd, Outcome};
 
-/// The time of an attempt.
+/// The time span of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Span {
-    /// When it began.
     pub begin: DateTime<Utc>,
-    /// When it ended, or was last seen alive.
+    /// The end, or the last heartbeat.
     pub end: DateTime<Utc>,
-    /// From when on what it did is lost; none if nothing is.
+    /// Work after this time is lost; none if nothing is lost.
     pub lost_from: Option<DateTime<Utc>>,
 }
 
 impl Span {
-    /// Seconds from begin to end.
     pub fn seconds(&self) -> f64 {
         seconds(self.end - self.begin)
     }
 
-    /// Seconds of it that came to nothing.
+    /// Lost seconds.
     pub fn lost(&self) -> f64 {
         self.lost_from.map_or(0.0, |from| seconds(self.end - from))
     }
 }
 
-/// Sums over a generation or a run. A member's time counts as often as members train beside each other.
+/// Sums over a generation or a run; times are member-seconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Cost {
-    /// Attempts.
     pub attempts: usize,
-    /// Those that were told to leave by a signal, or ended without a word.
+    /// Attempts that were stopped by a signal or ended without a record.
     pub interruptions: usize,
-    /// Those that ended with an error.
+    /// Attempts that ended with an error.
     pub failures: usize,
-    /// Seconds that members trained and were evaluated.
+    /// Training and evaluation.
     pub seconds: f64,
-    /// Seconds of these whose work was lost: what came after the last snapshot before a sudden end.
+    /// The part of `seconds` after the last snapshot before a sudden end.
     pub lost_seconds: f64,
-    /// Seconds in which no member trained: from the end of the generation before to this one's first attempt.
+    /// From the end of the previous generation to the first attempt of this one.
     pub idle_seconds: f64,
 }
 
@@ -82,7 +79,7 @@ pub fn cost_of_generation(generation: &Generation) -> Cost {
     generation.members.iter().map(cost_of).fold(Cost::default(), |a, b| a + b)
 }
 
-/// When a generation's first attempt began, and when its last one ended or was seen.
+/// Start of the first attempt, and end (or last heartbeat) of the last one.
 pub fn bounds(generation: &Generation) -> (Option<DateTime<Utc>>, Option<DateTime<Utc>>) {
     let spans: Vec<Span> = generation.members.iter().flat_map(spans).collect();
     (spans.iter().map(|span| span.begin).min(), spans.iter().map(|span| span.end).max())
@@ -96,11 +93,11 @@ fn cost_of(member: &Member) -> Cost {
     Cost {
         attempts: member.attempts.len(),
         interruptions: over()
-            .filter(|attempt| matches!(attempt.ending(), None | Some(Ending::Stopped { .. })))
+            .filter(|attempt| matches!(attempt.ending(), None | Some(AttemptEnd::Stopped { .. })))
             .count(),
         failures: over()
             .filter(|attempt| {
-                matches!(attempt.ending(), Some(Ending::Failed { .. } | Ending::Hindered { .. }))
+                matches!(attempt.ending(), Some(AttemptEnd::Failed { .. } | AttemptEnd::StorageFailed { .. }))
             })
             .count(),
         seconds: spans.iter().map(Span::seconds).sum(),
@@ -113,7 +110,7 @@ fn is_last(member: &Member, attempt: &Attempt) -> bool {
     member.attempts.last().is_some_and(|last| last.number == attempt.number)
 }
 
-/// The times of a member's attempts, in their order. One that ended without a word ended when it was last seen.
+/// The spans of a member's attempts, oldest first. An attempt without a recorded end ends at its last heartbeat.
 pub fn spans(member: &Member) -> Vec<Span> {
     let span = |(at, attempt): (usize, &Attempt)| {
         let later = member.attempts[at + 1..].iter().filter_map(|later| later.start.left.clone());
@@ -130,19 +127,19 @@ pub fn spans(member: &Member) -> Vec<Span> {
         let saved = left.and_then(|left| left.saved).unwrap_or(begin).clamp(begin, end);
         let running = attempt.end.is_none() && is_last(member, attempt) && member.result.is_none();
         let lost_from = match attempt.ending() {
-            Some(Ending::Done) => None,
-            Some(Ending::Superseded) => Some(begin),
+            Some(AttemptEnd::Done) => None,
+            Some(AttemptEnd::Superseded) => Some(begin),
             None if running => None,
-            // Usually saved just before; there was not always time.
-            Some(Ending::Stopped { .. }) => known.then_some(saved),
-            Some(Ending::Failed { .. } | Ending::Hindered { .. }) | None => Some(saved),
+            // A stopped attempt saves a snapshot if there is time.
+            Some(AttemptEnd::Stopped { .. }) => known.then_some(saved),
+            Some(AttemptEnd::Failed { .. } | AttemptEnd::StorageFailed { .. }) | None => Some(saved),
         };
         Span { begin, end, lost_from }
     };
     member.attempts.iter().enumerate().map(span).collect()
 }
 
-/// Seconds that members were at work as jobs, and those of them that came to nothing.
+/// Member-seconds in SLURM jobs, and the lost part of them.
 pub fn job_seconds(history: &History) -> (f64, f64) {
     let members = history.generations.iter().flat_map(|generation| &generation.members);
     let jobs = members.flat_map(|member| spans(member).into_iter().zip(&member.attempts));
@@ -158,27 +155,28 @@ fn seconds(time: TimeDelta) -> f64 {
 mod tests {
     use super::super::testing::{attempt, beat, ended, generation, member, second};
     use super::*;
-    use crate::state::{Heartbeat, Left};
+    use pbtnas_core::run::{Heartbeat, LastSeen};
 
     #[test]
-    fn what_came_after_the_last_snapshot_before_a_sudden_end_is_lost() {
+    fn work_after_the_last_snapshot_is_lost() {
         let mut killed = member(0, None);
         killed.attempts = vec![attempt(1, 0), attempt(2, 100), attempt(3, 200), attempt(4, 300)];
-        // Seen until 50, saved at 30; then stopped, which saves; then an error 20 seconds after the last snapshot.
-        killed.attempts[1].start.left = Some(Left { attempt: 1, seen: second(50), saved: Some(second(30)) });
-        killed.attempts[1].end = Some(ended(160, Ending::Stopped { signal: "SIGTERM".into() }));
-        killed.attempts[2].end = Some(ended(240, Ending::Failed { message: "no".into() }));
+        // Last heartbeat at 50, snapshot at 30; then stopped with a snapshot; then an error 20 s after the last snapshot.
+        killed.attempts[1].start.left =
+            Some(LastSeen { attempt: 1, seen: second(50), saved: Some(second(30)) });
+        killed.attempts[1].end = Some(ended(160, AttemptEnd::Stopped { signal: "SIGTERM".into() }));
+        killed.attempts[2].end = Some(ended(240, AttemptEnd::Failed { message: "no".into() }));
         killed.attempts[3].start.left =
-            Some(Left { attempt: 3, seen: second(239), saved: Some(second(220)) });
+            Some(LastSeen { attempt: 3, seen: second(239), saved: Some(second(220)) });
         killed.heartbeat = Some(Heartbeat { at: second(330), ..beat(4) });
         let cost = cost_of(&killed);
         assert_eq!((cost.attempts, cost.interruptions, cost.failures), (4, 2, 1));
         assert_eq!((cost.seconds, cost.lost_seconds), (50.0 + 60.0 + 40.0 + 30.0, 20.0 + 20.0));
-        // There was no time for a snapshot.
+        // Stopped without a snapshot.
         killed.attempts[2].start.left =
-            Some(Left { attempt: 2, seen: second(159), saved: Some(second(110)) });
+            Some(LastSeen { attempt: 2, seen: second(159), saved: Some(second(110)) });
         assert_eq!(cost_of(&killed).lost_seconds, 20.0 + 50.0 + 20.0);
-        // As jobs: the first two.
+        // The first two attempts as jobs.
         for attempt in &mut killed.attempts[..2] {
             attempt.start.job = Some("41_0".into());
         }
@@ -189,20 +187,20 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_known_of_an_attempt_that_died_at_once() {
+    fn an_attempt_without_heartbeat_has_no_time() {
         let mut member = member(0, Some(1.0));
         member.attempts = vec![attempt(1, 0), attempt(2, 10)];
-        member.attempts[1].end = Some(ended(20, Ending::Done));
+        member.attempts[1].end = Some(ended(20, AttemptEnd::Done));
         let cost = cost_of(&member);
         assert_eq!((cost.seconds, cost.lost_seconds, cost.interruptions), (10.0, 0.0, 1));
     }
 
     #[test]
-    fn between_generations_nobody_trains() {
+    fn time_between_generations_is_idle() {
         let with = |number, begin, end| {
             let mut member = member(0, Some(1.0));
             member.attempts = vec![attempt(1, begin)];
-            member.attempts[0].end = Some(ended(end, Ending::Done));
+            member.attempts[0].end = Some(ended(end, AttemptEnd::Done));
             generation(number, vec![member])
         };
         let history = History { generations: vec![with(0, 0, 50), with(1, 57, 100)] };

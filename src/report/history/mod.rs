@@ -1,4 +1,4 @@
-//! All that a run has been through: plans, results, attempts, heartbeats. What reports, exports and the live view read.
+//! The history of a run: plans, results, attempts, heartbeats. `report`, `export` and `watch` read it.
 
 mod cost;
 mod population;
@@ -14,57 +14,51 @@ pub use cost::{Cost, Span, bounds, cost, cost_of_generation, job_seconds, spans}
 pub use population::{Frequencies, diversity, frequencies};
 pub use state::MemberState;
 
-use crate::search::Ancestor;
-use crate::state::{
-    Attempt, AttemptEnd, CurvePoint, Ending, FORMAT, FileRef, Heartbeat, MemberPlan, Outcome, ResultRecord,
-    Run, find_json, names_in, refresh_attempts,
+use pbtnas_core::durable_fs::names_in;
+use pbtnas_core::run::{
+    Attempt, AttemptEnd, AttemptEndRecord, CurvePoint, FORMAT, FileRef, Heartbeat, MemberPlan, Outcome,
+    ResultRecord, find_json, refresh_attempts,
 };
+use pbtnas_core::search::Ancestor;
+use pbtnas_engine::run::Run;
 
-/// A run so far. Numbers and member ids are places in the lists.
+/// All generations of a run. Generation numbers and member ids are indices.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct History {
-    /// Its generations, from the first.
     pub generations: Vec<Generation>,
 }
 
-/// A generation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Generation {
-    /// Counted from 0.
     pub number: u32,
-    /// Epochs that are complete when its step starts.
+    /// Complete epochs at its start.
     pub from_epoch: u32,
-    /// Epochs that are complete when it ends.
+    /// Complete epochs at its end.
     pub to_epoch: u32,
-    /// In order of their ids.
     pub members: Vec<Member>,
-    /// The preview of its best member, if the members' files are dropped.
+    /// The preview of its best member, from the archive of the generation.
     preview: Option<FileRef>,
 }
 
-/// A member of a generation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Member {
-    /// Genotype, origin, start.
     pub plan: MemberPlan,
-    /// What came out; none before.
     pub result: Option<ResultRecord>,
-    /// The attempts so far, oldest first.
+    /// Oldest first.
     pub attempts: Vec<Attempt>,
-    /// What the last attempt told, as long as there is no result.
+    /// The heartbeat of the last attempt; none once there is a result.
     pub heartbeat: Option<Heartbeat>,
 }
 
 impl History {
-    /// Reads all that is there.
+    /// Reads the whole history.
     pub fn read(run: &Run) -> Result<Self> {
         let mut history = Self::default();
         history.refresh(run)?;
         Ok(history)
     }
 
-    /// Reads what may have changed since: the members without a result, and what came after them. What is finished is
-    /// not looked at again.
+    /// Reads what may have changed: members without a result, and new generations.
     pub fn refresh(&mut self, run: &Run) -> Result<()> {
         let Some(latest) = run.latest_generation()? else { return Ok(()) };
         for generation in self.generations.iter_mut().filter(|generation| !generation.is_finished()) {
@@ -76,24 +70,22 @@ impl History {
         Ok(())
     }
 
-    /// The first generation that has a member without a result, the number of generations if there is none: what is
-    /// before it is not read again.
+    /// The first generation with a member without a result, or the number of generations; `refresh` does not read the
+    /// generations before it again.
     pub fn first_open(&self) -> usize {
         let finished = |generation: &Generation| generation.is_finished();
         self.generations.iter().position(|generation| !finished(generation)).unwrap_or(self.generations.len())
     }
 
-    /// A member.
     pub fn member(&self, of: Ancestor) -> Option<&Member> {
         self.generations.get(of.generation as usize)?.members.get(of.member.0 as usize)
     }
 
-    /// The last generation, if there is one.
     pub fn latest(&self) -> Option<&Generation> {
         self.generations.last()
     }
 
-    /// The best member of all generations, supernets apart; among equals the first, as in best.json.
+    /// The best member of all generations, without supernets; the first one among equals, as in best.json.
     pub fn best(&self) -> Option<(Ancestor, &Member)> {
         let all = self
             .generations
@@ -104,7 +96,7 @@ impl History {
 }
 
 impl Generation {
-    /// Reads all that is there of a generation; `latest` is the number of the last one.
+    /// Reads a generation; `latest` is the number of the last one.
     pub fn read(run: &Run, number: u32, latest: u32) -> Result<Self> {
         let plan = run.plan(number)?;
         let (from_epoch, to_epoch) = (plan.from_epoch, plan.to_epoch);
@@ -119,7 +111,7 @@ impl Generation {
         if self.take_archive(run)? {
             return Ok(());
         }
-        // Of those that have not begun there is nothing to read.
+        // Members that have not started have no directory.
         let begun = names_in(&run.layout.members(self.number))?;
         for member in self.members.iter_mut().filter(|member| member.result.is_none()) {
             let dir = run.layout.member(self.number, member.plan.id);
@@ -127,14 +119,14 @@ impl Generation {
                 member.refresh(run, self.number)?;
             }
         }
-        // Files may have been dropped while they were read; then they are in the archive by now.
+        // If retention deleted files meanwhile, the archive has their contents.
         if self.number < latest {
             self.take_archive(run)?;
         }
         Ok(())
     }
 
-    /// Takes everything from the archive, if the generation has one.
+    /// Reads the archive, if the generation has one.
     fn take_archive(&mut self, run: &Run) -> Result<bool> {
         let Some(archive) = run.archive(self.number)? else { return Ok(false) };
         let ends = archive.results.into_iter().zip(archive.attempts);
@@ -151,32 +143,31 @@ impl Generation {
         self.members.iter().all(|member| member.result.is_some())
     }
 
-    /// Its best member so far; among equals the first.
+    /// The best member, supernets included; the first one among equals.
     pub fn best(&self) -> Option<(Ancestor, &Member)> {
         self.fittest(|_| true)
     }
 
-    /// The best of some of its members.
     fn fittest(&self, counts: impl Fn(&Member) -> bool) -> Option<(Ancestor, &Member)> {
         let with = self.members.iter().filter(|member| member.fitness().is_some() && counts(member));
         let best = with.reduce(|best, other| if other.fitness() > best.fitness() { other } else { best });
         best.map(|member| (Ancestor { generation: self.number, member: member.plan.id }, member))
     }
 
-    /// Fitness of those members that have one, in order of their ids.
+    /// Fitness of the members that have one.
     pub fn fitness(&self) -> impl Iterator<Item = f64> + '_ {
         self.members.iter().filter_map(Member::fitness)
     }
 
-    /// The picture of its best member, if there is one.
+    /// The preview image of its best member.
     pub fn preview(&self) -> Option<&FileRef> {
         self.preview.as_ref().or_else(|| self.best()?.1.preview())
     }
 }
 
 impl Member {
-    /// Reads what came since, if its generation is not archived. Names are listed before files are opened: to look for
-    /// a file that is not there costs a file server more.
+    /// Reads new records of a member whose generation is not archived. Lists names first: on file servers, opening a
+    /// missing file costs more.
     fn refresh(&mut self, run: &Run, generation: u32) -> Result<()> {
         let (layout, id) = (&run.layout, self.plan.id);
         let names = names_in(&layout.member(generation, id))?;
@@ -189,7 +180,7 @@ impl Member {
             refresh_attempts(&attempts, &mut self.attempts)?;
         }
         self.heartbeat = match (&self.result, self.attempts.is_empty()) {
-            // It is replaced every few seconds; what cannot be read now can be read later.
+            // A heartbeat is replaced every few seconds: keep the previous one if it cannot be read.
             (None, false) => {
                 let found = find_json::<Heartbeat>(&layout.heartbeat(generation, id));
                 found.unwrap_or_else(|_| self.heartbeat.take())
@@ -200,8 +191,8 @@ impl Member {
         Ok(())
     }
 
-    /// The attempt that published the result was done then, whether or not it came to write that down: its end is
-    /// recorded after the result.
+    /// Marks the attempt that published the result as done: its end is recorded after the result, so that it may be
+    /// missing.
     fn settle(&mut self) {
         let Some(ResultRecord { outcome: Outcome::Trained { attempt, finished, .. }, .. }) = &self.result
         else {
@@ -209,16 +200,17 @@ impl Member {
         };
         let unended = self.attempts.iter_mut().find(|one| one.number == *attempt && one.end.is_none());
         if let Some(unended) = unended {
-            unended.end = Some(AttemptEnd { format: FORMAT, ended: *finished, ending: Ending::Done });
+            unended.end =
+                Some(AttemptEndRecord { format: FORMAT, ended: *finished, ending: AttemptEnd::Done });
         }
     }
 
-    /// Its fitness; none before it is trained, and if it failed or diverged.
+    /// Fitness; none before the result, and of failed and diverged members.
     pub fn fitness(&self) -> Option<f64> {
         self.result.as_ref().and_then(ResultRecord::fitness)
     }
 
-    /// What training told on its way, so far if it still trains.
+    /// The curve of the result, or of the heartbeat.
     pub fn curve(&self) -> &[CurvePoint] {
         match (&self.result, &self.heartbeat) {
             (Some(result), _) => match &result.outcome {
@@ -230,7 +222,7 @@ impl Member {
         }
     }
 
-    /// A picture of what it can do.
+    /// The preview image.
     pub fn preview(&self) -> Option<&FileRef> {
         match &self.result.as_ref()?.outcome {
             Outcome::Trained { preview, .. } => preview.as_ref(),
@@ -242,10 +234,10 @@ impl Member {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::search::{Genotype, MemberId, Space, Variable};
+    use pbtnas_core::search::{Genotype, MemberId, Space, Variable};
 
     #[test]
-    fn the_best_network_is_no_supernet() {
+    fn supernets_are_never_the_best_network() {
         let space = Space::new(vec![Variable::choice("x", vec!["a".into()], vec![])]);
         let mut supernet = testing::member(0, Some(9.0));
         supernet.plan.genotype = Genotype::supernet(&space);

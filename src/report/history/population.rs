@@ -1,24 +1,22 @@
-//! How a population changes: which options its members have, and how different they are.
+//! Option frequencies and diversity of a population.
 
 use serde::Serialize;
 
 use super::Generation;
-use crate::search::Space;
-use crate::state::Outcome;
+use pbtnas_core::run::Outcome;
+use pbtnas_core::search::Space;
 
-/// How often each option of a variable occurs; in supernets, as much as it weighs.
+/// Frequencies of a variable's options; weights for supernets.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Frequencies {
-    /// The variable.
     pub variable: String,
-    /// Its options.
     pub options: Vec<String>,
-    /// For each generation, the part of the members that has each option. Of a supernet that has no result yet nothing is
-    /// known; where that is so of all, it is as before.
+    /// Per generation, the fraction of members with each option. Supernets without a result are left out; if there are
+    /// only such members, the values are those of the previous generation.
     pub parts: Vec<Vec<f64>>,
 }
 
-/// The options' frequencies of all variables but hyperparameters, in the order of the space.
+/// Frequencies for all variables but hyperparameters, in the order of the search space.
 pub fn frequencies(space: &Space, generations: &[Generation]) -> Vec<Frequencies> {
     let choices = space.variables.iter().filter(|variable| !variable.options().is_empty());
     choices
@@ -43,7 +41,7 @@ pub fn frequencies(space: &Space, generations: &[Generation]) -> Vec<Frequencies
         .collect()
 }
 
-/// How much of a member each option of a variable is, if that is known.
+/// The weight of each option in a member; none for a supernet without a result.
 fn weights(member: &super::Member, variable: &str, options: &[String]) -> Option<Vec<f64>> {
     if !member.plan.genotype.is_supernet() {
         let value = member.plan.genotype.get(variable);
@@ -53,13 +51,13 @@ fn weights(member: &super::Member, variable: &str, options: &[String]) -> Option
     option_weights.get(variable).filter(|weights| weights.len() == options.len()).cloned()
 }
 
-/// How different the members of a generation are: the mean part of the variables in which two of them differ, and the
-/// number of different architectures. Hyperparameters do not count; where there is a supernet, nothing is different.
+/// The mean fraction of variables in which two members differ, and the number of different architectures, without
+/// hyperparameters. The fraction is 0 for generations with a supernet.
 pub fn diversity(space: &Space, generation: &Generation) -> (f64, usize) {
     let members = &generation.members;
     let one = std::slice::from_ref(generation);
     let variables = frequencies(space, one);
-    // Of n (n - 1) ordered pairs, those of one option agree.
+    // Of n (n - 1) ordered pairs, those with the same option agree.
     let n = members.len() as f64;
     let differing = |frequencies: &Frequencies| {
         let agreeing: f64 =
@@ -80,7 +78,7 @@ pub fn diversity(space: &Space, generation: &Generation) -> (f64, usize) {
 mod tests {
     use super::super::testing::{generation, member};
     use super::*;
-    use crate::search::{Genotype, Variable};
+    use pbtnas_core::search::{Genotype, Variable};
 
     fn space() -> Space {
         let options = || vec!["a".to_owned(), "b".to_owned()];
@@ -104,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_supernet_s_options_count_as_much_as_they_weigh() {
+    fn supernet_options_count_by_weight() {
         let supernet = |fitness, weights: [f64; 2]| {
             let mut member = member(0, fitness);
             member.plan.genotype = Genotype::supernet(&space());
@@ -130,7 +128,7 @@ mod tests {
     fn diversity_is_the_mean_difference_of_two_members() {
         assert_eq!(diversity(&space(), &population(&[("a", "a"), ("a", "a")])), (0.0, 1));
         assert_eq!(diversity(&space(), &population(&[("a", "a"), ("b", "b")])), (1.0, 2));
-        // Three pairs: they differ in 1, 1 and 2 of two variables.
+        // Three pairs, which differ in 1, 1 and 2 of two variables.
         let (mean, different) = diversity(&space(), &population(&[("a", "a"), ("a", "b"), ("b", "a")]));
         assert!((mean - 4.0 / 6.0).abs() < 1e-12, "{mean}");
         assert_eq!(different, 3);

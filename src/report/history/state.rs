@@ -1,49 +1,75 @@
-//! What a member is at.
+//! The state of a member.
 
 use std::collections::BTreeMap;
 
 use super::Member;
-use crate::state::{Ending, Outcome};
+use pbtnas_core::run::{AttemptEnd, Outcome};
 
-/// What a member is at, as far as the run's directory tells.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// State of a member. `starting`, `queued`, `held` and `preempted` are known only with the SLURM queue (`pbtnas watch`);
+/// without it they are `waiting` or `stopped`.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
 pub enum MemberState {
-    /// It trains.
+    /// An attempt is training.
     Training,
-    /// It is trained, and its fitness is measured.
+    /// Training is complete; the fitness is being measured.
     Evaluating,
-    /// An attempt failed, and another one will come.
+    /// Its job runs; no attempt has been recorded yet.
+    Starting,
+    /// The last attempt failed; it will be retried.
     Retrying,
-    /// A signal told it to leave: it was preempted, near its time limit, or interrupted.
+    /// A signal stopped the attempt of a SLURM job; the job is requeued or will be.
+    Preempted,
+    /// A signal stopped the last attempt.
     Stopped,
-    /// Nobody has begun with it.
+    /// Its job is held, or its dependency can never be satisfied.
+    Held,
+    /// Its job is in the queue.
+    Queued,
+    /// No attempt has started.
     Waiting,
     /// It has a fitness.
     Done,
-    /// It has a network, and no finite fitness.
+    /// It has a network, but no finite fitness.
     Diverged,
     /// All its attempts failed.
     Failed,
 }
 
 impl MemberState {
-    /// In a word.
-    pub fn word(self) -> &'static str {
+    /// The name in tables and in JSON, at most ten letters.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Training => "training",
             Self::Evaluating => "evaluating",
+            Self::Starting => "starting",
             Self::Retrying => "retrying",
+            Self::Preempted => "preempted",
             Self::Stopped => "stopped",
+            Self::Held => "held",
+            Self::Queued => "queued",
             Self::Waiting => "waiting",
             Self::Done => "done",
             Self::Diverged => "diverged",
             Self::Failed => "failed",
         }
     }
+
+    /// Whether the member occupies a machine.
+    pub fn is_active(self) -> bool {
+        matches!(self, Self::Training | Self::Evaluating | Self::Starting)
+    }
+
+    /// Whether the member has a result for this generation.
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Done | Self::Diverged | Self::Failed)
+    }
 }
 
 impl Member {
-    /// What it is at.
+    /// The state according to the run directory.
     pub fn state(&self) -> MemberState {
         match self.result.as_ref().map(|result| &result.outcome) {
             Some(Outcome::Trained { fitness: Some(_), .. }) => return MemberState::Done,
@@ -56,14 +82,14 @@ impl Member {
         match last.ending() {
             None if beat.is_some_and(|beat| beat.phase == "evaluating") => MemberState::Evaluating,
             None => MemberState::Training,
-            Some(Ending::Stopped { .. }) => MemberState::Stopped,
-            // Its result was withdrawn, and it is trained again.
-            Some(Ending::Done | Ending::Superseded) => MemberState::Waiting,
+            Some(AttemptEnd::Stopped { .. }) => MemberState::Stopped,
+            // Its result was quarantined.
+            Some(AttemptEnd::Done | AttemptEnd::Superseded) => MemberState::Waiting,
             Some(_) => MemberState::Retrying,
         }
     }
 
-    /// Part of the step that is done, 0 to 1.
+    /// Completed fraction of the generation, 0 to 1.
     pub fn progress(&self) -> f64 {
         match self.state() {
             MemberState::Done | MemberState::Diverged => 1.0,
@@ -72,7 +98,7 @@ impl Member {
         }
     }
 
-    /// The numbers behind its fitness, or those that training told last.
+    /// Metrics of the result, or of the heartbeat.
     pub fn metrics(&self) -> Option<&BTreeMap<String, f64>> {
         match self.result.as_ref().map(|result| &result.outcome) {
             Some(Outcome::Trained { metrics, .. }) => Some(metrics),
@@ -81,7 +107,7 @@ impl Member {
         }
     }
 
-    /// Why it failed, or its last attempt: for a program of the user's with the end of what it printed.
+    /// The error of a failed member or a failed last attempt.
     pub fn failure(&self) -> Option<String> {
         match self.result.as_ref().map(|result| &result.outcome) {
             Some(Outcome::Failed { reason, .. }) => Some(reason.clone()),
@@ -97,31 +123,31 @@ impl Member {
 mod tests {
     use super::super::testing::{attempt, beat, ended, member};
     use super::*;
-    use crate::state::Heartbeat;
+    use pbtnas_core::run::Heartbeat;
 
     #[test]
-    fn a_member_s_state_is_that_of_its_last_attempt_until_there_is_a_result() {
+    fn member_state_is_that_of_the_last_attempt_until_there_is_a_result() {
         let mut one = member(0, None);
         assert_eq!((one.state(), one.failure()), (MemberState::Waiting, None));
         one.attempts = vec![attempt(1, 0)];
         assert_eq!(one.state(), MemberState::Training);
         one.heartbeat = Some(Heartbeat { phase: "evaluating".into(), fraction: 1.0, ..beat(1) });
         assert_eq!((one.state(), one.progress()), (MemberState::Evaluating, 1.0));
-        one.attempts[0].end = Some(ended(5, Ending::Stopped { signal: "SIGTERM".into() }));
+        one.attempts[0].end = Some(ended(5, AttemptEnd::Stopped { signal: "SIGTERM".into() }));
         assert_eq!((one.state(), one.failure()), (MemberState::Stopped, None));
-        one.attempts[0].end = Some(ended(5, Ending::Failed { message: "no".into() }));
+        one.attempts[0].end = Some(ended(5, AttemptEnd::Failed { message: "no".into() }));
         assert_eq!((one.state(), one.failure()), (MemberState::Retrying, Some("no".into())));
-        one.attempts[0].end = Some(ended(5, Ending::Done));
-        assert_eq!((one.state(), one.failure()), (MemberState::Waiting, None), "its result was withdrawn");
-        one.attempts[0].end = Some(ended(5, Ending::Failed { message: "no".into() }));
+        one.attempts[0].end = Some(ended(5, AttemptEnd::Done));
+        assert_eq!((one.state(), one.failure()), (MemberState::Waiting, None), "its result was quarantined");
+        one.attempts[0].end = Some(ended(5, AttemptEnd::Failed { message: "no".into() }));
         one.attempts.push(attempt(2, 10));
-        assert_eq!(one.state(), MemberState::Training, "the heartbeat is that of the attempt before");
+        assert_eq!(one.state(), MemberState::Training, "the heartbeat is from the previous attempt");
         one.result = member(0, Some(1.0)).result;
         assert_eq!((one.state(), one.progress()), (MemberState::Done, 1.0));
         one.settle();
-        assert_eq!(one.attempts[1].end, None, "it was the first attempt's result");
+        assert_eq!(one.attempts[1].end, None, "the first attempt published the result");
         one.attempts[0].end = None;
         one.settle();
-        assert_eq!(one.attempts[0].ending(), Some(&Ending::Done));
+        assert_eq!(one.attempts[0].ending(), Some(&AttemptEnd::Done));
     }
 }

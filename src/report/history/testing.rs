@@ -1,16 +1,16 @@
-//! Histories for tests.
+//! Test histories.
 
 use chrono::{DateTime, Utc};
 
 use super::{Generation, Member};
-use crate::checkpoint::Digest;
-use crate::search::{Genotype, MemberId, Origin};
-use crate::state::{
-    Attempt, AttemptEnd, AttemptStart, Ending, FORMAT, FileRef, Heartbeat, MemberPlan, Outcome, ResultRecord,
-    StartRecord,
+use pbtnas_core::durable_fs::Digest;
+use pbtnas_core::run::{
+    Attempt, AttemptEnd, AttemptEndRecord, AttemptStartRecord, FORMAT, FileRef, Heartbeat, MemberPlan,
+    Outcome, ResultRecord, StartRecord,
 };
+use pbtnas_core::search::{Genotype, MemberId, Origin};
 
-/// So many seconds after the beginning of time.
+/// Seconds since 1970.
 pub fn second(second: i64) -> DateTime<Utc> {
     DateTime::from_timestamp(second, 0).unwrap()
 }
@@ -43,19 +43,19 @@ pub fn member(id: u32, fitness: Option<f64>) -> Member {
     Member { plan, result: fitness.map(record), attempts: Vec::new(), heartbeat: None }
 }
 
-/// An attempt that began at a second and has not ended.
+/// An attempt that started at a second and has not ended.
 pub fn attempt(number: u32, at: i64) -> Attempt {
     let (host, started) = ("here".to_owned(), second(at));
-    let start = AttemptStart { format: FORMAT, job: None, host, pid: 1, started, left: None };
+    let start = AttemptStartRecord { format: FORMAT, job: None, host, pid: 1, started, left: None };
     Attempt { number, start, end: None }
 }
 
 /// The end of an attempt at a second.
-pub fn ended(at: i64, ending: Ending) -> AttemptEnd {
-    AttemptEnd { format: FORMAT, ended: second(at), ending }
+pub fn ended(at: i64, ending: AttemptEnd) -> AttemptEndRecord {
+    AttemptEndRecord { format: FORMAT, ended: second(at), ending }
 }
 
-/// What an attempt tells at its beginning.
+/// The first heartbeat of an attempt.
 pub fn beat(attempt: u32) -> Heartbeat {
     Heartbeat {
         format: FORMAT,

@@ -1,18 +1,18 @@
-//! Curves of everything that has a number: what was measured, what training told, hyperparameters.
+//! Curves of evaluation metrics, training metrics and hyperparameters.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::report::chart::{Series, main_line};
 use crate::report::history::{Generation, History, Member};
 use crate::report::statistics::{mean, quantile};
-use crate::search::{Ancestor, Space};
-use crate::state::Outcome;
+use pbtnas_core::run::Outcome;
+use pbtnas_core::search::{Ancestor, Space};
 
-/// Curves by what they show.
+/// Series by name.
 pub type Charts = Vec<(String, Vec<Series>)>;
 
-/// Every metric of the members, beside fitness: of each generation's best member, and of the population.
-pub fn measures(history: &History) -> Charts {
+/// Metrics of evaluations: of the fittest member of each generation, and of the population.
+pub fn evaluation_metrics(history: &History) -> Charts {
     let of = |member: &Member| match member.result.as_ref().map(|result| &result.outcome) {
         Some(Outcome::Trained { metrics, .. }) => metrics.clone(),
         _ => BTreeMap::new(),
@@ -31,17 +31,17 @@ pub fn measures(history: &History) -> Charts {
     names.into_iter().map(chart).collect()
 }
 
-/// What training told: on the way to the best member, and of the population.
-pub fn told(history: &History, best: Option<Ancestor>) -> Charts {
+/// Metrics of training: along the main line of the best member, and of the population.
+pub fn training_metrics(history: &History, best: Option<Ancestor>) -> Charts {
     let members = history.generations.iter().flat_map(|generation| &generation.members);
     let points = members.flat_map(Member::curve);
     let names: BTreeSet<String> = points.flat_map(|point| point.metrics.keys().cloned()).collect();
     let line = main_line(history, best);
     let chart = |name: String| {
-        let mut way = Series { label: "way to the best".into(), colour: 2, ..Series::default() };
+        let mut main = Series { label: "lineage of the best member".into(), colour: 2, ..Series::default() };
         for member in line.iter().filter_map(|of| history.member(*of)) {
             for point in member.curve() {
-                way.points.extend(point.metrics.get(&name).map(|value| (point.epoch, *value)));
+                main.points.extend(point.metrics.get(&name).map(|value| (point.epoch, *value)));
             }
         }
         let of = |member: &Member| {
@@ -49,27 +49,27 @@ pub fn told(history: &History, best: Option<Ancestor>) -> Charts {
                 member.curve().iter().filter_map(|point| point.metrics.get(&name).copied()).collect();
             mean(&values)
         };
-        (name.clone(), vec![population(history, of), way])
+        (name.clone(), vec![population(history, of), main])
     };
     names.into_iter().map(chart).collect()
 }
 
-/// Every hyperparameter: on the way to the best member, and of the population.
+/// Hyperparameters: along the main line of the best member, and of the population.
 pub fn hyperparameters(space: &Space, history: &History, best: Option<Ancestor>) -> Charts {
     let line = main_line(history, best);
     let chart = |name: &str| {
-        let mut way = Series { label: "way to the best".into(), colour: 2, ..Series::default() };
+        let mut main = Series { label: "lineage of the best member".into(), colour: 2, ..Series::default() };
         for of in &line {
             let epoch = history.generations.get(of.generation as usize).map(|one| f64::from(one.to_epoch));
             let value = history.member(*of).and_then(|member| member.plan.genotype.number(name));
-            way.points.extend(epoch.zip(value));
+            main.points.extend(epoch.zip(value));
         }
-        (name.to_owned(), vec![population(history, |member| member.plan.genotype.number(name)), way])
+        (name.to_owned(), vec![population(history, |member| member.plan.genotype.number(name)), main])
     };
     space.ranges().map(|(name, _)| chart(name)).collect()
 }
 
-/// Median and quartiles of the members of each generation.
+/// Median and quartiles of each generation.
 fn population(history: &History, of: impl Fn(&Member) -> Option<f64>) -> Series {
     let mut series = Series { label: "median and quartiles of members".into(), ..Series::default() };
     for generation in &history.generations {
@@ -93,13 +93,13 @@ fn end(generation: &Generation) -> f64 {
 mod tests {
     use super::*;
     use crate::report::history::testing::{generation, member};
-    use crate::state::CurvePoint;
+    use pbtnas_core::run::CurvePoint;
 
     #[test]
-    fn metrics_have_the_fittest_and_the_population() {
+    fn evaluation_metrics_of_the_fittest_and_the_population() {
         let members = (0..5).map(|id| member(id, Some(f64::from(id)))).chain([member(5, None)]);
         let history = History { generations: vec![generation(0, members.collect())] };
-        let charts = measures(&history);
+        let charts = evaluation_metrics(&history);
         assert_eq!(charts.len(), 1);
         let (name, series) = &charts[0];
         assert_eq!((name.as_str(), &series[1].points[..]), ("quality", &[(2.0, 4.0)][..]));
@@ -107,20 +107,20 @@ mod tests {
     }
 
     #[test]
-    fn what_training_told_follows_the_way_to_the_best() {
+    fn training_metrics_follow_the_main_line() {
         let point = |epoch, loss| CurvePoint { epoch, metrics: [("loss".to_owned(), loss)].into() };
         let mut members = vec![member(0, Some(1.0)), member(1, Some(2.0))];
         for (member, losses) in members.iter_mut().zip([[1.0, 3.0], [5.0, 7.0]]) {
             let Some(Outcome::Trained { curve, .. }) =
                 member.result.as_mut().map(|result| &mut result.outcome)
             else {
-                panic!("it is trained")
+                panic!("no result")
             };
             *curve = vec![point(0.5, losses[0]), point(2.0, losses[1])];
         }
         let history = History { generations: vec![generation(0, members)] };
         let best = history.best().map(|(of, _)| of);
-        let charts = told(&history, best);
+        let charts = training_metrics(&history, best);
         assert_eq!(charts[0].0, "loss");
         assert_eq!(charts[0].1[1].points, [(0.5, 5.0), (2.0, 7.0)]);
         assert_eq!(charts[0].1[0].points, [(2.0, 4.0)]);

@@ -1,4 +1,4 @@
-//! Pictures inside of the page.
+//! Pictures embedded in the page.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -6,50 +6,45 @@ use base64::engine::general_purpose::STANDARD;
 use crate::report::best::{LINEAGE, lineage_json};
 use crate::report::history::{Generation, History};
 use crate::report::lineage::Carrier;
-use crate::state::{FileRef, Run};
-use crate::tasks::png;
+use pbtnas_core::run::FileRef;
+use pbtnas_engine::png;
+use pbtnas_engine::run::Run;
 
-/// A film of more bytes is left out: mail programs and notebooks would refuse the page.
+/// Larger files are left out, since mail programs and notebooks would reject the page.
 const MOST: u64 = 24 << 20;
 
-/// Generations that are shown; more are thinned out evenly.
+/// Maximum number of previews, evenly spaced.
 const SHOWN: usize = 24;
 
-/// A picture.
+/// A preview of the best member of a generation.
 pub struct Picture {
-    /// Of which generation's best member.
     pub generation: u32,
-    /// Epochs of training behind it.
     pub epoch: u32,
-    /// The member's fitness.
     pub fitness: Option<f64>,
-    /// `data:` and so on.
+    /// A `data:` URL.
     pub address: String,
-    /// Whether it is much wider than high.
+    /// Whether the picture is more than three times as wide as high.
     pub is_strip: bool,
 }
 
-/// What can be looked at.
 pub struct Media {
-    /// Of the best member of generations.
     pub previews: Vec<Picture>,
-    /// What `pbtnas best` made of the best member, if it did: names and addresses.
+    /// Names and `data:` URLs of the pictures that `pbtnas best` exported.
     pub exported: Vec<(String, String)>,
 }
 
 impl Media {
-    /// Reads what is there. A picture that somebody has removed is not missed.
-    /// `ancestry` is the best member's.
-    pub fn read(run: &Run, history: &History, ancestry: &[(String, Vec<Carrier>)]) -> Self {
+    /// Reads the pictures; missing files are left out. `carriers` are those of the best member.
+    pub fn read(run: &Run, history: &History, carriers: &[(String, Vec<Carrier>)]) -> Self {
         let with: Vec<&Generation> =
             history.generations.iter().filter(|generation| generation.preview().is_some()).collect();
         let chosen = thinned(with.len(), SHOWN).into_iter().filter_map(|at| with.get(at));
         let previews = chosen.filter_map(|generation| preview(run, generation)).collect();
-        Self { previews, exported: exported(run, ancestry) }
+        Self { previews, exported: exported(run, carriers) }
     }
 }
 
-/// At most `most` of so many places, the first and the last among them.
+/// At most `most` of `count` indices, evenly spaced, including the first and the last.
 fn thinned(count: usize, most: usize) -> Vec<usize> {
     if count <= most {
         return (0..count).collect();
@@ -75,12 +70,12 @@ fn read(run: &Run, file: &FileRef) -> Option<Vec<u8>> {
     std::fs::read(path).ok().filter(|bytes| bytes.starts_with(b"\x89PNG"))
 }
 
-/// The PNG files in the run's folder `best`, if they are those of the member with this ancestry.
-fn exported(run: &Run, ancestry: &[(String, Vec<Carrier>)]) -> Vec<(String, String)> {
+/// The PNG files in `best` of the run directory, if its lineage.json is that of the best member.
+fn exported(run: &Run, carriers: &[(String, Vec<Carrier>)]) -> Vec<(String, String)> {
     let folder = run.layout.root().join("best");
-    // It ends with the very member: a survivor's genotype would be that of its past, too.
+    // Compares lineages: a genotype would not distinguish a survivor from its earlier generations.
     let lineage = std::fs::read_to_string(folder.join(LINEAGE)).ok();
-    if ancestry.is_empty() || lineage.is_none() || lineage != lineage_json(ancestry).ok() {
+    if carriers.is_empty() || lineage.is_none() || lineage != lineage_json(carriers).ok() {
         return Vec::new();
     }
     let Ok(entries) = std::fs::read_dir(&folder) else { return Vec::new() };
@@ -105,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn many_generations_are_thinned_out_evenly() {
+    fn previews_are_evenly_spaced() {
         assert_eq!(thinned(3, 24), [0, 1, 2]);
         let places = thinned(150, 24);
         assert_eq!((places.len(), places[0], places[23]), (24, 0, 149));

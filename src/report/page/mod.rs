@@ -1,4 +1,4 @@
-//! The report: one HTML file that needs no network, for a browser, a phone, or paper.
+//! The report: one self-contained HTML file.
 
 mod curves;
 mod media;
@@ -13,47 +13,48 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use super::chart::{COLOURS, Svg};
 use super::history::{Cost, History, cost};
 use super::lineage::{Carrier, Plans};
-use crate::search::Ancestor;
-use crate::state::{BestRecord, Run, StateError};
 use media::Media;
 use parts::SoupSummary;
+use pbtnas_core::run::{BestRecord, StateError};
+use pbtnas_core::search::Ancestor;
+use pbtnas_engine::run::Run;
 
-/// All that a report shows, read once.
+/// The data of a report.
 pub struct Report<'a> {
     run: &'a Run,
     history: History,
     best: Option<BestRecord>,
-    /// Of the best member.
-    ancestry: Vec<(String, Vec<Carrier>)>,
+    /// The carriers of the variables of the best member.
+    carriers: Vec<(String, Vec<Carrier>)>,
     costs: Vec<Cost>,
     soups: Vec<SoupSummary>,
     media: Media,
-    /// The configuration, as resolved when the run was made.
+    /// The resolved configuration.
     config: String,
 }
 
-/// The widths of charts: of the whole page, and of half of it.
+/// Widths of charts: full page and half page.
 const WIDE: f64 = 1040.0;
 const HALF: f64 = 506.0;
 
 impl<'a> Report<'a> {
-    /// Reads a run. What is missing of pictures is missing in the report; a damaged record is an error.
+    /// Reads a run. Missing pictures are left out; damaged records are errors.
     pub fn read(run: &'a Run) -> Result<Self> {
         let history = History::read(run)?;
         let best = run.best()?;
         let of = best.as_ref().map(|best| Ancestor { generation: best.generation, member: best.member });
         let carriers =
             |of: Ancestor| Ok::<_, StateError>(Plans::read(run, of.generation)?.all_carriers(&run.space, of));
-        let ancestry = of.map(carriers).transpose()?.unwrap_or_default();
+        let carriers = of.map(carriers).transpose()?.unwrap_or_default();
         Ok(Self {
             costs: cost(&history),
             soups: parts::soups(run)?,
-            media: Media::read(run, &history, &ancestry),
+            media: Media::read(run, &history, &carriers),
             config: parts::config(run)?,
             run,
             history,
             best,
-            ancestry,
+            carriers,
         })
     }
 
@@ -61,7 +62,6 @@ impl<'a> Report<'a> {
         self.best.as_ref().map(|best| Ancestor { generation: best.generation, member: best.member })
     }
 
-    /// The HTML file.
     pub fn html(&self) -> String {
         let sections = sections::all(self);
         let title = match &self.run.config.name {
@@ -103,15 +103,15 @@ impl<'a> Report<'a> {
         page.into_string()
     }
 
-    /// The charts, by the names of their files without an ending.
+    /// The charts with their file names without extension.
     pub fn plots(&self) -> Vec<(String, Svg)> {
         sections::plots(self)
     }
 
-    /// Writes the charts as SVG and PNG files into a folder, which is made; their number.
+    /// Writes the charts as SVG and PNG files, creates the directory, and returns the number of charts.
     pub fn write_plots(&self, folder: &Path) -> Result<usize> {
         use anyhow::Context;
-        std::fs::create_dir_all(folder).with_context(|| format!("failed to make {}", folder.display()))?;
+        std::fs::create_dir_all(folder).with_context(|| format!("failed to create {}", folder.display()))?;
         let plots = self.plots();
         for (name, svg) in &plots {
             for (ending, bytes) in [("svg", svg.file().into_bytes()), ("png", super::chart::png(svg)?)] {
@@ -124,7 +124,6 @@ impl<'a> Report<'a> {
     }
 }
 
-/// The charts' colours.
 fn colours() -> String {
     let rule = |(index, colour): (usize, &&str)| {
         format!(
@@ -134,14 +133,13 @@ fn colours() -> String {
     COLOURS.iter().enumerate().map(rule).collect()
 }
 
-/// A part of the page.
 struct Section {
     id: &'static str,
     title: &'static str,
     body: Markup,
 }
 
-/// A chart in the page; `label` is for those who cannot see it.
+/// A chart in the page; `label` is for screen readers.
 fn drawn(svg: &Svg, label: &str) -> Markup {
     PreEscaped(svg.inline(label))
 }

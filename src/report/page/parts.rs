@@ -1,22 +1,21 @@
-//! What else of a run a report shows: soups, and the configuration.
+//! Soups, final evaluations and the configuration.
 
 use std::fs;
 
 use anyhow::{Context, Result};
 
-use crate::state::{EvaluationRecord, Layout, Run, SoupRecord, find_json};
+use pbtnas_core::run::{EvaluationRecord, Layout, SoupRecord, find_json};
+use pbtnas_engine::run::Run;
 
-/// A soup, and what measured it.
+/// A soup with its final evaluations.
 pub struct SoupSummary {
-    /// The part of the networks; none is everything.
+    /// The part of the networks; none for all networks.
     pub part: Option<String>,
-    /// What is in it.
     pub record: SoupRecord,
-    /// Final evaluations, if there are any.
     pub evaluations: Vec<EvaluationRecord>,
 }
 
-/// The soups that are done.
+/// The complete soups of a run.
 pub fn soups(run: &Run) -> Result<Vec<SoupSummary>> {
     let root = run.layout.root();
     let mut parts = vec![None];
@@ -36,7 +35,7 @@ pub fn soups(run: &Run) -> Result<Vec<SoupSummary>> {
     Ok(soups)
 }
 
-/// The final evaluations in a folder.
+/// The final evaluations in a directory, by number of samples.
 pub fn evaluations(folder: &std::path::Path) -> Result<Vec<EvaluationRecord>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
@@ -49,15 +48,14 @@ pub fn evaluations(folder: &std::path::Path) -> Result<Vec<EvaluationRecord>> {
     Ok(found)
 }
 
-/// The text of config.toml, without the values of environment variables: a key among them is for nobody else.
+/// The text of config.toml without the values of environment variables, which may be secrets.
 pub fn config(run: &Run) -> Result<String> {
     let path = run.layout.config();
     let text = fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))?;
-    let table = text.parse().with_context(|| format!("{} cannot be read", path.display()))?;
+    let table = text.parse().with_context(|| format!("{} is not valid TOML", path.display()))?;
     Ok(toml::to_string(&without_secrets(table))?)
 }
 
-/// What is in place of a value.
 const HIDDEN: &str = "(hidden)";
 
 fn without_secrets(mut table: toml::Table) -> toml::Table {
@@ -82,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn environment_variables_keep_their_values_to_themselves() {
+    fn values_of_environment_variables_are_hidden() {
         let text = "[command.environment]\nWANDB_API_KEY = \"k1\"\n[slurm]\npartition = \"gpu\"\n\
                     setup = [\"export TOKEN=k2\", \"module load x\"]\n[slurm.environment]\nHF_TOKEN = \"k3\"\n";
         let shown = toml::to_string(&without_secrets(text.parse().unwrap())).unwrap();

@@ -1,4 +1,4 @@
-// Pointing at a member shows all that it came from.
+// Pointing at a member highlights its lineage.
 for (const svg of document.querySelectorAll("svg.chart")) {
   const marks = new Map([...svg.querySelectorAll("[data-id]")].map((mark) => [mark.dataset.id, mark]));
   const clear = () => {
@@ -19,5 +19,5 @@ for (const svg of document.querySelectorAll("svg.chart")) {
   for (const [id, mark] of marks) mark.addEventListener("pointerenter", () => trace(id));
   svg.addEventListener("pointerleave", clear);
 }
-// What is folded belongs on paper, too.
+// Print folded parts, too.
 addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((one) => (one.open = true)));

@@ -1,21 +1,22 @@
-//! The parts of the page, from what everybody asks first to what one looks up.
+//! The sections of the page.
 
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 
-use super::curves::{hyperparameters, measures, told};
+use super::curves::{evaluation_metrics, hyperparameters, training_metrics};
 use super::{HALF, Report, Section, WIDE, drawn};
+use crate::fmt;
+use crate::fmt::short;
 use crate::report::chart::{
-    Bars, Lines, Series, Svg, ancestry, areas, areas_with_key, bars, genealogy, key, lines,
+    Bars, Lines, Series, Svg, areas, areas_with_key, bars, key, lineage, lines, variable_lineage,
 };
 use crate::report::history::{Cost, diversity, frequencies, job_seconds};
-use crate::report::numbers::short;
 use crate::report::words::origin;
-use crate::scheduler::gpus_of_a_member;
-use crate::search::Algorithm;
-use crate::state::{EvaluationRecord, FORMAT, Outcome};
+use pbtnas_core::run::{EvaluationRecord, FORMAT, Outcome};
+use pbtnas_core::search::Algorithm;
+use pbtnas_engine::scheduler::slurm::gpus_per_member;
 
-/// All parts that have something to show.
+/// All sections that are not empty.
 pub fn all(report: &Report) -> Vec<Section> {
     let parts = [
         fitness(report),
@@ -31,17 +32,17 @@ pub fn all(report: &Report) -> Vec<Section> {
     parts.into_iter().flatten().collect()
 }
 
-/// The charts, by the names of their files.
+/// The charts with their file names without extension.
 pub fn plots(report: &Report) -> Vec<(String, Svg)> {
     let mut plots =
         vec![("fitness".to_owned(), fitness_chart(report)), ("diversity".into(), diversity_chart(report))];
-    if !report.ancestry.is_empty() {
-        plots.push(("ancestry".into(), ancestry_chart(report)));
+    if !report.carriers.is_empty() {
+        plots.push(("variable-lineage".into(), variable_lineage_chart(report)));
     }
     plots.push(("cost".into(), cost_chart(report)));
     for (group, charts) in [
-        ("measure", measures(&report.history)),
-        ("training", told(&report.history, report.best_member())),
+        ("measure", evaluation_metrics(&report.history)),
+        ("training", training_metrics(&report.history, report.best_member())),
         ("hyperparameter", hyperparameters(&report.run.space, &report.history, report.best_member())),
     ] {
         for (name, series) in charts {
@@ -54,14 +55,14 @@ pub fn plots(report: &Report) -> Vec<(String, Svg)> {
     plots
 }
 
-/// A name that every filesystem takes.
+/// A file name that is valid on every filesystem.
 fn file_name(group: &str, name: &str) -> String {
     let safe =
         |letter: char| if letter.is_ascii_alphanumeric() || "._-".contains(letter) { letter } else { '-' };
     format!("{group}-{}", name.chars().map(safe).collect::<String>())
 }
 
-/// What one wants to know at first sight.
+/// The tiles at the top.
 pub fn summary(report: &Report) -> Markup {
     let (history, config) = (&report.history, &report.run.config);
     let latest = history.latest();
@@ -77,7 +78,7 @@ pub fn summary(report: &Report) -> Markup {
         div.tiles {
             div.tile {
                 span { "search" }
-                b class=[is_finished.then_some("good")] { (if is_finished { "finished" } else { "going on" }) }
+                b class=[is_finished.then_some("good")] { (if is_finished { "finished" } else { "running" }) }
                 span { "epoch " (complete) " of " (config.search.epochs) }
             }
             @if let Some(best) = &report.best {
@@ -99,18 +100,18 @@ pub fn summary(report: &Report) -> Markup {
             }
             div.tile {
                 span { "training" }
-                b { (hours(total.seconds)) }
-                span { "of members" @if total.lost_seconds >= 0.5 { ", " (hours(total.lost_seconds)) " lost" } }
+                b { (fmt::seconds(total.seconds)) }
+                span { "member time" @if total.lost_seconds >= 0.5 { ", " (fmt::seconds(total.lost_seconds)) " lost" } }
             }
         }
         p.soft {
-            "Run " (report.run.record.run_id) ", seed " (report.run.record.seed) ", made "
-            (day(report.run.record.created)) ". This report was written " (day(Utc::now())) "."
+            "Run " (report.run.record.run_id) ", seed " (report.run.record.seed) ", created "
+            (day(report.run.record.created)) "; report written " (day(Utc::now())) "."
         }
     }
 }
 
-/// 28 digits are 1.2e28.
+/// Numbers of more than nine digits in scientific notation.
 fn scientific(digits: &str) -> String {
     match digits.parse::<f64>() {
         Ok(number) if digits.len() > 9 => format!("{number:.1e}"),
@@ -122,23 +123,15 @@ fn day(time: DateTime<Utc>) -> String {
     time.format("%Y-%m-%d %H:%M UTC").to_string()
 }
 
-fn hours(seconds: f64) -> String {
-    match seconds {
-        _ if seconds < 120.0 => format!("{seconds:.0} s"),
-        _ if seconds < 2.0 * 3600.0 => format!("{:.0} min", seconds / 60.0),
-        _ => format!("{:.1} h", seconds / 3600.0),
-    }
-}
-
 fn fitness_chart(report: &Report) -> Svg {
-    genealogy(&report.history, report.best_member(), (WIDE, 440.0))
+    lineage(&report.history, report.best_member(), (WIDE, 440.0))
 }
 
 fn fitness(report: &Report) -> Option<Section> {
     report.history.latest()?;
     let body = html! {
-        div.wide { (drawn(&fitness_chart(report), "Fitness of every member over epochs, with lines from parents to children")) }
-        p.soft.screen { "Point at a member to see all that it came from." }
+        div.wide { (drawn(&fitness_chart(report), "Fitness of all members over epochs, with lines from parents to children")) }
+        p.soft.screen { "Point at a member to highlight its lineage." }
     };
     Some(Section { id: "fitness", title: "Fitness and lineage", body })
 }
@@ -173,17 +166,17 @@ fn pictures(report: &Report) -> Option<Section> {
         }
         @if media.exported.is_empty() {
             p.soft {
-                "For larger pictures, or a film, of the best member: "
+                "For larger pictures or a video of the best member, run "
                 code { "pbtnas best --state " (report.run.layout.root().display()) }
-                ", and then the report again."
+                " and write the report again."
             }
         }
     };
     Some(Section { id: "pictures", title: "Pictures", body })
 }
 
-fn ancestry_chart(report: &Report) -> Svg {
-    ancestry(&report.ancestry, report.history.generations.len() as u32, WIDE)
+fn variable_lineage_chart(report: &Report) -> Svg {
+    variable_lineage(&report.carriers, report.history.generations.len() as u32, WIDE)
 }
 
 fn network(report: &Report) -> Option<Section> {
@@ -199,33 +192,33 @@ fn network(report: &Report) -> Option<Section> {
             "."
         }
         (evaluated(&evaluations))
-        h3 { "Where each of its variables came from" }
-        div.wide { (drawn(&ancestry_chart(report), "For each variable, the member that carried it in each generation")) }
+        h3 { "Lineage of its variables" }
+        div.wide { (drawn(&variable_lineage_chart(report), "For each variable, the member that carried it in each generation")) }
         details {
-            summary { "Its architecture" }
+            summary { "Genotype" }
             div.wide {
                 table {
-                    thead { tr { th { "variable" } th { "value" } th { "drawn for" } th { "came through" } } }
+                    thead { tr { th { "variable" } th { "value" } th { "founder" } th { "lineage" } } }
                     tbody {
-                        @for (name, carriers) in &report.ancestry {
+                        @for (name, carriers) in &report.carriers {
                             tr {
                                 td { (name) }
                                 td { (best.genotype.get(name).unwrap_or("-")) }
                                 td { @if let Some(first) = carriers.first() { (first.generation) "/" (first.member) } }
-                                td { (way(carriers)) }
+                                td { (path(carriers)) }
                             }
                         }
                     }
                 }
             }
-            p.soft { "7/03 is member 03 of generation 7; a member is named when the variable comes to it." }
+            p.soft { "7/03 is member 03 of generation 7. The lineage lists the members that inherited the variable from another member." }
         }
     };
     Some(Section { id: "network", title: "The best network", body })
 }
 
-/// The members to which a variable moved, from the oldest.
-fn way(carriers: &[super::Carrier]) -> String {
+/// The members that inherited a variable from another member, from the founder on.
+fn path(carriers: &[super::Carrier]) -> String {
     let mut places: Vec<String> = Vec::new();
     let mut last = None;
     for carrier in carriers {
@@ -237,19 +230,18 @@ fn way(carriers: &[super::Carrier]) -> String {
     places.join(" → ")
 }
 
-/// Final evaluations in words.
 fn evaluated(evaluations: &[EvaluationRecord]) -> Markup {
     html! {
         @for record in evaluations {
             p {
-                "Measured with " (record.samples) " samples: "
+                "Evaluated with " (record.samples) " samples: "
                 (measured(record)) "."
             }
         }
     }
 }
 
-/// Fitness, if it has one, and the numbers behind it.
+/// Fitness and metrics of an evaluation.
 fn measured(record: &EvaluationRecord) -> String {
     let fitness = record.fitness.map(|fitness| format!("fitness {}", short(fitness)));
     let numbers = record.metrics.iter().map(|(name, value)| format!("{name} {}", short(*value)));
@@ -281,8 +273,8 @@ fn options(report: &Report) -> Option<Section> {
     }
     let different = report.history.latest().map(|latest| diversity(&report.run.space, latest).1);
     let what = match report.run.config.search.algorithm {
-        Algorithm::AdversarialNas => "What each option weighs in the supernet, then which one was derived",
-        _ => "How often each option occurs in the population",
+        Algorithm::AdversarialNas => "Weight of each option in the supernet, then the derived option",
+        _ => "Frequency of each option in the population",
     };
     let body = html! {
         p { (what) ", over the generations (left to right)." }
@@ -302,7 +294,7 @@ fn options(report: &Report) -> Option<Section> {
                             @if of.parts.iter().any(|parts| parts.get(index).is_some_and(|part| *part > 0.0)) {
                                 span.entry {
                                     span class=(key(index)) {}
-                                    (option) " " (percent(of.parts.last().and_then(|parts| parts.get(index))))
+                                    (option) " " (fmt::percent(of.parts.last().and_then(|parts| parts.get(index)).copied().unwrap_or_default()))
                                 }
                                 " "
                             }
@@ -315,10 +307,6 @@ fn options(report: &Report) -> Option<Section> {
     Some(Section { id: "options", title: "Options and diversity", body })
 }
 
-fn percent(part: Option<&f64>) -> String {
-    format!("{:.0} %", part.copied().unwrap_or_default() * 100.0)
-}
-
 fn curve_chart(name: &str, series: &[Series]) -> Svg {
     lines(&Lines { title: name, across: "epoch", up: "", size: (HALF, 250.0), range: None, series })
 }
@@ -326,8 +314,8 @@ fn curve_chart(name: &str, series: &[Series]) -> Svg {
 fn training(report: &Report) -> Option<Section> {
     let (history, best) = (&report.history, report.best_member());
     let groups = [
-        ("Measured after each step", measures(history)),
-        ("Told while training", told(history, best)),
+        ("Evaluation", evaluation_metrics(history)),
+        ("Training", training_metrics(history, best)),
         ("Hyperparameters", hyperparameters(&report.run.space, history, best)),
     ];
     if groups.iter().all(|(_, charts)| charts.is_empty()) {
@@ -354,7 +342,7 @@ fn population(report: &Report) -> Option<Section> {
         key(b).total_cmp(&key(a))
     });
     let body = html! {
-        p { "Generation " (latest.number) ", epochs " (latest.from_epoch) " to " (latest.to_epoch) ", the fittest first." }
+        p { "Generation " (latest.number) ", epochs " (latest.from_epoch) " to " (latest.to_epoch) ", by fitness." }
         div.wide {
             table {
                 thead {
@@ -366,7 +354,7 @@ fn population(report: &Report) -> Option<Section> {
                 }
                 tbody {
                     @for member in &members {
-                        @let here = crate::search::Ancestor { generation: latest.number, member: member.plan.id };
+                        @let here = pbtnas_core::search::Ancestor { generation: latest.number, member: member.plan.id };
                         tr class=[(best == Some(here)).then_some("best")] {
                             td { (member.plan.id) }
                             td.number { (outcome(member)) }
@@ -401,14 +389,14 @@ fn soups(report: &Report) -> Option<Section> {
     let body = html! {
         @for soup in &report.soups {
             @let alone = soup.record.ingredients.first().map(|first| first.fitness);
-            h3 { (soup.part.as_deref().map_or("Everything".to_owned(), |part| format!("Only the {part}"))) }
+            h3 { (soup.part.as_deref().map_or("All networks".to_owned(), |part| format!("Only {part}"))) }
             p {
                 "Fitness " strong { (format!("{:.4}", soup.record.fitness)) }
                 @if let Some(alone) = alone {
-                    ", that of the best member alone is " (format!("{alone:.4}"))
+                    "; best member " (format!("{alone:.4}"))
                     " (" (format!("{:+.4}", soup.record.fitness - alone)) ")"
                 }
-                ". " (soup.record.ingredients.len()) " member(s) in it, " (soup.record.rounds) " round(s):"
+                ". " (soup.record.ingredients.len()) " member(s), " (soup.record.rounds) " round(s):"
                 @for one in &soup.record.ingredients { " " (one.generation) "/" (one.member) }
                 "."
             }
@@ -435,10 +423,10 @@ fn cost_chart(report: &Report) -> Svg {
 fn cost(report: &Report) -> Option<Section> {
     report.history.latest()?;
     let total = report.costs.iter().copied().fold(Cost::default(), |a, b| a + b);
-    // Of those that have begun.
+    // Only generations that have started.
     let begun = report.costs.iter().skip(1).filter(|cost| cost.attempts > 0);
     let between: Vec<f64> = begun.map(|cost| cost.idle_seconds).collect();
-    let gpus = gpus_of_a_member(&report.run.config.slurm);
+    let gpus = gpus_per_member(&report.run.config);
     let of_jobs = (gpus > 0.0).then(|| job_seconds(&report.history));
     let mut sorted = between.clone();
     sorted.sort_by(f64::total_cmp);
@@ -446,25 +434,25 @@ fn cost(report: &Report) -> Option<Section> {
     let body = html! {
         table {
             tbody {
-                tr { td { "Members trained and were evaluated for" } td.number { (hours(total.seconds)) } }
-                tr { td { "of which came to nothing" } td.number { (hours(total.lost_seconds)) } }
+                tr { td { "Training and evaluation of members" } td.number { (fmt::seconds(total.seconds)) } }
+                tr { td { "of which lost" } td.number { (fmt::seconds(total.lost_seconds)) } }
                 @if let Some((seconds, lost)) = of_jobs {
-                    tr { td { "GPU time of jobs" } td.number { (hours(gpus * seconds)) } }
-                    tr { td { "of which came to nothing" } td.number { (hours(gpus * lost)) } }
+                    tr { td { "GPU time of jobs" } td.number { (fmt::seconds(gpus * seconds)) } }
+                    tr { td { "of which lost" } td.number { (fmt::seconds(gpus * lost)) } }
                 }
                 tr { td { "Attempts" } td.number { (total.attempts) } }
-                tr { td { "interrupted (preempted, killed, machine lost)" } td.number { (total.interruptions) } }
+                tr { td { "interrupted (preempted, killed, node failure)" } td.number { (total.interruptions) } }
                 tr { td { "failed" } td.number { (total.failures) } }
-                tr { td { "Between generations, with nobody training" } td.number { (hours(total.idle_seconds)) } }
+                tr { td { "Idle time between generations" } td.number { (fmt::seconds(total.idle_seconds)) } }
                 @if let Some(median) = median {
-                    tr { td { "median of a generation" } td.number { (format!("{median:.1} s")) } }
+                    tr { td { "median per generation" } td.number { (fmt::seconds(median)) } }
                 }
             }
         }
         div.wide { (drawn(&cost_chart(report), "Member-hours of each generation, and those lost")) }
         p.soft {
-            "Lost is what an attempt did after its last snapshot before it ended suddenly. Between generations lie the end of the "
-            "slowest member, the step, and the queue."
+            "Lost: the work of an attempt after its last snapshot, if it ended suddenly. Idle: from the end of the slowest member "
+            "to the first attempt of the next generation (controller job and queue)."
         }
     };
     Some(Section { id: "cost", title: "Cost", body })
@@ -477,8 +465,8 @@ fn configuration(report: &Report) -> Option<Section> {
             tbody {
                 tr { td { "run" } td { (run.record.run_id) } }
                 tr { td { "seed" } td { (run.record.seed) } }
-                tr { td { "folder" } td { (run.layout.root().display()) } }
-                tr { td { "made by" } td { "pbtnas " (run.record.program) ", " (day(run.record.created)) } }
+                tr { td { "directory" } td { (run.layout.root().display()) } }
+                tr { td { "created by" } td { "pbtnas " (run.record.program) ", " (day(run.record.created)) } }
                 tr { td { "reported by" } td { "pbtnas " (env!("CARGO_PKG_VERSION")) ", format " (FORMAT) } }
                 tr { td { "digest of config.toml" } td { code { (run.record.config.digest) } } }
                 tr { td { "digest of space.json" } td { code { (run.record.space.digest) } } }
@@ -495,11 +483,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_read_at_a_glance() {
+    fn numbers_and_file_names() {
         assert_eq!(scientific("3460972340748447"), "3.5e15");
         assert_eq!(scientific("81"), "81");
-        let texts = [30.0, 600.0, 86400.0].map(hours);
-        assert_eq!(texts, ["30 s", "10 min", "24.0 h"]);
         assert_eq!(file_name("option", "generator/cell1/up0"), "option-generator-cell1-up0");
     }
 }

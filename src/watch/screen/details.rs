@@ -1,83 +1,69 @@
-//! The selected member: where it comes from, what it is, what went wrong.
+//! The selected member: origin, attempt, genotype, last failure.
 
-use ratatui::text::Line;
+use ratatui::widgets::Paragraph;
 
-use super::members::{job_of, metrics};
-use super::{Tone, View, wrap};
+use super::members::metrics;
+use super::{Content, Tone, View, wrapped};
 use crate::report::history::{Generation, Member};
 use crate::report::words::origin;
-use crate::scheduler::member_log;
-use crate::search::{Ancestor, Origin, base_lineage};
-use crate::state::{Attempt, Ending};
+use crate::watch::jobs::last_job;
 use crate::watch::text::number;
+use pbtnas_core::run::{Attempt, AttemptEnd};
+use pbtnas_core::search::{Ancestor, Origin, base_lineage};
+use pbtnas_engine::scheduler::member_log;
 
-/// What there is to say about the selected member.
-pub fn lines(view: &View, width: usize) -> Vec<Line<'static>> {
+pub fn content(view: &View) -> Content {
     let app = view.app;
-    let Some(latest) = app.history.latest() else { return Vec::new() };
-    let (Some(member), Some(row)) = (latest.members.get(app.selected), app.board.rows.get(app.selected))
-    else {
-        return Vec::new();
+    let Some((latest, member, row)) = app.history.latest().and_then(|latest| {
+        Some((latest, latest.members.get(app.selected)?, app.snapshot.rows.get(app.selected)?))
+    }) else {
+        return Content::Text(Paragraph::default());
     };
     let id = member.plan.id;
-    let mut texts = vec![(
-        format!(
-            "{id}: {}, epoch {:.1} ({} to {}){}",
-            row.standing.word(),
-            row.epoch,
-            latest.from_epoch,
-            latest.to_epoch,
-            row.fitness.map_or(String::new(), |fitness| format!(", fitness {}", number(fitness)))
-        ),
-        Tone::Strong,
-    )];
-    texts.push((
-        format!("origin: {}; lineage: {}", origin(&member.plan.origin), lineage(view, latest, member)),
-        Tone::Plain,
-    ));
+    let fitness = row.fitness.map_or(String::new(), |fitness| format!(", fitness {}", number(fitness)));
+    let (state, epochs) = (row.state.name(), format!("{} to {}", latest.from_epoch, latest.to_epoch));
+    let mut lines =
+        view.lines(&format!("{id}: {state}, epoch {:.1} ({epochs}){fitness}", row.epoch), Tone::Strong);
+    let mut add = |text: &str, tone| lines.extend(view.lines(text, tone));
+    let (origin, lineage) = (origin(&member.plan.origin), lineage(view, latest, member));
+    add(&format!("origin: {origin}; lineage: {lineage}"), Tone::Plain);
     if let Some(last) = member.attempts.last() {
-        let job = job_of(member).map_or(String::new(), |job| format!(" as job {job}"));
+        let job = last_job(member).map_or(String::new(), |job| format!(" as job {job}"));
         let ended = match &last.end {
-            Some(end) => format!(", ended {} ago ({})", view.ago(end.ended), first_line(&last.reason())),
+            Some(end) => {
+                let reason = last.reason();
+                let reason = reason.lines().next().unwrap_or_default();
+                format!(", ended {} ago ({reason})", view.ago(end.ended))
+            }
             None => String::new(),
         };
-        let began = view.ago(last.start.started);
-        let text = format!("attempt {} on {}{job}, begun {began} ago{ended}", last.number, last.start.host);
-        texts.push((text, Tone::Plain));
-        let log = member_log(latest.number, id, job_of(member));
-        texts.push((format!("log {}/{log}", app.facts.folder), Tone::Plain));
+        let (number, host, started) = (last.number, &last.start.host, view.ago(last.start.started));
+        add(&format!("attempt {number} on {host}{job}, started {started} ago{ended}"), Tone::Plain);
+        let log = member_log(latest.number, id, last_job(member));
+        add(&format!("log {}/{log}", app.info.folder), Tone::Plain);
     }
-    let told = metrics(member);
-    if !told.is_empty() {
-        texts.push((told, Tone::Plain));
-    }
-    texts.push((genotype(member), Tone::Plain));
+    add(&metrics(member), Tone::Plain);
+    add(&genotype(member), Tone::Plain);
     if let Some((attempt, message)) = last_failure(member) {
-        let text =
-            format!("attempt {} failed on {}: {}", attempt.number, attempt.start.host, message.trim_end());
-        texts.push((text, Tone::Bad));
+        let (number, host) = (attempt.number, &attempt.start.host);
+        add(&format!("attempt {number} failed on {host}: {}", message.trim_end()), Tone::Bad);
     } else if let Some(reason) = member.failure() {
-        texts.push((reason, Tone::Bad));
+        add(&reason, Tone::Bad);
     }
-    let lines = texts.into_iter().flat_map(|(text, tone)| {
-        wrap(&text, width).into_iter().map(move |line| Line::from(view.span(line, tone)))
-    });
-    lines.collect()
+    Content::Text(wrapped(lines))
 }
 
-fn first_line(text: &str) -> &str {
-    text.lines().next().unwrap_or_default()
-}
-
-/// The last attempt that failed, and why: with the end of what a program of the user's printed.
+/// The last failed attempt, with its error message.
 fn last_failure(member: &Member) -> Option<(&Attempt, &str)> {
     member.attempts.iter().rev().find_map(|attempt| match attempt.ending() {
-        Some(Ending::Failed { message } | Ending::Hindered { message }) => Some((attempt, &**message)),
+        Some(AttemptEnd::Failed { message } | AttemptEnd::StorageFailed { message }) => {
+            Some((attempt, &**message))
+        }
         _ => None,
     })
 }
 
-/// `01 (0 to 2) → 05 (3 to 7, with 2 of 04)`: the places in which its network was, from generation to generation.
+/// The places of its network by generation: `01 (0 to 2) → 05 (3 to 7, with 2 of 04)`.
 fn lineage(view: &View, latest: &Generation, member: &Member) -> String {
     let history = &view.app.history;
     let planned = |ancestor: Ancestor| history.member(ancestor).map(|member| &member.plan.origin);
@@ -103,10 +89,10 @@ fn lineage(view: &View, latest: &Generation, member: &Member) -> String {
     stays.into_iter().map(text).collect::<Vec<_>>().join(" → ")
 }
 
-/// The values of its variables; those that came from the donor or were changed carry a star.
+/// The values of the variables; a star marks those that were taken from the donor or explored.
 fn genotype(member: &Member) -> String {
     if member.plan.genotype.is_supernet() {
-        return "a supernet: all options at once".into();
+        return "supernet (all options)".into();
     }
     let is_new = |name: &str| match &member.plan.origin {
         Origin::Mix { replaced, explored, .. } => replaced.iter().chain(explored).any(|one| one == name),
@@ -114,7 +100,7 @@ fn genotype(member: &Member) -> String {
     };
     let value = |(name, value): (&str, &str)| {
         let value = match value.parse::<f64>() {
-            Ok(number) if value.len() > 9 => crate::report::numbers::short(number),
+            Ok(number) if value.len() > 9 => crate::fmt::short(number),
             _ => value.to_owned(),
         };
         format!("{}{name}={value}", if is_new(name) { "*" } else { "" })

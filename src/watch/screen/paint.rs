@@ -1,37 +1,31 @@
-//! Colours, where there are any.
+//! Colours of the screen.
 
 use ratatui::style::{Color, Modifier, Style};
 
-/// What something means, for whoever chooses its colour.
+/// Meaning of a text, from which its colour follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tone {
-    /// Nothing special.
     Plain,
     /// Less important.
     Faint,
     /// A heading.
     Strong,
-    /// Good.
     Good,
-    /// Under way.
+    /// In progress.
     Busy,
-    /// New.
     New,
-    /// To be looked at.
     Warning,
-    /// Wrong.
     Bad,
 }
 
-/// How things are painted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Paint {
-    /// False with NO_COLOR.
+    /// False if NO_COLOR is set.
     pub colours: bool,
 }
 
 impl Paint {
-    /// The style of a tone. Colours are those of the terminal's own palette.
+    /// The style of a tone, with colours of the terminal's palette.
     pub fn style(self, tone: Tone) -> Style {
         let style = Style::new();
         let colour = match tone {

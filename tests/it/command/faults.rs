@@ -1,11 +1,11 @@
-//! What breaks the contract is one member's failure, told with the end of what it printed.
+//! A script that breaks the contract fails its member, with the end of its output as the reason.
 
 use std::path::Path;
 
 use super::{python, script, temporaries};
 use crate::support::{Search, text};
 
-/// Each option once, since the first population deals them out evenly.
+/// Each option occurs once: the first population has them equally often.
 const FAULTS: [&str; 14] = [
     "none",
     "other",
@@ -23,10 +23,10 @@ const FAULTS: [&str; 14] = [
     "full",
 ];
 
-/// `requests` is a folder in which the script leaves a copy of each request.
+/// `requests` is the folder to which the script copies each request.
 fn config(requests: &Path) -> String {
     format!(
-        "seed = 1\n[search]\npopulation = {}\nepochs = 1\nepochs_per_step = 1\n[training]\nmax_attempts = 1\n\
+        "seed = 1\n[search]\npopulation = {}\nepochs = 1\nepochs_per_generation = 1\n[training]\nmax_attempts = 1\n\
          [task]\nkind = \"command\"\n[command]\ncommand = [{:?}, {:?}]\nhang_seconds = 6\noutput_megabytes = 1\n\
          environment = {{ REQUESTS = {requests:?} }}\n\
          [[command.variables]]\nname = \"fault\"\noptions = {FAULTS:?}\n",
@@ -37,23 +37,23 @@ fn config(requests: &Path) -> String {
 }
 
 #[test]
-fn a_script_that_misbehaves_fails_for_its_member_alone_and_says_why() {
+fn a_misbehaving_script_fails_its_member_only_with_the_reason() {
     let requests = tempfile::tempdir().unwrap();
     let search = Search::init(&config(requests.path()));
     let output = search.call(&["run", "--workers", "4"]);
     assert!(output.status.success(), "{}", text(&output));
     let plan = search.json("generations/0000/plan.json");
     let expected = |fault: &str| match fault {
-        "crash" => vec!["ended with exit code 1", "\n    ValueError: the loss exploded"],
-        "exit" => vec!["(train) ended with exit code 7", "\n    this is train"],
-        "hang" => vec!["gave no sign of life for 6 s", "hang_seconds", "\n    this is train"],
+        "crash" => vec!["exited with code 1", "\n    ValueError: the loss exploded"],
+        "exit" => vec!["(train) exited with code 7", "\n    this is train"],
+        "hang" => vec!["produced neither output nor progress for 6 s", "hang_seconds", "\n    this is train"],
         "flood" => vec!["printed more than 1 MB", "output_megabytes", "all work and no play"],
-        "no-checkpoint" => vec!["ended well but wrote no checkpoint to output.safetensors"],
-        "early" => vec!["ended at epoch 0 and step 0 of 1 epochs without being asked to"],
-        "wrong-name" => vec!["did not keep the contract", "no tensor whose name starts with model/"],
-        "garbage" => vec!["did not keep the contract: its checkpoint cannot be used"],
-        "no-result" => vec!["(evaluate) did not keep the contract: it wrote no result"],
-        "text" => vec!["its result cannot be read", "\"very good\""],
+        "no-checkpoint" => vec!["exited with code 0 but wrote no checkpoint to output.safetensors"],
+        "early" => vec!["exited at epoch 0 and step 0, before epoch 1, without being asked to"],
+        "wrong-name" => vec!["violated the contract", "no tensor whose name starts with model/"],
+        "garbage" => vec!["violated the contract: its checkpoint is invalid"],
+        "no-result" => vec!["(evaluate) violated the contract: it wrote no result"],
+        "text" => vec!["its result is invalid", "\"very good\""],
         _ => vec![],
     };
     for (member, planned) in plan["members"].as_array().unwrap().iter().enumerate() {
@@ -62,7 +62,7 @@ fn a_script_that_misbehaves_fails_for_its_member_alone_and_says_why() {
         let outcome = &result["outcome"];
         match fault {
             "none" | "other" => assert_eq!(outcome["fitness"], 1.0, "{outcome}"),
-            // A filesystem that refuses is waited for; with one attempt a failure would have been the last.
+            // A full disk is retried within the attempt: with one attempt a failure would be final.
             "full" => {
                 assert_eq!((&outcome["fitness"], &outcome["attempt"]), (&1.0.into(), &1.into()), "{outcome}")
             }
@@ -76,11 +76,11 @@ fn a_script_that_misbehaves_fails_for_its_member_alone_and_says_why() {
             }
         }
     }
-    // Who asks is told, too: why, and the last lines.
+    // `status` shows the reason, too, with the last lines.
     let status = search.ok(&["status"]);
     assert!(status.contains("ValueError: the loss exploded") && status.contains("diverged"), "{status}");
-    assert!(search.ok(&["verify"]).starts_with("sound"));
-    // What was asked is what the schema says.
+    assert!(search.ok(&["verify"]).starts_with("valid"));
+    // The requests match the schema.
     let documents: Vec<_> =
         std::fs::read_dir(requests.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
     let documents: Vec<_> =
@@ -89,12 +89,12 @@ fn a_script_that_misbehaves_fails_for_its_member_alone_and_says_why() {
     let validate = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/validate.py");
     let output = std::process::Command::new(python()).arg(validate).args(&documents).output().unwrap();
     assert!(output.status.success(), "{}", text(&output));
-    // Nothing is left of the programs' folders.
+    // The scripts' folders are removed.
     assert_eq!(temporaries(&search), Vec::<std::path::PathBuf>::new());
 }
 
 #[test]
-fn what_is_missing_or_wrong_is_told_before_anything_runs() {
+fn a_wrong_configuration_is_reported_before_init() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("search.toml");
     let init = |config: &str| {
@@ -114,7 +114,11 @@ fn what_is_missing_or_wrong_is_told_before_anything_runs() {
             3,
             "slurm.warning_seconds: ",
         ),
-        (good.replace("hang_seconds", "directory = \"nowhere\"\nhang_seconds"), 1, "nowhere is no folder"),
+        (
+            good.replace("hang_seconds", "directory = \"nowhere\"\nhang_seconds"),
+            1,
+            "nowhere is not a directory",
+        ),
         (good.replace("hang_seconds", "hang_second"), 3, "did you mean `hang_seconds`?"),
         (
             good.replace("hang_seconds = 6", "hang_seconds = 0"),
@@ -132,11 +136,11 @@ fn what_is_missing_or_wrong_is_told_before_anything_runs() {
     }
 }
 
-/// The usual mistake: a tensor whose shape depends on a variable that does not own it.
+/// A common mistake: a tensor whose shape depends on a variable that does not own it.
 #[test]
 fn a_tensor_without_its_owner_is_named() {
     let config = format!(
-        "seed = 1\n[search]\npopulation = 8\nepochs = 2\nepochs_per_step = 1\n[training]\nmax_attempts = 1\n\
+        "seed = 1\n[search]\npopulation = 8\nepochs = 2\nepochs_per_generation = 1\n[training]\nmax_attempts = 1\n\
          [task]\nkind = \"command\"\n[command]\ncommand = [{:?}, {:?}]\nenvironment = {{ HEAD = \"1\" }}\n\
          [[command.variables]]\nname = \"width\"\noptions = [\"2\", \"3\", \"4\", \"5\", \"6\", \"7\", \"8\", \"9\"]\n\
          owns = [\"net/body\"]\n",
@@ -149,13 +153,13 @@ fn a_tensor_without_its_owner_is_named() {
     assert!(status.contains("model/net/head") && status.contains("`owns` of the variable"), "{status}");
 }
 
-/// And a number, which nothing may depend on.
+/// The shape of a tensor must not depend on a range.
 #[test]
 fn check_finds_a_tensor_that_depends_on_a_range() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("search.toml");
     let config = format!(
-        "seed = 1\n[search]\npopulation = 8\nepochs = 2\nepochs_per_step = 1\n[task]\nkind = \"command\"\n\
+        "seed = 1\n[search]\npopulation = 8\nepochs = 2\nepochs_per_generation = 1\n[task]\nkind = \"command\"\n\
          [command]\ncommand = [{:?}, {:?}]\n\
          [[command.variables]]\nname = \"width\"\nrange = {{ low = 2, high = 9, integer = true }}\n",
         python(),
@@ -169,5 +173,5 @@ fn check_finds_a_tensor_that_depends_on_a_range() {
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output).contains("is not the same with width = "), "{}", text(&output));
+    assert!(text(&output).contains("differs between width = "), "{}", text(&output));
 }

@@ -1,8 +1,8 @@
-//! Programs of the user's own as a task: through the helper and without it, well behaved and not.
+//! The command task: scripts with and without the Python helper, correct ones and faulty ones.
 
 mod examples;
 mod faults;
-mod toy;
+pub mod toy;
 
 use std::path::{Path, PathBuf};
 
@@ -18,7 +18,7 @@ fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/command").join(name)
 }
 
-/// Temporary files and folders that are left in a run.
+/// Temporary files and folders in a run.
 fn temporaries(search: &Search) -> Vec<PathBuf> {
     let paths = walkdir::WalkDir::new(&search.state).into_iter().map(|entry| entry.unwrap().into_path());
     let is_temporary =

@@ -1,10 +1,9 @@
-//! The synthetic task, once built in and once as a script, and all that can happen to the script.
+//! The synthetic task as a script (toy.py): the same search as with the built-in task, also under kills and damage.
 
 use std::path::{Path, PathBuf};
 
 use super::{python, script, temporaries};
-use crate::slurm::Cluster;
-use crate::support::{PBTNAS, Search, signal, text, wait_for};
+use crate::support::{PBTNAS, Search, signal, text, wait_for, wait_until};
 
 const LAYERS: usize = 4;
 const OPTIONS: &str = "[\"o0\", \"o1\", \"o2\", \"o3\"]";
@@ -12,7 +11,7 @@ const RATE: &str = "{ low = 0.02, high = 0.5, scale = \"log\" }";
 
 fn head(kind: &str) -> String {
     format!(
-        "seed = 7\n[search]\npopulation = 8\nepochs = 6\nepochs_per_step = 2\n[task]\nkind = \"{kind}\"\n\
+        "seed = 7\n[search]\npopulation = 8\nepochs = 6\nepochs_per_generation = 2\n[task]\nkind = \"{kind}\"\n\
          [storage]\nkeep = \"all\"\nvisibility_timeout = 2\n"
     )
 }
@@ -22,8 +21,8 @@ fn built_in() -> String {
     format!("{}[synthetic]\n{settings}\n", head("synthetic"))
 }
 
-/// `more` belongs to the section `[command]`, `after` comes behind it.
-fn toy(more: &str, after: &str) -> String {
+/// `more` goes into the section `[command]`, `after` behind it.
+pub fn toy(more: &str, after: &str) -> String {
     let mut config =
         format!("{}[command]\ncommand = [{:?}, {:?}]\n{more}\n", head("command"), python(), script("toy.py"));
     for layer in 0..LAYERS {
@@ -35,11 +34,11 @@ fn toy(more: &str, after: &str) -> String {
     config + &format!("[[command.variables]]\nname = \"rate\"\nrange = {RATE}\n{after}\n")
 }
 
-fn slow(seconds: f64) -> String {
+pub fn slow(seconds: f64) -> String {
     format!("environment = {{ STEP_SECONDS = \"{seconds}\" }}")
 }
 
-fn calm() -> Search {
+pub fn calm() -> Search {
     let search = Search::init(&toy("", ""));
     search.ok(&["run"]);
     search
@@ -61,11 +60,11 @@ fn decisions(search: &Search) -> Vec<serde_json::Value> {
 }
 
 #[test]
-fn a_script_and_the_task_that_is_built_in_give_the_same_plans() {
+fn a_script_and_the_built_in_task_have_the_same_plans() {
     let (ours, theirs) = (Search::init(&built_in()), calm());
     ours.ok(&["run"]);
     assert_eq!(ours.json("space.json"), theirs.json("space.json"));
-    // To the last bit of every fitness: the children's weights are the same.
+    // Every fitness is the same to the last bit, so the children's weights are.
     assert_eq!(decisions(&ours), decisions(&theirs));
     let made = |search: &Search| {
         (1..3)
@@ -76,17 +75,17 @@ fn a_script_and_the_task_that_is_built_in_give_the_same_plans() {
             .count()
     };
     assert_eq!(made(&theirs), 4);
-    assert!(theirs.ok(&["verify"]).starts_with("sound"));
+    assert!(theirs.ok(&["verify"]).starts_with("valid"));
 }
 
 #[test]
-fn an_interrupted_script_goes_on_as_if_nothing_had_happened() {
+fn an_interrupted_search_with_a_script_equals_the_undisturbed_one() {
     let search = Search::init(&toy(&slow(0.2), ""));
     let begun = || (0..3).flat_map(|generation| search.endings(generation)).count();
     for name in ["TERM", "TERM", "KILL"] {
         let before = begun();
         let mut run = search.start(&["run", "--workers", "3"]);
-        wait_for("three attempts", 60, || (begun() >= before + 3).then_some(()));
+        wait_until("three attempts", 60, || begun() >= before + 3);
         std::thread::sleep(std::time::Duration::from_millis(1500));
         signal(run.id(), name);
         run.wait().unwrap();
@@ -97,13 +96,13 @@ fn an_interrupted_script_goes_on_as_if_nothing_had_happened() {
     search.assert_same(&calm());
 }
 
-/// How many of the processes that left a file of their number in a folder are there.
+/// How many of the processes with a file (named by the process id) in a folder are running.
 fn alive(pids: &Path) -> usize {
     let names = std::fs::read_dir(pids).unwrap().map(|entry| entry.unwrap().file_name());
     names.filter(|pid| Path::new("/proc").join(pid).exists()).count()
 }
 
-/// Position of the newest snapshot of a member, if there is one.
+/// The name of a member's newest snapshot, which begins with its position.
 fn snapshot(search: &Search, member: &str) -> Option<String> {
     let dir = std::fs::read_dir(search.path(&format!("generations/0000/members/{member}/progress"))).ok()?;
     let names = dir.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
@@ -111,7 +110,7 @@ fn snapshot(search: &Search, member: &str) -> Option<String> {
 }
 
 #[test]
-fn snapshots_are_kept_on_the_way_and_a_script_ends_with_its_trainer() {
+fn snapshots_are_published_and_a_script_ends_with_its_trainer() {
     let pids = tempfile::tempdir().unwrap();
     let environment = format!("environment = {{ STEP_SECONDS = \"0.5\", PIDS = {:?} }}", pids.path());
     let search = Search::init(&toy(&environment, "[training]\nsnapshot_seconds = 1"));
@@ -122,22 +121,22 @@ fn snapshots_are_kept_on_the_way_and_a_script_ends_with_its_trainer() {
     assert_eq!(alive(), 1, "one script trains");
     signal(train.id(), "KILL");
     train.wait().unwrap();
-    wait_for("the end of the script", 5, || (alive() == 0).then_some(()));
+    wait_until("the end of the script", 5, || alive() == 0);
     let mut train = search.start(&["train", "--member", "0"]);
-    wait_for("another snapshot", 60, || (snapshot(&search, "00") > Some(first.clone())).then_some(()));
+    wait_until("another snapshot", 60, || snapshot(&search, "00") > Some(first.clone()));
     signal(train.id(), "TERM");
     assert_eq!(train.wait().unwrap().code(), Some(75));
     assert_eq!(alive(), 0);
-    // A half-written heartbeat may be, until the generation is over.
+    // A half-written heartbeat may remain until the generation is over.
     assert!(!temporaries(&search).iter().any(|path| path.is_dir()), "{:?}", temporaries(&search));
     let mut endings = search.endings(0);
     endings.sort();
     assert_eq!(endings, ["lost", "stopped SIGTERM"]);
 }
 
-/// With a shell in between that stays: `exit` is one more command.
+/// The shell stays between pbtnas and the script, because `exit` follows the script.
 #[test]
-fn a_script_behind_a_wrapper_saves_and_is_ended_all_the_same() {
+fn a_script_behind_a_shell_saves_and_is_stopped() {
     let pids = tempfile::tempdir().unwrap();
     let environment = format!(
         "environment = {{ STEP_SECONDS = \"0.8\", PIDS = {:?}, PYTHONPATH = \"/nowhere\" }}",
@@ -156,27 +155,27 @@ fn a_script_behind_a_wrapper_saves_and_is_ended_all_the_same() {
         let beat = search.path("generations/0000/members/00/progress/heartbeat.json");
         let beat = std::fs::read_to_string(beat).unwrap_or_default();
         let beat: serde_json::Value = serde_json::from_str(&beat).unwrap_or_default();
-        (beat["fraction"].as_f64() > Some(0.0)).then_some(())
+        beat["fraction"].as_f64() > Some(0.0)
     };
     let mut train = search.start(&["train", "--member", "0"]);
-    wait_for("a step", 60, training);
+    wait_until("a step", 60, training);
     signal(train.id(), "TERM");
     assert_eq!(train.wait().unwrap().code(), Some(75));
     assert_eq!(alive(), 0);
     assert!(snapshot(&search, "00").is_some(), "the script has saved");
 
     let mut train = search.start(&["train", "--member", "0"]);
-    wait_for("a script", 60, || (alive() == 1).then_some(()));
+    wait_until("a script", 60, || alive() == 1);
     signal(train.id(), "KILL");
     train.wait().unwrap();
     assert_eq!(alive(), 1, "the shell is gone, the script is not");
     let output = search.call(&["train", "--member", "0"]);
-    assert!(output.status.success() && text(&output).contains("ending process"), "{}", text(&output));
-    wait_for("the end of the script", 5, || (alive() == 0).then_some(()));
+    assert!(output.status.success() && text(&output).contains("killing process"), "{}", text(&output));
+    wait_until("the end of the script", 5, || alive() == 0);
 }
 
 #[test]
-fn the_first_checkpoint_that_a_member_made_is_made_again_when_it_is_damaged() {
+fn a_damaged_first_checkpoint_is_rebuilt() {
     let search = Search::init(&toy(&slow(0.3), ""));
     let mut run = search.start(&["run", "--workers", "8"]);
     let plan = wait_for("the second generation", 120, || {
@@ -199,24 +198,25 @@ fn the_first_checkpoint_that_a_member_made_is_made_again_when_it_is_damaged() {
 }
 
 #[test]
-fn check_interrupts_a_script_and_compares() {
+fn check_interrupts_a_script_and_compares_the_results() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("search.toml");
     std::fs::write(&file, toy(&slow(0.3), "")).unwrap();
     let output = std::process::Command::new(PBTNAS).arg("check").arg("--config").arg(&file).output().unwrap();
     let said = text(&output);
     assert!(output.status.success(), "{said}");
-    for part in ["with epoch 0 and step ", "interrupted or not, it comes to the same bytes", "ready: "] {
+    for part in ["with epoch 0 and step ", "resuming after the interruption gives the same bytes", "ready: "]
+    {
         assert!(said.contains(part), "{part}: {said}");
     }
 }
 
 #[test]
-fn damaged_checkpoints_of_a_script_are_made_again() {
+fn damaged_checkpoints_of_a_script_are_rebuilt() {
     let search = Search::init(&toy("", ""));
     let whole = calm();
     search.ok(&["run"]);
-    // A parent, after its children were planned: as if damaged just then.
+    // A parent is damaged after its children were planned.
     let plan = search.json("generations/0002/plan.json");
     let child = plan["members"].as_array().unwrap().iter().find(|m| m["origin"]["kind"] == "mix").unwrap();
     assert_eq!(child["start"], "parents");
@@ -232,28 +232,12 @@ fn damaged_checkpoints_of_a_script_are_made_again() {
 }
 
 #[test]
-fn a_soup_and_a_final_evaluation_are_made_through_the_script() {
+fn soup_and_evaluate_call_the_script() {
     let search = calm();
     search.ok(&["soup"]);
     let soup = search.json("soup/soup.json");
     assert!(soup["fitness"].as_f64().unwrap() >= search.json("best.json")["fitness"].as_f64().unwrap());
     search.ok(&["evaluate", "--samples", "5"]);
-    assert!(search.ok(&["verify"]).starts_with("sound"));
+    assert!(search.ok(&["verify"]).starts_with("valid"));
     assert_eq!(temporaries(&search), Vec::<PathBuf>::new());
-}
-
-#[test]
-fn preempted_scripts_on_a_cluster_save_leave_and_come_back() {
-    let cluster = Cluster::get();
-    let slurm = "[slurm]\npartition = \"low\"\n[slurm.step]\npartition = \"main\"";
-    let search = Search::init(&toy(&slow(0.6), slurm));
-    cluster.step(&search);
-    cluster.pid(&search, 0, 0, 1);
-    std::thread::sleep(std::time::Duration::from_secs(3));
-    cluster.preempt();
-    cluster.wait(&search);
-    let endings: Vec<String> = (0..3).flat_map(|generation| search.endings(generation)).collect();
-    let stopped = endings.iter().filter(|ending| *ending == "stopped SIGTERM").count();
-    assert!(stopped >= 4, "{endings:?}");
-    search.assert_same(&calm());
 }

@@ -1,4 +1,4 @@
-//! A fresh folder with what a clone has, and a shell in it.
+//! A fresh folder with the files of a clone, and a shell in it.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,13 +11,13 @@ use crate::support::PBTNAS;
 
 /// The folder in which the pages' reader works.
 const SHOWN: &str = "/home/me/pbtnas";
-/// How long a command that only looks is called again while it does not print what is shown.
-const PATIENCE: Duration = Duration::from_secs(180);
+/// How long a command that only reads is repeated until it prints what is shown.
+const REPEAT_FOR: Duration = Duration::from_secs(180);
 
-/// A folder for one page; its jobs end with it.
+/// The folder for one page.
 pub struct Checkout {
     dir: tempfile::TempDir,
-    /// `cd` and `export` of the commands so far.
+    /// The `cd` and `export` commands so far.
     before: Vec<String>,
 }
 
@@ -29,7 +29,7 @@ impl Checkout {
             let status = Command::new("cp").arg("-r").arg(root.join(copied)).arg(here).status().unwrap();
             assert!(status.success());
         }
-        // What stays where it is: dependencies, the cluster, the scripts that work on both.
+        // Not copied: dependencies, the cluster, and the scripts for both.
         for linked in [".deps", ".slurm", "scripts"] {
             std::os::unix::fs::symlink(root.join(linked), here.join(linked)).unwrap();
         }
@@ -42,8 +42,7 @@ impl Checkout {
         self.dir.path()
     }
 
-    /// Cancels all jobs, and waits for their end: they must not work in a folder that is gone. For those who have the
-    /// cluster to themselves.
+    /// Cancels all jobs and waits for their end, before the folder is removed. The caller must have the cluster to itself.
     pub fn cancel_jobs(self) {
         self.run("scancel --me; until [[ ! $(squeue --me --noheader) ]]; do sleep 0.2; done");
     }
@@ -55,7 +54,7 @@ impl Checkout {
         std::fs::write(path, lines.join("\n") + "\n").unwrap();
     }
 
-    /// Runs a command; what is wrong with it.
+    /// Runs a command; the error describes how it differs from the page.
     pub fn call(&mut self, call: &Call) -> Result<(), String> {
         let began = Instant::now();
         loop {
@@ -68,7 +67,7 @@ impl Checkout {
                 missing(&call.output, &printed).map(|line| format!("it did not print, here: {line}"))
             };
             let Some(wrong) = wrong else { break };
-            if !looks(&call.command) || began.elapsed() > PATIENCE {
+            if !only_reads(&call.command) || began.elapsed() > REPEAT_FOR {
                 return Err(format!(
                     "line {}: $ {}\n{wrong}\nit printed:\n{printed}",
                     call.line, call.command
@@ -82,7 +81,7 @@ impl Checkout {
         Ok(())
     }
 
-    /// Whether a command succeeds, and what it prints, with the reader's folder for the names of these.
+    /// Whether a command succeeds, and its output with the names of the folders replaced by the reader's.
     fn run(&self, command: &str) -> (bool, String) {
         let root = env!("CARGO_MANIFEST_DIR");
         let bin: [PathBuf; 2] =
@@ -103,8 +102,8 @@ impl Checkout {
     }
 }
 
-/// Whether a command changes nothing, so that one may call it until something has happened.
-fn looks(command: &str) -> bool {
+/// Whether a command changes nothing, and may be repeated.
+fn only_reads(command: &str) -> bool {
     let words: Vec<&str> = command.split_whitespace().collect();
     match words.as_slice() {
         ["squeue" | "sinfo" | "ls" | "cat" | "tail" | "grep" | "head" | "du", ..] => true,

@@ -1,12 +1,12 @@
-//! Whether what a command prints is what a page shows. Pure.
+//! Compares the output of a command with the one on a page.
 //!
-//! A line `...` stands for any lines, `...` within a line for anything there. What differs from run to run is compared
-//! by its kind: decimal numbers, ids of jobs and runs, names of jobs and nodes, dates and times. Spaces count as one.
+//! A line `...` stands for any lines, `...` within a line for any text. Values that differ from run to run are compared by
+//! kind: decimal numbers, ids of jobs and runs, names of jobs and nodes, dates and times. Runs of spaces count as one.
 
 use std::iter::Peekable;
 use std::str::Chars;
 
-/// None if they are alike, or the first line that is shown and was not printed.
+/// The first line that is shown and was not printed, or none.
 pub fn missing<'a>(shown: &'a [String], printed: &str) -> Option<&'a str> {
     let printed: Vec<String> = printed.lines().map(general).collect();
     let mut rest = printed.as_slice();
@@ -31,7 +31,6 @@ pub fn missing<'a>(shown: &'a [String], printed: &str) -> Option<&'a str> {
     if anything || rest.iter().all(String::is_empty) { None } else { Some("(the end)") }
 }
 
-/// `...` in the pattern stands for anything.
 fn fits(pattern: &str, line: &str) -> bool {
     let parts: Vec<&str> = pattern.split("...").map(str::trim).collect();
     let [first, middle @ .., last] = parts.as_slice() else { return pattern == line };
@@ -43,14 +42,14 @@ fn fits(pattern: &str, line: &str) -> bool {
     rest.ends_with(last)
 }
 
-/// The line with what differs from run to run replaced by its kind.
+/// The line with each value that differs from run to run replaced by its kind.
 fn general(line: &str) -> String {
     let words: Vec<String> = line.split_whitespace().map(word).collect();
     words.join(" ")
 }
 
 fn word(word: &str) -> String {
-    // The queue cuts names of jobs off: `pbtnas-6`.
+    // squeue truncates the names of jobs: `pbtnas-6`.
     if word.starts_with("pbtnas-") && word.len() == 8 {
         return "<job>".into();
     }
@@ -108,7 +107,7 @@ fn kind(token: &str) -> String {
 }
 
 #[test]
-fn what_is_alike() {
+fn lines_alike() {
     let shown = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
     let alike = |a: &str, b: &str| missing(&shown(a), b).is_none();
     assert!(alike(
@@ -124,7 +123,7 @@ fn what_is_alike() {
         "  55634657_7  low pbtnas-6 R 0:02 n1",
         "44_3  low pbtnas-a R 10:12 n4".replace("44", "4444").as_str()
     ));
-    // And what is not: whole numbers, words, lines too many or too few.
+    // Not alike: other whole numbers or words, too many or too few lines.
     assert!(!alike("generation 3", "generation 4"));
     assert!(!alike("a", "a\nb"));
     assert!(!alike("a\nb", "a"));

@@ -1,4 +1,4 @@
-//! The documentation does what it says: commands that pages show are run, options exist, links lead somewhere.
+//! Tests of the documentation: commands that pages show are run, options exist, links resolve.
 //!
 //! In README.md and docs/*.md a command is shown in a block
 //!
@@ -10,10 +10,10 @@
 //! ```
 //! ````
 //!
-//! The commands of a page are run in order, in one fresh folder with what a clone has. What is shown below a command must
-//! be what it prints (see `likeness.rs`); nothing below it: whatever it prints. Commands that only look (`squeue`, `status`)
-//! are called again, for minutes, until they print it. A fence with a file's name (```` ```toml search.toml ````)
-//! is a file, written when its turn comes. Other ```` ```toml ```` blocks are configurations and must be valid.
+//! The commands of a page are run in order, in one fresh folder with the files of a clone. The lines below a command must be
+//! its output (see `likeness.rs`); without such lines its output is not compared. Commands that only read (`squeue`,
+//! `status`) are repeated for up to three minutes until they match. A fence with a file name (```` ```toml search.toml ````)
+//! is a file, written in its turn. Other ```` ```toml ```` blocks are configurations and must be valid.
 
 mod checkout;
 mod likeness;
@@ -26,10 +26,9 @@ use std::process::Command;
 use checkout::Checkout;
 use page::{Block, anchors, blocks, links, prose, spans};
 
-use crate::slurm::Cluster;
 use crate::support::{PBTNAS, text};
 
-/// Commands that are shown and not run: what is in them, and why.
+/// Commands that are shown and not run: a part of them, and the reason.
 const NOT_RUN: &[(&str, &str)] = &[
     ("git clone ", "there is no network in CI"),
     ("cd pbtnas", "the clone is where the commands run"),
@@ -89,7 +88,7 @@ fn run_page(name: &str, on_cluster: bool) {
             continue;
         }
         for call in block.calls().iter().filter(|call| why_not(&call.command).is_none()) {
-            // What follows may rest on what was wrong.
+            // Later commands may depend on a failed one.
             if wrong.is_none() {
                 let began = std::time::Instant::now();
                 wrong = checkout.call(call).err();
@@ -104,7 +103,7 @@ fn run_page(name: &str, on_cluster: bool) {
 }
 
 /// Runs the pages that need the cluster, or the others.
-fn run_pages(on_cluster: bool) {
+pub fn run_pages(on_cluster: bool) {
     for (path, text) in pages() {
         let shown = blocks(&text).into_iter().filter(|block| block.info == "console").collect::<Vec<_>>();
         let submits = |line: &String| {
@@ -121,18 +120,12 @@ fn run_pages(on_cluster: bool) {
 }
 
 #[test]
-fn every_command_that_is_shown_works() {
+fn commands_shown_work() {
     run_pages(false);
 }
 
 #[test]
-fn every_command_that_is_shown_for_a_cluster_works() {
-    let _cluster = Cluster::get();
-    run_pages(true);
-}
-
-#[test]
-fn what_is_not_run_is_shown_somewhere() {
+fn excluded_commands_are_shown_somewhere() {
     let commands: Vec<String> = pages()
         .iter()
         .flat_map(|(_, text)| blocks(text))
@@ -145,7 +138,7 @@ fn what_is_not_run_is_shown_somewhere() {
     }
 }
 
-/// What `--help` of a command prints, if there is such a command.
+/// The output of `--help`, if the command exists.
 fn help(name: &str) -> Option<String> {
     let output = Command::new(PBTNAS).args([name, "--help"]).output().unwrap();
     output.status.success().then(|| text(&output))
@@ -207,7 +200,7 @@ fn configurations_in_pages_are_valid() {
     for (path, page) in pages() {
         for block in blocks(&page).iter().filter(|block| block.info == "toml") {
             let shown = block.lines.join("\n");
-            // A piece of one is looked at as a change of a configuration that is whole.
+            // A part of a configuration is tested as an extension of a complete one.
             let whole = shown.contains("[search]\n") && shown.contains("[task]\n");
             let before = match shown.contains("[command") {
                 _ if whole || shown.contains("extends = ") => "",
@@ -227,7 +220,7 @@ fn configurations_in_pages_are_valid() {
 }
 
 #[test]
-fn links_between_pages_lead_somewhere() {
+fn links_between_pages_resolve() {
     for (path, page) in pages() {
         for link in links(&page) {
             let (file, anchor) = link.split_once('#').unwrap_or((&link, ""));

@@ -1,29 +1,28 @@
-//! What a Markdown page shows: commands with their output, files, links. Pure.
+//! Commands with their output, files and links of a Markdown page.
 
 /// A command and the lines that are shown below it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Call {
-    /// Its line in the page, from 1.
+    /// Line number in the page, from 1.
     pub line: usize,
-    /// What is typed; several lines where each but the last ends with a backslash.
+    /// Several lines where each but the last ends with a backslash.
     pub command: String,
-    /// What is printed; empty where the page shows nothing.
+    /// Empty if the page shows no output.
     pub output: Vec<String>,
 }
 
 /// A fenced block.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Block {
-    /// Line of its first line of content, from 1.
+    /// Line number of the first line of content, from 1.
     pub line: usize,
-    /// What stands behind the fence: `console`, `toml`, or with a file's name `python train.py`.
+    /// The text behind the fence: `console`, `toml`, or with a file name `python train.py`.
     pub info: String,
-    /// Its lines.
     pub lines: Vec<String>,
 }
 
 impl Block {
-    /// The file that the block is, if its fence names one.
+    /// The file name behind the fence.
     pub fn file(&self) -> Option<&str> {
         self.info.split_once(' ').map(|(_, name)| name.trim())
     }
@@ -84,7 +83,7 @@ pub fn prose(text: &str) -> Vec<(usize, &str)> {
     lines
 }
 
-/// What stands between backticks in the prose, also where it goes over a line's end.
+/// The code spans of the prose, also those that continue on the next line.
 pub fn spans(text: &str) -> Vec<String> {
     let prose: Vec<&str> = prose(text).into_iter().map(|(_, line)| line).collect();
     let spans = prose.join("\n");

@@ -1,4 +1,4 @@
-"""A member in NumPy that does to itself what a test wants: DO at AT, which is a place, an epoch and a step."""
+"""A member in NumPy that performs DO at AT, which is a place, an epoch and a step."""
 
 import os
 import random
@@ -18,11 +18,11 @@ def at(*place: object) -> None:
     for what in os.environ["DO"].split():
         if what == "fail":
             raise RuntimeError("the loader's worker is gone")
-        elif what == "wait":  # for the test, which has something to do to us
+        elif what == "wait":  # for the test, which signals this process
             Path(os.environ["READY"]).touch()
             while not Path(os.environ["SENT"]).exists():
                 time.sleep(0.01)
-        elif what == "child":  # a forked worker gets the signal, we do not
+        elif what == "child":  # only a forked worker gets the signal
             child = os.fork()
             if not child:
                 os.kill(os.getpid(), signal.SIGTERM)
@@ -34,7 +34,7 @@ def at(*place: object) -> None:
 
 
 class Items:
-    """An iterable whose order and content are random, and which has state."""
+    """An iterable with state, whose order and content are random."""
 
     def __init__(self, epoch: int) -> None:
         self.epoch = epoch

@@ -1,4 +1,4 @@
-"""A member in PyTorch with all that is random: shuffling, augmentation, dropout; WORKERS load the data."""
+"""A member in PyTorch with shuffling, augmentation and dropout; WORKERS load the data."""
 
 import os
 import random

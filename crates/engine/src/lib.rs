@@ -1,0 +1,23 @@
+//! The engine of pbtnas: reads a configuration, trains members through a task, advances a run generation by generation,
+//! and hands the work to a scheduler. It depends on no libtorch and no command line; what it reports are events.
+
+pub mod advance;
+pub mod attempt;
+pub mod command;
+pub mod config;
+pub mod create;
+pub mod device;
+pub mod evaluate;
+pub mod fault;
+pub mod fmt;
+pub mod member_context;
+pub mod offspring;
+pub mod png;
+pub mod printable;
+pub mod rehearse;
+pub mod run;
+pub mod scheduler;
+pub mod signal;
+pub mod soup;
+pub mod synthetic;
+pub mod task;

@@ -1,0 +1,104 @@
+//! The registry of tasks: a task's own crate registers it, and nothing else knows it by name.
+
+use std::any::Any;
+use std::fmt::Debug;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use anyhow::Result;
+use pbtnas_core::run::Supernet;
+use pbtnas_core::search::{Algorithm, Space};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use toml::de::ValueDeserializer;
+
+use super::Task;
+use crate::config::{BadValue, SearchConfig, TrainingConfig};
+use crate::device::Compute;
+use crate::{command, synthetic};
+
+/// A kind of task: what `[task] kind` names. Its settings stand in the section of that name.
+pub trait TaskKind: Sync {
+    fn name(&self) -> &'static str;
+
+    /// Reads the section of that name, or the defaults where the configuration has none. Absent if the task needs the
+    /// section and there is none.
+    fn read(
+        &self,
+        section: Option<ValueDeserializer>,
+    ) -> Result<Option<Arc<dyn TaskConfig>>, toml::de::Error>;
+
+    /// Keys of the section that hold a path, relative to the folder of the configuration file.
+    fn paths(&self) -> &'static [&'static str] {
+        &[]
+    }
+}
+
+/// The settings of a task.
+pub trait TaskConfig: Debug + Send + Sync + Any {
+    /// Returns the first invalid value. Opens no file.
+    fn check(&self, search: &SearchConfig) -> Result<(), BadValue>;
+
+    /// The same for what matters only if this task is the chosen one.
+    fn check_chosen(&self, _search: &SearchConfig) -> Result<(), BadValue> {
+        Ok(())
+    }
+
+    /// The search space. Opens no file.
+    fn space(&self) -> Space;
+
+    /// The task. Opens no file.
+    fn task(self: Arc<Self>, training: &TrainingConfig) -> Box<dyn Task>;
+
+    /// The section with every key, as it is written to the run directory.
+    fn to_table(&self) -> Result<toml::Table, toml::ser::Error>;
+
+    /// Makes paths absolute that a default made relative to the folder of the configuration file.
+    fn resolve(&self, folder: &Path) -> Arc<dyn TaskConfig>;
+
+    /// What members compute with; none if they compute nothing worth a device.
+    fn compute(&self) -> Option<Compute> {
+        None
+    }
+
+    /// How long a member's process may take to leave after a signal, if longer than usual.
+    fn grace(&self) -> Option<Duration> {
+        None
+    }
+
+    /// How an architecture is derived from a supernet, if the task has one.
+    fn supernet(&self) -> Option<Supernet> {
+        None
+    }
+
+    /// The sub-section that belongs to an algorithm, and so to the variant of an experiment that `compare` shows.
+    fn algorithm_section(&self) -> Option<(Algorithm, &'static str)> {
+        None
+    }
+}
+
+/// Reads a section whose keys all have defaults.
+pub fn read_section<C: DeserializeOwned + Default>(
+    section: Option<ValueDeserializer>,
+) -> Result<C, toml::de::Error> {
+    section.map_or_else(|| Ok(C::default()), C::deserialize)
+}
+
+/// A section as a table.
+pub fn section_table(section: &impl Serialize) -> Result<toml::Table, toml::ser::Error> {
+    toml::Table::try_from(section)
+}
+
+static REGISTERED: OnceLock<Vec<&'static dyn TaskKind>> = OnceLock::new();
+static BUILT_IN: [&dyn TaskKind; 2] = [&command::Kind, &synthetic::Kind];
+
+/// Registers the tasks of other crates. The first call counts: a program calls it once, before anything else.
+pub fn register(kinds: &[&'static dyn TaskKind]) {
+    let _ = REGISTERED.set(kinds.to_vec());
+}
+
+/// All tasks of this program.
+pub fn kinds() -> impl Iterator<Item = &'static dyn TaskKind> {
+    REGISTERED.get().into_iter().flatten().chain(&BUILT_IN).copied()
+}

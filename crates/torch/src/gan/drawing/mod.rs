@@ -1,0 +1,62 @@
+//! Diagrams of the forward passes of generator and discriminator.
+
+mod discriminator;
+mod generator;
+#[cfg(test)]
+#[cfg(feature = "libtorch")]
+mod tests;
+
+use anyhow::Result;
+
+use super::GanConfig;
+use super::space::{Edge, edge};
+use pbtnas_core::search::Genotype;
+use pbtnas_engine::task::{Diagram, Kind, Line};
+
+/// Both networks of an architecture.
+pub fn diagram(config: &GanConfig, channels: i64, genotype: &Genotype) -> Result<Diagram> {
+    let mut drawing = Drawing { diagram: Diagram::default(), config, channels, genotype };
+    let outputs = [drawing.generator()?, drawing.discriminator()?];
+    drawing.diagram.mark_unused(&outputs);
+    drawing.diagram.hyperparameters(&config.search_space(), genotype);
+    Ok(drawing.diagram)
+}
+
+/// A diagram under construction.
+struct Drawing<'a> {
+    diagram: Diagram,
+    config: &'a GanConfig,
+    channels: i64,
+    genotype: &'a Genotype,
+}
+
+impl Drawing<'_> {
+    /// Adds a box with the name of a tensor and its shape.
+    fn tensor(&mut self, cluster: usize, name: impl Into<Line>, shape: String) -> usize {
+        self.diagram.node(Some(cluster), Kind::Tensor, vec![name.into(), shape.into()])
+    }
+
+    /// Adds a box of a layer with weights.
+    fn layer(&mut self, cluster: usize, lines: Vec<Line>) -> usize {
+        self.diagram.node(Some(cluster), Kind::Layer, lines)
+    }
+
+    /// Draws the edge of a variable between two boxes of a frame. Returns false if its option is none.
+    fn edge(&mut self, cluster: usize, variable: &str, from: usize, to: usize) -> Result<bool> {
+        let name = variable.rsplit('/').next().unwrap_or_default();
+        match edge(self.genotype, variable)? {
+            Edge::None => return Ok(false),
+            Edge::Skip => self.diagram.labelled(from, to, Line::of(variable, format!("{name}: skip"))),
+            option @ Edge::Conv(..) => {
+                let layer = self.layer(cluster, vec![name.into(), Line::of(variable, option.words())]);
+                self.diagram.edge(from, layer);
+                self.diagram.edge(layer, to);
+            }
+        }
+        Ok(true)
+    }
+}
+
+fn shape(channels: i64, side: i64) -> String {
+    format!("{channels}×{side}×{side}")
+}

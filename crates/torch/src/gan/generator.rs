@@ -1,0 +1,251 @@
+//! The generator of both spaces (facts: Generator; its structure is AdversarialNAS').
+
+use crate::nn::Tensor;
+use anyhow::Result;
+
+use super::GanConfig;
+use super::layers::{BatchNorm, Conv, DepthwiseUp, Node, Shape};
+use super::projection::{Mode, Projection};
+use super::space::{CELLS, Edge, Up, edge, up};
+use crate::nn::{Role, Scope};
+use pbtnas_core::search::Genotype;
+
+/// All parameters of the generator have a moving average.
+pub const ROLE: Role = Role::AveragedParameter;
+
+/// From latents `(n, latent)` to images `(n, channels, size, size)` in [-1, 1].
+pub struct Generator {
+    frame: Frame,
+    cells: Vec<Cell>,
+}
+
+impl Generator {
+    /// Declares or builds the generator of an architecture, under `generator/`.
+    pub fn new(config: &GanConfig, channels: i64, genotype: &Genotype, scope: &mut Scope) -> Result<Self> {
+        let frame = Frame::new(config, channels, genotype, scope)?;
+        let width = config.generator_width as i64;
+        let cells = (1..=CELLS).map(|cell| Cell::new(scope, cell, width, genotype)).collect::<Result<_>>()?;
+        Ok(Self { frame, cells })
+    }
+}
+
+#[cfg(feature = "libtorch")]
+impl Generator {
+    pub fn forward(&self, latents: &Tensor, mode: Mode) -> Tensor {
+        self.frame.forward(latents, mode, &self.cells, Cell::forward)
+    }
+}
+
+/// The parts around the cells: the projections to their inputs, and the layers from the last output to an image.
+pub struct Frame {
+    projections: Vec<Projection>,
+    norm: BatchNorm,
+    to_image: Conv,
+}
+
+impl Frame {
+    /// Declares or builds the frame, under `generator/`.
+    pub fn new(config: &GanConfig, channels: i64, genotype: &Genotype, scope: &mut Scope) -> Result<Self> {
+        let width = config.generator_width as i64;
+        let projections = Projection::all(config, genotype, scope)?;
+        let norm = BatchNorm::new(scope, "generator/norm", width, ROLE);
+        let shape = Shape::plain(width, channels, 3);
+        let to_image = Conv::new(scope, "generator/to_image", shape, ROLE, true);
+        Ok(Self { projections, norm, to_image })
+    }
+}
+
+#[cfg(feature = "libtorch")]
+impl Frame {
+    /// The images of latents. `through` is the forward pass of a cell: from its input, the skip outputs of earlier cells, and
+    /// whether it is the last one, to its skip output and its output.
+    pub fn forward<C>(
+        &self,
+        latents: &Tensor,
+        mut mode: Mode,
+        cells: &[C],
+        through: impl Fn(&C, &Tensor, &[Tensor], bool) -> (Option<Tensor>, Tensor),
+    ) -> Tensor {
+        let mut projected = self
+            .projections
+            .iter()
+            .map(|projection| projection.forward(latents, &mut mode))
+            .collect::<Vec<_>>();
+        projected.resize_with(cells.len(), || None);
+        let mut skips: Vec<Tensor> = Vec::new();
+        let mut x: Option<Tensor> = None;
+        for (number, (cell, projection)) in cells.iter().zip(projected).enumerate() {
+            let Some(input) = sum([x.take(), projection]) else { break };
+            let (skip, output) = through(cell, &input, &skips, number + 1 == cells.len());
+            skips.extend(skip);
+            x = Some(output);
+        }
+        // The first projection is always enabled, so there is an output.
+        let x = x.unwrap_or_else(|| latents.shallow_clone());
+        let train = matches!(mode, Mode::Training(_));
+        self.to_image.forward(&self.norm.forward(&x, train).relu(), train).tanh()
+    }
+}
+
+/// The connections of a cell with the skip outputs of earlier ones.
+pub struct Skips {
+    convs: Vec<Conv>,
+    /// Whether they are resized bilinearly, instead of by nearest neighbours.
+    bilinear: bool,
+}
+
+impl Skips {
+    /// `cell` is the number of the cell, counted from 1.
+    pub fn new(scope: &mut Scope, cell: usize, width: i64) -> Self {
+        let convs = (1..cell).map(|from| {
+            let path = format!("generator/cell{cell}/skip{from}");
+            Conv::new(scope, &path, Shape::plain(width, width, 1), ROLE, true)
+        });
+        Self { convs: convs.collect(), bilinear: cell == 2 }
+    }
+}
+
+#[cfg(feature = "libtorch")]
+impl Skips {
+    /// Returns the sum of a node and the connections. A convolution 1x1 commutes with resizing, since the weights of resizing add
+    /// up to one; at the smaller size it costs less.
+    pub fn add(&self, node: &Tensor, skips: &[Tensor]) -> Tensor {
+        let side = node.size()[2];
+        self.convs.iter().zip(skips).fold(node.shallow_clone(), |node, (conv, skip)| {
+            node + resize(&conv.forward(skip, true), side, self.bilinear)
+        })
+    }
+}
+
+/// A cell, which doubles width and height. Nodes 0 and 1 are the upsampled input, node 2 is computed from 0 and 1, and node 3,
+/// the output, from 0, 1 and 2.
+struct Cell {
+    ups: [UpEdge; 2],
+    edges: [Option<EdgeLayer>; 5],
+    skips: Skips,
+}
+
+impl Cell {
+    fn new(scope: &mut Scope, cell: usize, width: i64, genotype: &Genotype) -> Result<Self> {
+        let mut up_edge = |index| {
+            let variable = format!("generator/cell{cell}/up{index}");
+            Ok::<_, anyhow::Error>(UpEdge::new(scope, &variable, up(genotype, &variable)?, width))
+        };
+        let ups = [up_edge(0)?, up_edge(1)?];
+        let mut edge_layer = |index| {
+            let variable = format!("generator/cell{cell}/c{index}");
+            Ok::<_, anyhow::Error>(EdgeLayer::new(scope, &variable, edge(genotype, &variable)?, width))
+        };
+        let edges = [edge_layer(0)?, edge_layer(1)?, edge_layer(2)?, edge_layer(3)?, edge_layer(4)?];
+        Ok(Self { ups, edges, skips: Skips::new(scope, cell, width) })
+    }
+}
+
+#[cfg(feature = "libtorch")]
+impl Cell {
+    /// The skip output (node 2 before the skips of earlier cells are added), and the output. No cell reads the skip output of the
+    /// `last` one, so it is left out if the output does not need it either.
+    fn forward(&self, x: &Tensor, skips: &[Tensor], last: bool) -> (Option<Tensor>, Tensor) {
+        let nodes = [self.ups[0].forward(x), self.ups[1].forward(x)].map(Node::new);
+        let [c0, c1, c2, c3, c4] = &self.edges;
+        let along = |edge: &Option<EdgeLayer>, node: &Node| edge.as_ref().map(|edge| edge.forward(node));
+        let ends_in_node2 = [c2, c3, c4].iter().all(|edge| edge.is_none());
+        let node2 = (!last || c4.is_some() || ends_in_node2).then(|| {
+            let skip = sum([along(c0, &nodes[0]), along(c1, &nodes[1])])
+                .unwrap_or_else(|| &nodes[0].value + &nodes[1].value);
+            let node2 = self.skips.add(&skip, skips);
+            (skip, Node::new(node2))
+        });
+        let from_node2 = node2.as_ref().and_then(|(_, node2)| along(c4, node2));
+        let output = sum([along(c2, &nodes[0]), along(c3, &nodes[1]), from_node2]);
+        let (skip, node2) = node2.unzip();
+        // At least one of the two exists.
+        let output = output.or(node2.map(|node| node.value)).unwrap_or_else(|| x.shallow_clone());
+        (skip, output)
+    }
+}
+
+/// The sum of the terms that exist.
+#[cfg(feature = "libtorch")]
+fn sum<const N: usize>(terms: [Option<Tensor>; N]) -> Option<Tensor> {
+    terms.into_iter().flatten().reduce(|a, b| a + b)
+}
+
+/// Resizes `(n, c, h, w)`.
+#[cfg(feature = "libtorch")]
+pub fn resize(x: &Tensor, side: i64, bilinear: bool) -> Tensor {
+    if bilinear {
+        x.upsample_bilinear2d([side, side], false, None, None)
+    } else {
+        x.upsample_nearest2d([side, side], None, None)
+    }
+}
+
+/// An upsampling edge.
+pub enum UpEdge {
+    Interpolated { bilinear: bool, conv: Conv },
+    Transposed { up: DepthwiseUp, conv: Conv },
+}
+
+impl UpEdge {
+    pub fn new(scope: &mut Scope, path: &str, option: Up, width: i64) -> Self {
+        let shape = Shape::plain(width, width, 1);
+        match option {
+            Up::Nearest | Up::Bilinear => Self::Interpolated {
+                bilinear: option == Up::Bilinear,
+                conv: Conv::new(scope, &format!("{path}/conv"), shape, ROLE, true),
+            },
+            Up::Transposed => Self::Transposed {
+                up: DepthwiseUp::new(scope, &format!("{path}/depthwise"), width, ROLE),
+                conv: Conv::new(scope, &format!("{path}/pointwise"), shape, ROLE, false),
+            },
+        }
+    }
+}
+
+#[cfg(feature = "libtorch")]
+impl UpEdge {
+    /// Doubles width and height.
+    pub fn forward(&self, x: &Tensor) -> Tensor {
+        match self {
+            // Nearest-neighbour resizing commutes with the convolution 1x1, which costs a quarter at the smaller size.
+            Self::Interpolated { bilinear: false, conv } => {
+                resize(&conv.forward(&x.relu(), true), 2 * x.size()[2], false)
+            }
+            Self::Interpolated { bilinear: true, conv } => {
+                conv.forward(&resize(x, 2 * x.size()[2], true).relu(), true)
+            }
+            Self::Transposed { up, conv } => conv.forward(&up.forward(&x.relu()), true),
+        }
+    }
+}
+
+/// An edge between nodes.
+pub enum EdgeLayer {
+    Skip,
+    Conv(Conv),
+}
+
+impl EdgeLayer {
+    /// `None` if the option is none.
+    pub fn new(scope: &mut Scope, variable: &str, option: Edge, width: i64) -> Option<Self> {
+        match option {
+            Edge::None => None,
+            Edge::Skip => Some(Self::Skip),
+            Edge::Conv(kernel, dilation) => {
+                let shape = Shape { input: width, output: width, kernel, dilation, stride: 1 };
+                Some(Self::Conv(Conv::new(scope, &format!("{variable}/conv"), shape, ROLE, true)))
+            }
+        }
+    }
+}
+
+#[cfg(feature = "libtorch")]
+impl EdgeLayer {
+    pub fn forward(&self, node: &Node) -> Tensor {
+        match self {
+            Self::Skip => node.value.shallow_clone(),
+            Self::Conv(conv) => conv.forward(node.activated(), true),
+        }
+    }
+}

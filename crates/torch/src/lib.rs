@@ -1,0 +1,50 @@
+//! The tasks `gan` and `rl`. Their search spaces, tensors and drawings need nothing else; training needs the feature
+//! `libtorch`, and the environments of `rl` the feature `mujoco`.
+#![cfg_attr(not(feature = "libtorch"), allow(dead_code, unused_imports))]
+
+#[cfg(test)]
+mod config_tests;
+#[cfg(feature = "libtorch")]
+pub mod device;
+pub mod gan;
+mod nn;
+#[cfg(test)]
+#[cfg(feature = "libtorch")]
+mod oracle;
+pub mod rl;
+
+#[cfg(feature = "libtorch")]
+use pbtnas_engine::device::DeviceChoice;
+use pbtnas_engine::task::{SelfTest, TaskKind};
+/// For benchmarks and fuzz targets, which make tensors of their own.
+#[cfg(feature = "libtorch")]
+pub use tch;
+
+/// The tasks, for the engine's registry.
+pub static KINDS: [&dyn TaskKind; 2] = [&gan::Kind, &rl::Kind];
+
+/// The error of training in a program without libtorch.
+#[cfg(not(feature = "libtorch"))]
+pub(crate) fn without_libtorch(task: &str) -> anyhow::Error {
+    let feature = if task == "rl" { "rl" } else { "torch" };
+    anyhow::anyhow!(
+        "this pbtnas was built without libtorch, which the task {task:?} trains with; build one that has it: \
+         scripts/setup && cargo build --release --locked --features {feature}"
+    )
+}
+
+/// Tests libtorch; nothing in a program without it.
+pub fn self_tests() -> Vec<SelfTest> {
+    #[cfg(feature = "libtorch")]
+    return vec![device::test_libtorch()];
+    #[cfg(not(feature = "libtorch"))]
+    Vec::new()
+}
+
+/// Tests libtorch, and the GPU if there is one that members are to use.
+#[cfg(feature = "libtorch")]
+pub(crate) fn device_tests(choice: DeviceChoice) -> Vec<SelfTest> {
+    let mut tests = self_tests();
+    tests.extend(device::test_gpu(choice));
+    tests
+}
