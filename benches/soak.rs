@@ -20,7 +20,7 @@ use pbtnas_engine::config::Config;
 use pbtnas_engine::create::create;
 use pbtnas_engine::run::Run;
 use pbtnas_engine::scheduler::local::run_round;
-use pbtnas_engine::scheduler::pool::Watcher;
+use pbtnas_engine::scheduler::pool::{Round, Watcher};
 use pbtnas_engine::scheduler::{JobSource, Search};
 use pbtnas_engine::signal::StopSignal;
 
@@ -139,7 +139,8 @@ fn soak(run: &Run, workers: usize, mut tell: impl FnMut(u32, Sample)) -> Result<
             current = Some(generation);
             training = Instant::now();
         }
-        run_round(&search, program, generation, &members, workers, &stop, &mut Quiet)?;
+        let round = Round { source: &search, number: generation, units: &members, program, stop: &stop };
+        run_round(&round, workers, &mut Quiet)?;
         ensure!(search.dir(generation).exists(), "generation {generation} is gone");
     }
 }

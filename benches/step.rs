@@ -29,7 +29,7 @@ use pbtnas_engine::advance::{NextAction, advance};
 use pbtnas_engine::run::Run;
 use pbtnas_engine::scheduler::Search;
 use pbtnas_engine::scheduler::local::run_round;
-use pbtnas_engine::scheduler::pool::Watcher;
+use pbtnas_engine::scheduler::pool::{Round, Watcher};
 use pbtnas_engine::signal::StopSignal;
 use pbtnas_torch::gan::GanConfig;
 use serde_json::json;
@@ -143,7 +143,9 @@ fn trained(options: &Options, state: &Path) -> Result<Run> {
         println!("training {} members", missing.len());
         let search = Search { run: &run, task: task.as_ref() };
         let program = Path::new(env!("CARGO_BIN_EXE_pbtnas"));
-        run_round(&search, program, 0, &missing, 1, &StopSignal::default(), &mut Quiet)?;
+        let stop = StopSignal::default();
+        let round = Round { source: &search, number: 0, units: &missing, program, stop: &stop };
+        run_round(&round, 1, &mut Quiet)?;
     }
     ensure!(
         run.results(0)?.iter().all(Option::is_some),

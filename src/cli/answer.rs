@@ -9,7 +9,7 @@ use crate::doctor::answer;
 /// Write what this node sees into the trial folder of `pbtnas doctor` (called by its job).
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  pbtnas answer --state FOLDER")]
-pub struct Answer {
+pub struct AnswerArgs {
     #[command(flatten)]
     folder: StateArg,
     /// Maximum time to wait for a file of `pbtnas doctor`, in seconds.
@@ -17,7 +17,7 @@ pub struct Answer {
     wait: u64,
 }
 
-impl Answer {
+impl AnswerArgs {
     pub fn run(self) -> Result<u8> {
         answer(&self.folder.state, Duration::from_secs(self.wait))?;
         Ok(0)

@@ -10,7 +10,7 @@ use pbtnas_engine::run::Run;
 /// Export the best network so far: weights (safetensors), genotype, lineage, images.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  pbtnas best --state runs/first --output best")]
-pub struct Best {
+pub struct BestArgs {
     #[command(flatten)]
     state: StateArg,
     /// Output folder. [default: best in the run directory]
@@ -21,7 +21,7 @@ pub struct Best {
     json: bool,
 }
 
-impl Best {
+impl BestArgs {
     pub fn run(self) -> Result<u8> {
         let run = Run::open(&self.state.state)?;
         let output = self.output.unwrap_or_else(|| run.layout.root().join("best"));

@@ -13,13 +13,13 @@ use pbtnas_engine::rehearse::rehearse;
 /// resumes and evaluates. Most useful for the task `command`. Uses a temporary folder, which is removed.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  pbtnas check --config examples/fashion-pytorch/search.toml")]
-pub struct Check {
+pub struct CheckArgs {
     /// Configuration file.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
 }
 
-impl Check {
+impl CheckArgs {
     pub fn run(self) -> Result<u8> {
         let config = Config::load(&self.config)?;
         super::apply_environment(&config)?;

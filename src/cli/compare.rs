@@ -20,7 +20,7 @@ use crate::report::compare::{
 #[command(after_help = "Examples:\n  \
     pbtnas compare runs/pbt-1 runs/pbt-2 runs/pbt-3 runs/random-1 runs/random-2 runs/random-3\n  \
     pbtnas compare runs/* --reference \"pbt-nas mixing=false\" --plot curves.svg")]
-pub struct Compare {
+pub struct CompareArgs {
     /// Run directories.
     #[arg(value_name = "RUN", required = true)]
     runs: Vec<PathBuf>,
@@ -45,7 +45,7 @@ pub struct Compare {
     markdown: bool,
 }
 
-impl Compare {
+impl CompareArgs {
     pub fn run(self) -> Result<u8> {
         let part = self.part.as_deref();
         let compared = if self.soups { Compared::Soup(part) } else { Compared::Best };

@@ -9,12 +9,12 @@ use super::Cli;
 #[command(
     after_help = "Examples:\n  pbtnas completions bash > ~/.local/share/bash-completion/completions/pbtnas\n  pbtnas completions fish > ~/.config/fish/completions/pbtnas.fish"
 )]
-pub struct Completions {
+pub struct CompletionsArgs {
     #[arg(value_enum)]
     shell: Shell,
 }
 
-impl Completions {
+impl CompletionsArgs {
     pub fn run(self) -> Result<u8> {
         let mut script = Vec::new();
         generate(self.shell, &mut Cli::command(), "pbtnas", &mut script);

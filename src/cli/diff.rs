@@ -10,7 +10,7 @@ use pbtnas_engine::run::Run;
 #[command(after_help = "Examples:\n  \
     pbtnas diff 6/3 7/3 --state runs/first\n  \
     pbtnas diff best other/genotype.json --state runs/first --json")]
-pub struct Diff {
+pub struct DiffArgs {
     /// Network: `best`, `3` (latest generation), `7/3` (generation 7), or a genotype file.
     #[arg(value_name = "A")]
     a: Reference,
@@ -24,7 +24,7 @@ pub struct Diff {
     json: bool,
 }
 
-impl Diff {
+impl DiffArgs {
     pub fn run(self) -> Result<u8> {
         let run = Run::open(&self.state.state)?;
         let (a, b) = (self.a.find(&run)?, self.b.find(&run)?);

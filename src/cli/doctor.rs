@@ -21,7 +21,7 @@ use pbtnas_engine::signal::StopSignal;
 #[command(after_help = "Examples:\n  \
     pbtnas doctor --config my.toml --state runs/first\n  \
     pbtnas doctor --state /scratch/me --no-jobs")]
-pub struct Doctor {
+pub struct DoctorArgs {
     /// Configuration file. [default: that of the run in --state, if it exists]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -39,7 +39,7 @@ pub struct Doctor {
     json: bool,
 }
 
-impl Doctor {
+impl DoctorArgs {
     pub fn run(self) -> Result<u8> {
         let stop = StopSignal::listen_at_terminal(|_| {}).context("failed to listen for signals")?;
         let request = Request {

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::StateArg;
 use crate::report::Reference;
-use crate::report::diagram::{Format, draw};
+use crate::report::diagram::{DrawFormat, draw};
 use pbtnas_engine::run::Run;
 
 /// Draw the forward pass of an architecture.
@@ -15,7 +15,7 @@ use pbtnas_engine::run::Run;
     pbtnas draw best --state runs/first --output best.svg\n  \
     pbtnas draw 7/3 --against 6/3 --state runs/first --output child.svg\n  \
     pbtnas draw best --state runs/first | dot -Tpdf > best.pdf")]
-pub struct Draw {
+pub struct DrawArgs {
     /// Network: `best`, `3` (latest generation), `7/3` (generation 7), or a genotype file.
     #[arg(default_value = "best", value_name = "MEMBER")]
     member: Reference,
@@ -29,10 +29,10 @@ pub struct Draw {
     against: Option<Reference>,
 }
 
-impl Draw {
+impl DrawArgs {
     pub fn run(self) -> Result<u8> {
         let output = self.output.filter(|path| path != Path::new("-"));
-        let format = output.as_deref().map_or(Ok(Format::Dot), Format::of)?;
+        let format = output.as_deref().map_or(Ok(DrawFormat::Dot), DrawFormat::of)?;
         let run = Run::open(&self.state.state)?;
         let of = self.member.find(&run)?;
         let against = self.against.map(|other| other.find(&run)).transpose()?;

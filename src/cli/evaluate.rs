@@ -17,7 +17,7 @@ use pbtnas_engine::soup::find_part;
     after_help = "Examples:\n  pbtnas evaluate --state runs/first\n  pbtnas evaluate --state runs/first --soup\n  \
     sbatch --gres=gpu:1 --wrap 'pbtnas evaluate --state runs/first'"
 )]
-pub struct Evaluate {
+pub struct EvaluateArgs {
     #[command(flatten)]
     state: StateArg,
     /// Number of samples (images, episodes). [default: as configured, e.g. `gan.final_images`]
@@ -40,7 +40,7 @@ pub struct Evaluate {
     json: bool,
 }
 
-impl Evaluate {
+impl EvaluateArgs {
     pub fn run(self) -> Result<u8> {
         let run = Run::open(&self.state.state)?;
         super::apply_environment(&run.config)?;

@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::Args;
 
 use super::StateArg;
-use crate::report::export::{Format, export};
+use crate::report::export::{ExportFormat, export};
 use crate::report::history::History;
 use pbtnas_engine::run::Run;
 
@@ -16,7 +16,7 @@ use pbtnas_engine::run::Run;
 #[command(
     after_help = "Examples:\n  pbtnas export --state runs/first --output first\n  pbtnas export --state runs/first --output first --format csv"
 )]
-pub struct Export {
+pub struct ExportArgs {
     #[command(flatten)]
     state: StateArg,
     /// Output folder.
@@ -24,14 +24,14 @@ pub struct Export {
     output: PathBuf,
     /// Format; may be repeated. [default: all]
     #[arg(long, value_enum)]
-    format: Vec<Format>,
+    format: Vec<ExportFormat>,
 }
 
-impl Export {
+impl ExportArgs {
     pub fn run(self) -> Result<u8> {
         let run = Run::open(&self.state.state)?;
         let history = History::read(&run)?;
-        let all = [Format::Tensorboard, Format::Csv, Format::Jsonl];
+        let all = [ExportFormat::Tensorboard, ExportFormat::Csv, ExportFormat::Jsonl];
         let formats = if self.format.is_empty() { &all[..] } else { &self.format };
         for path in export(&run, &history, &self.output, formats)? {
             println!("{}", path.display());

@@ -6,14 +6,14 @@ use clap::{Args, Subcommand};
 /// Check a network whose features measure image quality.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  pbtnas features check inception-2015-12-05.pt")]
-pub struct Features {
+pub struct FeaturesArgs {
     #[command(subcommand)]
     command: FeaturesCommand,
 }
 
 #[derive(Debug, Subcommand)]
 enum FeaturesCommand {
-    Check(Check),
+    Check(FeaturesCheckArgs),
 }
 
 /// Check and time a file with the Inception network of FID and Inception Score.
@@ -25,7 +25,7 @@ enum FeaturesCommand {
 /// Exit code: 0 if the file is usable, otherwise 1.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  pbtnas features check inception-2015-12-05.pt")]
-struct Check {
+struct FeaturesCheckArgs {
     /// File of either kind.
     #[arg(value_name = "FILE")]
     file: PathBuf,
@@ -34,7 +34,7 @@ struct Check {
     json: bool,
 }
 
-impl Features {
+impl FeaturesArgs {
     pub fn run(self) -> Result<u8> {
         match self.command {
             FeaturesCommand::Check(check) => check.run(),
@@ -42,7 +42,7 @@ impl Features {
     }
 }
 
-impl Check {
+impl FeaturesCheckArgs {
     fn run(self) -> Result<u8> {
         let report =
             check_inception(&self.file).with_context(|| format!("{} cannot be used", self.file.display()))?;

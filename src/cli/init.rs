@@ -13,7 +13,7 @@ use pbtnas_engine::create::create;
 /// Idempotent: repeating it with the same configuration changes nothing.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  pbtnas init --config configs/fashion-small.toml --state runs/first")]
-pub struct Init {
+pub struct InitArgs {
     /// Configuration file (examples: configs/).
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
@@ -24,7 +24,7 @@ pub struct Init {
     seed: Option<u64>,
 }
 
-impl Init {
+impl InitArgs {
     pub fn run(self) -> Result<u8> {
         let mut config = Config::load(&self.config)?;
         config.seed = self.seed.unwrap_or(config.seed);

@@ -10,7 +10,7 @@ use pbtnas_engine::run::Run;
 #[command(
     after_help = "Examples:\n  pbtnas lineage --state runs/first\n  pbtnas lineage 7/3 --state runs/first --json"
 )]
-pub struct ShowLineage {
+pub struct LineageArgs {
     /// Member: `best`, `3` (latest generation) or `7/3` (generation 7).
     #[arg(default_value = "best", value_name = "MEMBER")]
     member: Reference,
@@ -21,7 +21,7 @@ pub struct ShowLineage {
     json: bool,
 }
 
-impl ShowLineage {
+impl LineageArgs {
     pub fn run(self) -> Result<u8> {
         let run = Run::open(&self.state.state)?;
         let lineage = lineage(&run, self.member.member(&run)?)?;

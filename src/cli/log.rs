@@ -4,7 +4,7 @@ use std::fmt;
 
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Subscriber};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
@@ -31,11 +31,14 @@ impl Verbosity {
             (_, 1) => LevelFilter::DEBUG,
             _ => LevelFilter::TRACE,
         };
-        let filter = EnvFilter::builder().with_default_directive(level.into()).from_env_lossy();
+        // `debug`, or `pbtnas_core=debug,info`; anything else counts as unset.
+        let filter = std::env::var("RUST_LOG").ok().filter(|text| !text.is_empty());
+        let filter = filter.and_then(|text| text.parse::<Targets>().ok());
+        let filter = filter.unwrap_or_else(|| Targets::new().with_default(level));
         // Fails only if a program that calls this library has installed its own printer.
         let layer = tracing_subscriber::fmt::layer()
             .with_writer(std::io::stderr)
-            .event_format(Line)
+            .event_format(EventLine)
             .log_internal_errors(false)
             .with_filter(filter);
         let _ = tracing_subscriber::registry().with(layer).try_init();
@@ -43,9 +46,9 @@ impl Verbosity {
 }
 
 /// `pbtnas: ` and the message.
-struct Line;
+struct EventLine;
 
-impl<S, N> FormatEvent<S, N> for Line
+impl<S, N> FormatEvent<S, N> for EventLine
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,

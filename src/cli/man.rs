@@ -9,13 +9,13 @@ use super::Cli;
 /// Write manual pages, one per command.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  pbtnas man ~/.local/share/man/man1")]
-pub struct Man {
+pub struct ManArgs {
     /// Output folder; created if missing.
     #[arg(value_name = "DIR")]
     folder: PathBuf,
 }
 
-impl Man {
+impl ManArgs {
     pub fn run(self) -> Result<u8> {
         let folder = &self.folder;
         fs::create_dir_all(folder).with_context(|| format!("failed to create {}", folder.display()))?;

@@ -27,6 +27,7 @@ mod step;
 mod train;
 mod verify;
 mod watch;
+mod workers;
 
 use std::io::Write;
 use std::os::unix::process::CommandExt;
@@ -39,6 +40,7 @@ use pbtnas_core::fault::message;
 use pbtnas_engine::config::Config;
 use pbtnas_engine::device;
 use pbtnas_engine::fault::{exit_code, hint_of};
+use workers::WorkersArgs;
 
 /// Neural architecture search by Population Based Training (PBT-NAS).
 ///
@@ -56,32 +58,32 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    New(new::New),
-    Check(check::Check),
-    Doctor(doctor::Doctor),
+    New(new::NewArgs),
+    Check(check::CheckArgs),
+    Doctor(doctor::DoctorArgs),
     #[command(hide = true)]
-    Answer(answer::Answer),
-    Init(init::Init),
-    Step(step::Step),
-    Train(train::Train),
-    Run(run::RunLocally),
-    Status(status::Status),
-    Report(report::Report),
-    Export(export::Export),
-    Watch(watch::Watch),
-    Verify(verify::Verify),
-    Space(space::ShowSpace),
-    Evaluate(evaluate::Evaluate),
-    Soup(soup::MakeSoup),
-    Best(best::Best),
-    Draw(draw::Draw),
-    Diff(diff::Diff),
-    Lineage(lineage::ShowLineage),
-    Compare(compare::Compare),
-    Features(features::Features),
-    Schema(schema::PrintSchema),
-    Completions(completions::Completions),
-    Man(man::Man),
+    Answer(answer::AnswerArgs),
+    Init(init::InitArgs),
+    Step(step::StepArgs),
+    Train(train::TrainArgs),
+    Run(run::RunArgs),
+    Status(status::StatusArgs),
+    Report(report::ReportArgs),
+    Export(export::ExportArgs),
+    Watch(watch::WatchArgs),
+    Verify(verify::VerifyArgs),
+    Space(space::SpaceArgs),
+    Evaluate(evaluate::EvaluateArgs),
+    Soup(soup::SoupArgs),
+    Best(best::BestArgs),
+    Draw(draw::DrawArgs),
+    Diff(diff::DiffArgs),
+    Lineage(lineage::LineageArgs),
+    Compare(compare::CompareArgs),
+    Features(features::FeaturesArgs),
+    Schema(schema::SchemaArgs),
+    Completions(completions::CompletionsArgs),
+    Man(man::ManArgs),
 }
 
 #[derive(Debug, Args)]

@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  pbtnas new my-search\n  pbtnas new my-search --template numpy\n\n\
                   Then:\n  pbtnas run --config my-search/search.toml --state my-search/runs/first")]
-pub struct New {
+pub struct NewArgs {
     /// Folder; created if missing.
     #[arg(value_name = "DIR")]
     dir: PathBuf,
@@ -42,7 +42,7 @@ impl Template {
     }
 }
 
-impl New {
+impl NewArgs {
     pub fn run(self) -> Result<u8> {
         let files = self.template.files().map(|(name, text)| (self.dir.join(name), text));
         if let Some((path, _)) = files.iter().find(|(path, _)| path.exists()) {

@@ -17,7 +17,7 @@ use pbtnas_engine::run::Run;
 #[command(
     after_help = "Examples:\n  pbtnas report --state runs/first\n  pbtnas report --state runs/first --output first.html --plots plots"
 )]
-pub struct Report {
+pub struct ReportArgs {
     #[command(flatten)]
     state: StateArg,
     /// Output file. [default: report.html in the run directory]
@@ -28,10 +28,10 @@ pub struct Report {
     plots: Option<PathBuf>,
 }
 
-impl Report {
+impl ReportArgs {
     pub fn run(self) -> Result<u8> {
         let run = Run::open(&self.state.state)?;
-        let report = page::Report::read(&run)?;
+        let report = page::PageData::read(&run)?;
         let output = self.output.unwrap_or_else(|| run.layout.root().join("report.html"));
         fs::write(&output, report.html()).with_context(|| format!("failed to write {}", output.display()))?;
         println!("{}", output.display());

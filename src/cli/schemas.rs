@@ -6,7 +6,7 @@ use schemars::{JsonSchema, Schema};
 use crate::doctor;
 use crate::report::compare::Comparison;
 use crate::report::export::{AttemptRow, CurveRow, MemberRow};
-use crate::report::{Difference, Lineage, SpaceDocument, Status};
+use crate::report::{Difference, Lineage, RunStatus, SpaceDocument};
 use crate::watch::events::Event;
 use pbtnas_core::run::{BestRecord, EvaluationRecord, Problem};
 use pbtnas_torch::gan::InceptionReport;
@@ -47,14 +47,14 @@ pub enum Document {
 /// The JSON Schema (draft 7) of a document.
 pub fn schema(document: Document) -> Schema {
     match document {
-        Document::Status => of::<Status>(),
+        Document::Status => of::<RunStatus>(),
         Document::Best => of::<BestRecord>(),
         Document::Evaluate => of::<EvaluationRecord>(),
         Document::Verify => of::<Vec<Problem>>(),
         Document::Space => of::<SpaceDocument>(),
         Document::Compare => of::<Comparison>(),
         Document::Features => of::<InceptionReport>(),
-        Document::Doctor => of::<doctor::Report>(),
+        Document::Doctor => of::<doctor::DoctorReport>(),
         Document::Lineage => of::<Lineage>(),
         Document::Diff => of::<Difference>(),
         Document::Watch => of::<Event>(),

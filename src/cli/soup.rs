@@ -1,20 +1,17 @@
-use std::collections::BTreeMap;
-
 use anyhow::{Context, Result};
 use clap::Args;
 
-use super::StateArg;
+use super::{StateArg, WorkersArgs};
 use pbtnas_core::run::Heartbeat;
 use pbtnas_core::search::MemberId;
-use pbtnas_engine::advance::NextAction;
-use pbtnas_engine::attempt::{Identity, TrainOutcome};
+use pbtnas_engine::attempt::{Claim, Identity, TrainOutcome};
 use pbtnas_engine::evaluate::soup_record;
 use pbtnas_engine::fault::exit::{BUSY, STOPPED};
 use pbtnas_engine::run::Run;
-use pbtnas_engine::scheduler::pool::Watcher;
+use pbtnas_engine::scheduler::local;
+use pbtnas_engine::scheduler::pool::{Round, Watcher};
 use pbtnas_engine::scheduler::slurm;
 use pbtnas_engine::scheduler::slurm::StepOutcome;
-use pbtnas_engine::scheduler::{JobSource, local};
 use pbtnas_engine::signal::StopSignal;
 use pbtnas_engine::soup::Soup;
 
@@ -23,15 +20,14 @@ use pbtnas_engine::soup::Soup;
 /// With --part, average only that part of the networks (generator or discriminator of a GAN, encoder or actor of an
 /// agent) and keep the rest of the best member. Soups of different parts are independent.
 ///
-/// Candidates are evaluated on this machine or, with --submit, as one SLURM array job per round of the greedy search.
-/// After an interruption, the same command resumes.
+/// Candidates are evaluated on this machine, on all nodes of the current SLURM job or, with --submit, as one SLURM array
+/// job per round of the greedy search. After an interruption, the same command resumes.
 #[derive(Debug, Args)]
 #[command(
-    name = "soup",
     after_help = "Examples:\n  pbtnas soup --state runs/first\n  pbtnas soup --state runs/first --submit\n  \
                   pbtnas soup --state runs/first --part generator"
 )]
-pub struct MakeSoup {
+pub struct SoupArgs {
     #[command(flatten)]
     state: StateArg,
     /// Part of the networks to average. [default: all]
@@ -40,20 +36,19 @@ pub struct MakeSoup {
     /// Evaluate as SLURM jobs; like `pbtnas step`, idempotent.
     #[arg(long)]
     submit: bool,
-    /// Candidates to evaluate at a time on this machine. [default: `local.workers`, or one per core]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    workers: Option<u32>,
+    #[command(flatten)]
+    workers: WorkersArgs,
     /// Evaluate candidates of this round only (called by the jobs).
     #[arg(long, value_name = "N", hide = true)]
     round: Option<u32>,
     #[arg(long, value_name = "ID", requires = "round", hide = true)]
-    candidate: Option<super::train::Range>,
+    candidate: Option<super::train::MemberRange>,
     /// Evaluate the candidates whose IDs are read from standard input.
     #[arg(long, requires = "round", hide = true)]
     serve: bool,
 }
 
-impl MakeSoup {
+impl SoupArgs {
     pub fn run(self) -> Result<u8> {
         if self.round.is_some() {
             local::follow_parent()?;
@@ -64,16 +59,24 @@ impl MakeSoup {
             let identity = Identity { job: slurm::own_job(), host: slurm::host() };
             let task = run.config.task();
             let work = Soup::new(&run, task.as_ref(), self.part.as_deref())?;
+            let claim = Claim::default();
+            let abandoned = claim.clone();
+            // An evaluation cannot be interrupted and is repeated, which does not count as a failure.
+            let stop = StopSignal::listen(move |signal| {
+                abandoned.abandon(signal.name());
+                std::process::exit(STOPPED.into());
+            })
+            .context("failed to listen for signals")?;
             if self.serve {
-                return local::serve(&work, round, &StopSignal::default(), |candidate| {
-                    Ok(match work.evaluate_candidate(round, candidate, &identity)? {
+                return local::serve(&work, round, &stop, |candidate| {
+                    Ok(match work.evaluate_candidate(round, candidate, &identity, &claim)? {
                         TrainOutcome::Busy => BUSY,
                         TrainOutcome::Done | TrainOutcome::Stopped => 0,
                     })
                 });
             }
             for candidate in self.candidate.into_iter().flat_map(|range| range.members()) {
-                work.evaluate_candidate(round, candidate, &identity)?;
+                work.evaluate_candidate(round, candidate, &identity, &claim)?;
             }
             return Ok(0);
         }
@@ -98,31 +101,9 @@ impl MakeSoup {
                 }
             }
         } else {
-            let workers = self.workers.map(|workers| workers as usize);
-            let workers = workers
-                .or(run.config.local.workers)
-                .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-            let stop = StopSignal::listen(|_| {}).context("failed to listen for signals")?;
-            let mut tries: BTreeMap<(u32, MemberId), usize> = BTreeMap::new();
-            while let NextAction::Train { generation: round, mut members } = work.advance(true)? {
-                // An earlier candidate can end the round, so that later ones are not needed.
-                members.truncate(workers);
-                for member in &members {
-                    *tries.entry((round, *member)).or_default() += 1;
-                }
-                let mut news = News { work: &work, round };
-                if !local::run_round(&work, &program, round, &members, workers, &stop, &mut news)? {
-                    println!(
-                        "stopped; `pbtnas soup --state {}{}` resumes from here",
-                        run.layout.root().display(),
-                        option(&work)
-                    );
-                    return Ok(STOPPED);
-                }
-                let open = members.iter().filter(|member| !matches!(work.is_done(round, **member), Ok(true)));
-                let open =
-                    open.filter_map(|member| Some((*member, *tries.get(&(round, *member))?))).collect();
-                local::check_begun(&work, round, &open)?;
+            let command = format!("pbtnas soup --state {}{}", run.layout.root().display(), option(&work));
+            if !self.workers.drive(&work, &command, &mut SoupProgress { work: &work, round: 0 })? {
+                return Ok(STOPPED);
             }
         }
         print_soup(&work)
@@ -153,12 +134,16 @@ fn print_soup(work: &Soup) -> Result<u8> {
 }
 
 /// Prints a line per candidate.
-struct News<'a> {
+struct SoupProgress<'a> {
     work: &'a Soup<'a>,
     round: u32,
 }
 
-impl Watcher for News<'_> {
+impl Watcher for SoupProgress<'_> {
+    fn round_started(&mut self, round: &Round) -> Result<()> {
+        self.round = round.number;
+        Ok(())
+    }
     fn started(&mut self, _: MemberId) {}
     fn heartbeat(&mut self, _: MemberId, _: &Heartbeat) {}
     fn waiting(&mut self, candidate: MemberId) {

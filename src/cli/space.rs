@@ -12,7 +12,7 @@ use pbtnas_engine::config::Config;
     name = "space",
     after_help = "Example:\n  pbtnas space --config configs/paper/cifar10-gan-hard/pbt-nas.toml"
 )]
-pub struct ShowSpace {
+pub struct SpaceArgs {
     /// Configuration file; its data set is not needed.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
@@ -21,7 +21,7 @@ pub struct ShowSpace {
     json: bool,
 }
 
-impl ShowSpace {
+impl SpaceArgs {
     pub fn run(self) -> Result<u8> {
         let space = Config::load(&self.config)?.space();
         if self.json {

@@ -10,7 +10,7 @@ use pbtnas_engine::run::Run;
 #[command(
     after_help = "Examples:\n  pbtnas status --state runs/first\n  pbtnas status --state runs/first --json"
 )]
-pub struct Status {
+pub struct StatusArgs {
     #[command(flatten)]
     state: StateArg,
     /// Print JSON.
@@ -18,7 +18,7 @@ pub struct Status {
     json: bool,
 }
 
-impl Status {
+impl StatusArgs {
     pub fn run(self) -> Result<u8> {
         let status = report::status(&Run::open(&self.state.state)?)?;
         if self.json {

@@ -13,12 +13,12 @@ use pbtnas_engine::scheduler::slurm::StepOutcome;
 /// trained. If the job chain stops, run it to resume.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  pbtnas step --state runs/first")]
-pub struct Step {
+pub struct StepArgs {
     #[command(flatten)]
     state: StateArg,
 }
 
-impl Step {
+impl StepArgs {
     pub fn run(self) -> Result<u8> {
         let run = Run::open(&self.state.state)?;
         let program = std::env::current_exe().context("failed to find this program")?;

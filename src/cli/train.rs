@@ -10,7 +10,7 @@ use pbtnas_core::search::MemberId;
 use pbtnas_engine::attempt::{Claim, Identity, TrainOutcome, Trainer};
 use pbtnas_engine::fault::exit::{BUSY, FAILED, STOPPED};
 use pbtnas_engine::run::Run;
-use pbtnas_engine::scheduler::pool::Watcher;
+use pbtnas_engine::scheduler::pool::{Round, Watcher};
 use pbtnas_engine::scheduler::{Search, local, slurm};
 use pbtnas_engine::signal::{Signal, StopSignal};
 use pbtnas_engine::task::Task;
@@ -22,12 +22,12 @@ use pbtnas_engine::task::Task;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  pbtnas train --state runs/first --member 3\n  \
                         pbtnas train --state runs/first --generation 2 --member 4-7")]
-pub struct Train {
+pub struct TrainArgs {
     #[command(flatten)]
     state: StateArg,
     /// Member ID, or an inclusive range; IDs beyond the population are ignored.
     #[arg(long, value_name = "ID[-ID]", required_unless_present = "serve")]
-    member: Option<Range>,
+    member: Option<MemberRange>,
     /// Train the members whose IDs are read from standard input (called by `pbtnas run`).
     #[arg(long, hide = true, conflicts_with = "member")]
     serve: bool,
@@ -38,18 +38,18 @@ pub struct Train {
 
 /// An inclusive range of IDs.
 #[derive(Debug, Clone, Copy)]
-pub struct Range {
+pub struct MemberRange {
     first: u32,
     last: u32,
 }
 
-impl Range {
+impl MemberRange {
     pub fn members(self) -> impl Iterator<Item = MemberId> {
         (self.first..=self.last).map(MemberId)
     }
 }
 
-impl FromStr for Range {
+impl FromStr for MemberRange {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -60,7 +60,7 @@ impl FromStr for Range {
     }
 }
 
-impl Train {
+impl TrainArgs {
     pub fn run(self) -> Result<u8> {
         local::follow_parent()?;
         let run = Run::open(&self.state.state)?;
@@ -153,15 +153,9 @@ fn train_beside(run: &Run, generation: u32, members: &[MemberId]) -> Result<u8> 
     let program = std::env::current_exe().context("failed to find this program")?;
     let mut failed = Vec::new();
     let task = run.config.task();
-    let whole = local::run_round(
-        &Search { run, task: task.as_ref() },
-        &program,
-        generation,
-        members,
-        members.len(),
-        &stop,
-        &mut Failures(&mut failed),
-    )?;
+    let source = Search { run, task: task.as_ref() };
+    let round = Round { source: &source, number: generation, units: members, program: &program, stop: &stop };
+    let whole = local::run_round(&round, members.len(), &mut Failures(&mut failed))?;
     if !whole {
         requeue_after(stop.get());
         return Ok(STOPPED);

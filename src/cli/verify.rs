@@ -11,7 +11,7 @@ use pbtnas_engine::run::Run;
 /// Exit code: 0 if the run is valid, 4 if problems were found.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  pbtnas verify --state runs/first")]
-pub struct Verify {
+pub struct VerifyArgs {
     #[command(flatten)]
     state: StateArg,
     /// Print JSON.
@@ -19,7 +19,7 @@ pub struct Verify {
     json: bool,
 }
 
-impl Verify {
+impl VerifyArgs {
     pub fn run(self) -> Result<u8> {
         let problems = verify(&*Run::open(&self.state.state)?)?;
         if self.json {

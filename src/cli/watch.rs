@@ -17,7 +17,7 @@ use pbtnas_engine::run::Run;
     after_help = "Examples:\n  pbtnas watch --state runs/first\n  pbtnas watch --state runs/first --interval 60\n  \
     pbtnas watch --state runs/first | tee log\n  pbtnas watch --state runs/first --json | jq -c 'select(.event == \"done\")'"
 )]
-pub struct Watch {
+pub struct WatchArgs {
     #[command(flatten)]
     state: StateArg,
     /// Minimum refresh interval, in seconds.
@@ -28,7 +28,7 @@ pub struct Watch {
     json: bool,
 }
 
-impl Watch {
+impl WatchArgs {
     pub fn run(self) -> Result<u8> {
         let run = Run::open(&self.state.state)?;
         let interval = Duration::from_secs(self.interval.into());

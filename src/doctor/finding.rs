@@ -127,7 +127,7 @@ impl Finding {
 
 /// The output of `pbtnas doctor --json`.
 #[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
-pub struct Report {
+pub struct DoctorReport {
     /// Version of pbtnas.
     pub program: &'static str,
     /// Path of the configuration, if there is one.

@@ -4,14 +4,14 @@ use super::finding::{Area, Finding};
 use super::{preemption, resources};
 use pbtnas_engine::config::Config;
 use pbtnas_engine::scheduler::slurm::JobRequest;
-use pbtnas_engine::scheduler::slurm::cluster::{Association, Cluster, Partition};
+use pbtnas_engine::scheduler::slurm::cluster::{Association, ClusterInfo, Partition};
 use pbtnas_engine::scheduler::slurm::show::USUAL_ARRAY_SIZE;
 use pbtnas_engine::scheduler::slurm::units::{Limit, limit};
 
 const AREA: Area = Area::Limits;
 
 /// Checks all requests.
-pub fn check(config: &Config, cluster: &Cluster) -> Vec<Finding> {
+pub fn check(config: &Config, cluster: &ClusterInfo) -> Vec<Finding> {
     let mut findings = Vec::new();
     for request in [JobRequest::of_members(config), JobRequest::of_controller(config)] {
         let found = partition(&request, cluster);
@@ -33,7 +33,7 @@ pub fn check(config: &Config, cluster: &Cluster) -> Vec<Finding> {
     findings
 }
 
-fn partition(request: &JobRequest, cluster: &Cluster) -> Finding {
+fn partition(request: &JobRequest, cluster: &ClusterInfo) -> Finding {
     let title = format!("partition of {}", request.jobs);
     let known = || cluster.partitions.iter().map(|partition| &*partition.name).collect::<Vec<_>>().join(", ");
     let refused = "sbatch would reject the jobs.";
@@ -182,7 +182,7 @@ fn time(request: &JobRequest, partitions: &[&Partition], config: &Config) -> Opt
 }
 
 /// Compares the number of tasks with the limits on arrays and queues.
-fn tasks(config: &Config, cluster: &Cluster) -> Finding {
+fn tasks(config: &Config, cluster: &ClusterInfo) -> Finding {
     const TITLE: &str = "number of tasks";
     let groups = config.search.population.div_ceil(config.slurm.members_per_task.max(1) as usize) as u64;
     let settings = &cluster.settings;
@@ -264,7 +264,7 @@ fn access(
     request: &JobRequest,
     partitions: &[&Partition],
     config: &Config,
-    cluster: &Cluster,
+    cluster: &ClusterInfo,
 ) -> Option<Finding> {
     let refused = "sbatch would reject the jobs.";
     let account = config.slurm.get("account");
@@ -314,7 +314,7 @@ fn access(
 }
 
 /// Reports whether SLURM cancels jobs with an invalid dependency.
-fn dependencies(cluster: &Cluster) -> Finding {
+fn dependencies(cluster: &ClusterInfo) -> Finding {
     let kills = cluster.settings.kills_invalid_dependencies;
     Finding::ok(
         AREA,

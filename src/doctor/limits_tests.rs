@@ -4,7 +4,7 @@ use super::finding::{Finding, Verdict};
 use super::limits::check;
 use pbtnas_engine::config::Config;
 use pbtnas_engine::scheduler::slurm::cluster::{
-    Association, Cluster, Node, Partition, Preempted, Preemption, Settings,
+    Association, ClusterInfo, NodeInfo, Partition, Preempted, Preemption, SlurmSettings,
 };
 use pbtnas_engine::scheduler::slurm::units::{Limit, gres};
 
@@ -23,8 +23,8 @@ fn partition(name: &str) -> Partition {
     }
 }
 
-fn node(name: &str, cpus: u64, memory: u64, has: &str) -> Node {
-    Node {
+fn node(name: &str, cpus: u64, memory: u64, has: &str) -> NodeInfo {
+    NodeInfo {
         name: name.into(),
         host: name.into(),
         cpus: Some(cpus),
@@ -37,15 +37,15 @@ fn node(name: &str, cpus: u64, memory: u64, has: &str) -> Node {
 }
 
 /// Two partitions over two nodes, without special limits.
-fn cluster() -> Cluster {
-    Cluster {
-        settings: Settings {
+fn cluster() -> ClusterInfo {
+    ClusterInfo {
+        settings: SlurmSettings {
             name: "test".into(),
             max_array_size: Some(1001),
             max_job_count: Some(10_000),
             job_requeue: Some(true),
             kill_wait: Some(30),
-            ..Settings::default()
+            ..SlurmSettings::default()
         },
         partitions: vec![partition("main"), partition("spare")],
         nodes: vec![node("big", 64, 256_000, ""), node("gpu", 8, 64_000, "gpu:a100:2")],
@@ -62,7 +62,7 @@ fn config(slurm: &str) -> Config {
 }
 
 /// Returns the findings that are not ok: verdict, title and text.
-fn checked(slurm: &str, cluster: &Cluster) -> Vec<(Verdict, String, String)> {
+fn checked(slurm: &str, cluster: &ClusterInfo) -> Vec<(Verdict, String, String)> {
     let findings =
         check(&config(slurm), cluster).into_iter().filter(|finding| finding.verdict != Verdict::Ok);
     let said = |finding: Finding| {
@@ -74,7 +74,7 @@ fn checked(slurm: &str, cluster: &Cluster) -> Vec<(Verdict, String, String)> {
 
 /// Asserts that this is the only finding that is not ok.
 #[track_caller]
-fn assert_one(slurm: &str, cluster: &Cluster, verdict: Verdict, title: &str, words: &[&str]) {
+fn assert_one(slurm: &str, cluster: &ClusterInfo, verdict: Verdict, title: &str, words: &[&str]) {
     let all = checked(slurm, cluster);
     assert!(all.len() == 1 && all[0].0 == verdict && all[0].1 == title, "{all:#?}");
     for word in words {
@@ -326,7 +326,7 @@ fn preempted_jobs_need_time_and_a_requeue() {
 fn kill_invalid_depend_is_reported() {
     let mut odd = cluster();
     odd.settings.kills_invalid_dependencies = true;
-    let found = |cluster: &Cluster| check(&config(""), cluster).pop().unwrap().found;
+    let found = |cluster: &ClusterInfo| check(&config(""), cluster).pop().unwrap().found;
     assert!(
         found(&odd).contains("kill_invalid_depend") && !found(&cluster()).contains("kill_invalid_depend")
     );

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-pub use finding::{Area, Finding, Report, Verdict, exit_code};
+pub use finding::{Area, DoctorReport, Finding, Verdict, exit_code};
 pub use nodes::answer;
 pub use text::{Printer, summary};
 
@@ -50,7 +50,7 @@ pub struct Request {
 
 impl Request {
     /// Runs all checks and passes each finding to `emit`. A signal ends them early; the report has the findings so far.
-    pub fn run(&self, stop: &StopSignal, emit: &mut dyn FnMut(&Finding)) -> Result<Report> {
+    pub fn run(&self, stop: &StopSignal, emit: &mut dyn FnMut(&Finding)) -> Result<DoctorReport> {
         let mut findings = Findings { all: Vec::new(), emit };
         let layout = Layout::of(&self.state)?;
         let near = folder::nearest(&self.state)?;
@@ -126,7 +126,7 @@ impl Request {
                 stop,
             }),
         }));
-        Ok(Report {
+        Ok(DoctorReport {
             program: env!("CARGO_PKG_VERSION"),
             config: path.map(|path| path.display().to_string()),
             folder: near.display().to_string(),

@@ -21,8 +21,8 @@ use pbtnas_core::fault::message;
 use pbtnas_core::run::{FORMAT, find_json, publish_json};
 use pbtnas_engine::config::Config;
 use pbtnas_engine::scheduler::SchedulerError;
-use pbtnas_engine::scheduler::slurm::cluster::{Cluster, Standing, TrialJob, is_silent};
-use pbtnas_engine::scheduler::slurm::script::Context;
+use pbtnas_engine::scheduler::slurm::cluster::{ClusterInfo, Standing, TrialJob, is_silent};
+use pbtnas_engine::scheduler::slurm::script::ScriptContext;
 use pbtnas_engine::scheduler::slurm::{JobRequest, host};
 use pbtnas_engine::signal::StopSignal;
 
@@ -48,7 +48,7 @@ const EXIT: Duration = Duration::from_secs(20);
 pub struct Trial<'a> {
     /// The configuration, or the defaults.
     pub config: &'a Config,
-    pub cluster: &'a Cluster,
+    pub cluster: &'a ClusterInfo,
     /// Path of this program.
     pub program: &'a Path,
     /// An empty folder on the run's filesystem.
@@ -215,14 +215,14 @@ fn wait_for<T>(
 /// Arguments of sbatch and the script: those of a controller job, with a time limit of some minutes.
 fn submission(trial: &Trial, deadline: Duration, name: &str, folder: &Path) -> (Vec<String>, String) {
     let seconds = deadline.as_secs();
-    let context = Context {
+    let context = ScriptContext {
         config: &trial.config.slurm,
         program: trial.program,
         state: folder,
         label: "doctor".into(),
-        piece: Vec::new(),
-        piece_option: "",
-        pieces_per_task: 1,
+        unit: Vec::new(),
+        unit_option: "",
+        units_per_task: 1,
         step: vec!["answer".into(), "--wait".into(), seconds.to_string()],
     };
     let away = elsewhere(trial.cluster, &host(), &JobRequest::of_controller(trial.config));
@@ -231,7 +231,7 @@ fn submission(trial: &Trial, deadline: Duration, name: &str, folder: &Path) -> (
 }
 
 /// Names of the nodes that are this machine, to exclude them, if the job can run on another one.
-fn elsewhere(cluster: &Cluster, host: &str, request: &JobRequest) -> Vec<String> {
+fn elsewhere(cluster: &ClusterInfo, host: &str, request: &JobRequest) -> Vec<String> {
     let candidates = request.nodes(cluster).into_iter().filter(|node| node.usable());
     let (here, there): (Vec<_>, Vec<_>) =
         candidates.partition(|node| is_host(&node.host, host) || is_host(&node.name, host));
@@ -362,7 +362,7 @@ fn broken_off(why: &str, stop: &StopSignal) -> Finding {
     )
 }
 
-fn check_place(id: &str, report: &NodeReport, cluster: &Cluster, after: Duration) -> Finding {
+fn check_place(id: &str, report: &NodeReport, cluster: &ClusterInfo, after: Duration) -> Finding {
     let found = format!("job {id} reported from {} after {:.0} s", report.host, after.as_secs_f64());
     if report.machine != machine() {
         return Finding::ok(AREA, JOB, found);
@@ -467,13 +467,13 @@ fn check_log(log: &str) -> Option<Finding> {
 mod tests {
     use super::super::finding::Verdict;
     use super::*;
-    use pbtnas_engine::scheduler::slurm::cluster::{Node, Partition, Preempted, Settings};
+    use pbtnas_engine::scheduler::slurm::cluster::{NodeInfo, Partition, Preempted, SlurmSettings};
     use pbtnas_engine::signal::Signal;
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn cluster(nodes: &[(&str, &str)]) -> Cluster {
-        let node = |&(name, host): &(&str, &str)| Node {
+    fn cluster(nodes: &[(&str, &str)]) -> ClusterInfo {
+        let node = |&(name, host): &(&str, &str)| NodeInfo {
             name: name.into(),
             host: host.into(),
             cpus: None,
@@ -495,8 +495,8 @@ mod tests {
             accounts: None,
             qos: None,
         };
-        Cluster {
-            settings: Settings::default(),
+        ClusterInfo {
+            settings: SlurmSettings::default(),
             partitions: vec![main],
             nodes: nodes.iter().map(node).collect(),
             associations: Vec::new(),

@@ -3,7 +3,7 @@
 use super::finding::{Area, Finding};
 use pbtnas_engine::config::Config;
 use pbtnas_engine::scheduler::slurm::JobRequest;
-use pbtnas_engine::scheduler::slurm::cluster::{Cluster, Partition, Preempted, Preemption};
+use pbtnas_engine::scheduler::slurm::cluster::{ClusterInfo, Partition, Preempted, Preemption};
 
 const AREA: Area = Area::Limits;
 
@@ -11,7 +11,12 @@ const AREA: Area = Area::Limits;
 const KILL_WAIT: u64 = 30;
 
 /// Checks whether jobs of these partitions can be preempted, and the consequences.
-pub fn check(request: &JobRequest, partitions: &[&Partition], config: &Config, cluster: &Cluster) -> Finding {
+pub fn check(
+    request: &JobRequest,
+    partitions: &[&Partition],
+    config: &Config,
+    cluster: &ClusterInfo,
+) -> Finding {
     let title = format!("preemption of {}", request.jobs);
     let settings = &cluster.settings;
     let kill_wait = settings.kill_wait.unwrap_or(KILL_WAIT);
@@ -103,7 +108,7 @@ fn short(
 }
 
 /// Returns which jobs preempt these, the mode, and the grace time in seconds. None without preemption.
-fn how(partitions: &[&Partition], cluster: &Cluster) -> Option<(String, Preempted, u64)> {
+fn how(partitions: &[&Partition], cluster: &ClusterInfo) -> Option<(String, Preempted, u64)> {
     let settings = &cluster.settings;
     match settings.preemption {
         Preemption::None => return None,

@@ -4,13 +4,13 @@ use super::finding::{Area, Finding};
 use pbtnas_engine::config::Config;
 use pbtnas_engine::device::{Compute, DeviceChoice};
 use pbtnas_engine::scheduler::slurm::JobRequest;
-use pbtnas_engine::scheduler::slurm::cluster::{Cluster, Node};
+use pbtnas_engine::scheduler::slurm::cluster::{ClusterInfo, NodeInfo};
 use pbtnas_engine::scheduler::slurm::units::{gres, mebibytes, satisfies};
 
 const AREA: Area = Area::Limits;
 
 /// Checks that a node has each requested resource, then all of them.
-pub fn check(request: &JobRequest, cluster: &Cluster) -> Option<Finding> {
+pub fn check(request: &JobRequest, cluster: &ClusterInfo) -> Option<Finding> {
     let title = format!("resources of {}", request.jobs);
     let nodes = request.nodes(cluster);
     if nodes.is_empty() {
@@ -35,20 +35,20 @@ pub fn check(request: &JobRequest, cluster: &Cluster) -> Option<Finding> {
         None => None,
     };
     let asked_gres = request.get("gres").map(gres).unwrap_or_default();
-    let cpus = |node: &Node| {
+    let cpus = |node: &NodeInfo| {
         request.cpus().is_none_or(|asked| node.cpus.is_none_or(|cpus| u64::from(asked) <= cpus))
     };
     let memory =
-        |node: &Node| asked_memory.is_none_or(|asked| node.memory.is_none_or(|memory| asked <= memory));
-    let lacks = |node: &Node| asked_gres.iter().find(|one| !satisfies(&node.gres, one)).cloned();
+        |node: &NodeInfo| asked_memory.is_none_or(|asked| node.memory.is_none_or(|memory| asked <= memory));
+    let lacks = |node: &NodeInfo| asked_gres.iter().find(|one| !satisfies(&node.gres, one)).cloned();
     // Only single-word constraints are checked here; sbatch checks the others.
     let word = request
         .get("constraint")
         .filter(|text| text.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c)));
-    let feature = |node: &Node| word.is_none_or(|word| node.features.iter().any(|one| one == word));
+    let feature = |node: &NodeInfo| word.is_none_or(|word| node.features.iter().any(|one| one == word));
     let refused = "sbatch would reject the jobs (\"Requested node configuration is not available\").";
     let most =
-        |value: fn(&Node) -> Option<u64>| nodes.iter().filter_map(|node| value(node)).max().unwrap_or(0);
+        |value: fn(&NodeInfo) -> Option<u64>| nodes.iter().filter_map(|node| value(node)).max().unwrap_or(0);
     let problem =
         |found: String, advice: String| Some(Finding::problem(AREA, &title, found, refused, advice));
 
@@ -115,7 +115,7 @@ fn asked(request: &JobRequest) -> String {
 }
 
 /// Lists the generic resources of the nodes per partition.
-fn what_nodes_have(cluster: &Cluster) -> String {
+fn what_nodes_have(cluster: &ClusterInfo) -> String {
     let mut have: Vec<String> = Vec::new();
     for node in cluster.nodes.iter().filter(|node| !node.gres.is_empty()) {
         let gres = node.gres.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
@@ -131,7 +131,7 @@ fn what_nodes_have(cluster: &Cluster) -> String {
 }
 
 /// Checks that the device and threads of members agree with the requests of their tasks.
-pub fn device(config: &Config, cluster: &Cluster) -> Vec<Finding> {
+pub fn device(config: &Config, cluster: &ClusterInfo) -> Vec<Finding> {
     let Some(Compute { device, threads, .. }) = config.task.settings.compute() else { return Vec::new() };
     let request = JobRequest::of_members(config);
     let asks = request.asks_for_gpu();

@@ -8,8 +8,8 @@ use pbtnas_core::search::MemberId;
 use pbtnas_engine::config::Config;
 use pbtnas_engine::scheduler::SchedulerError;
 use pbtnas_engine::scheduler::slurm::cluster;
-use pbtnas_engine::scheduler::slurm::cluster::{COMMANDS, Cluster, is_silent};
-use pbtnas_engine::scheduler::slurm::script::{Context, chunks};
+use pbtnas_engine::scheduler::slurm::cluster::{COMMANDS, ClusterInfo, is_silent};
+use pbtnas_engine::scheduler::slurm::script::{ScriptContext, chunks};
 use pbtnas_engine::scheduler::slurm::show::USUAL_ARRAY_SIZE;
 
 const AREA: Area = Area::Slurm;
@@ -17,7 +17,7 @@ const WITHOUT: &str = "`pbtnas step` and jobs need SLURM. `pbtnas run` trains on
 
 /// Checks commands and controller; returns the cluster if SLURM answers. `wanted`: the configuration has a section
 /// [slurm].
-pub fn check(wanted: bool) -> (Vec<Finding>, Option<Cluster>) {
+pub fn check(wanted: bool) -> (Vec<Finding>, Option<ClusterInfo>) {
     let versions: Vec<(&str, Result<String, SchedulerError>)> =
         COMMANDS.iter().map(|command| (*command, cluster::version(command))).collect();
     let commands = check_commands(&versions, wanted);
@@ -25,7 +25,7 @@ pub fn check(wanted: bool) -> (Vec<Finding>, Option<Cluster>) {
         return (vec![commands], None);
     }
     let (controller, answered) =
-        match cluster::ping().and_then(|up| if up { Cluster::ask().map(Some) } else { Ok(None) }) {
+        match cluster::ping().and_then(|up| if up { ClusterInfo::ask().map(Some) } else { Ok(None) }) {
             Ok(Some(cluster)) => (check_controller(Ok(&cluster)), Some(cluster)),
             Ok(None) => (check_controller(Err("scontrol ping: DOWN")), None),
             Err(error) => (check_controller(Err(&message(&error.into()))), None),
@@ -77,7 +77,7 @@ fn check_commands(versions: &[(&str, Result<String, SchedulerError>)], wanted: b
     }
 }
 
-fn check_controller(answer: Result<&Cluster, &str>) -> Finding {
+fn check_controller(answer: Result<&ClusterInfo, &str>) -> Finding {
     match answer {
         Ok(cluster) => Finding::ok(
             AREA,
@@ -100,24 +100,24 @@ fn check_controller(answer: Result<&Cluster, &str>) -> Finding {
 }
 
 /// Tests the array and the controller job with `sbatch --test-only`, as submitted for a run in `state`.
-pub fn test(config: &Config, cluster: &Cluster, program: &Path, state: &Path) -> Vec<Finding> {
+pub fn test(config: &Config, cluster: &ClusterInfo, program: &Path, state: &Path) -> Vec<Finding> {
     let words = |text: &str| text.split(' ').map(str::to_owned).collect();
-    let context = Context {
+    let context = ScriptContext {
         config: &config.slurm,
         program,
         state,
         label: "g0000".into(),
-        piece: words("train --generation 0"),
-        piece_option: "--member",
-        pieces_per_task: config.slurm.members_per_task,
+        unit: words("train --generation 0"),
+        unit_option: "--member",
+        units_per_task: config.slurm.members_per_task,
         step: words("step"),
     };
     let members: Vec<MemberId> = (0..config.search.population as u32).map(MemberId).collect();
     let limit = cluster.settings.max_array_size.unwrap_or(USUAL_ARRAY_SIZE);
     let chunk = chunks(&members, config.slurm.members_per_task, limit).into_iter().next();
     let array = chunk.map(|chunk| {
-        let arguments = context.piece_arguments("pbtnas-doctor", &chunk);
-        ("array of members", "[slurm]", arguments, context.piece_script(chunk.offset))
+        let arguments = context.unit_arguments("pbtnas-doctor", &chunk);
+        ("array of members", "[slurm]", arguments, context.unit_script(chunk.offset))
     });
     let step = (
         "controller job",

@@ -4,7 +4,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::lineage::{Plans, fitness};
-use super::reference::Named;
+use super::reference::NamedNetwork;
 use super::table::table;
 use super::words::origin;
 use crate::fmt::short;
@@ -14,8 +14,8 @@ use pbtnas_engine::run::Run;
 /// What `pbtnas diff --json` prints.
 #[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Difference {
-    pub a: Side,
-    pub b: Side,
+    pub a: DiffSide,
+    pub b: DiffSide,
     /// Number of variables of the search space.
     pub variables: usize,
     /// The variables that differ, in the order of the search space.
@@ -24,7 +24,7 @@ pub struct Difference {
 
 /// One of the two networks.
 #[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
-pub struct Side {
+pub struct DiffSide {
     /// `7/03`, or the path of the genotype file.
     pub name: String,
     /// Generation of the member; null for a file.
@@ -53,11 +53,11 @@ pub struct Differing {
 }
 
 /// Compares two networks.
-pub fn difference(run: &Run, a: &Named, b: &Named) -> Result<Difference> {
+pub fn difference(run: &Run, a: &NamedNetwork, b: &NamedNetwork) -> Result<Difference> {
     let names = run.space.variables.iter().map(|variable| variable.name.as_str());
     let last = [a, b].into_iter().filter_map(|named| Some(named.member?.generation)).max();
     let plans = last.map(|last| Plans::read(run, last)).transpose()?;
-    let founder = |variable: &str, named: &Named| {
+    let founder = |variable: &str, named: &NamedNetwork| {
         let carriers = plans.as_ref()?.carriers(variable, named.member?);
         carriers.first().map(|first| Ancestor { generation: first.generation, member: first.member })
     };
@@ -80,14 +80,14 @@ pub fn differing<'a>(
     values.filter(|(_, a, b)| a != b).collect()
 }
 
-fn side(run: &Run, named: &Named) -> Result<Side> {
+fn side(run: &Run, named: &NamedNetwork) -> Result<DiffSide> {
     let member = named.member;
     let plan = member.map(|member| run.plan(member.generation)).transpose()?;
     let origin = plan.zip(member).and_then(|(mut plan, member)| {
         let at = member.member.0 as usize;
         (at < plan.members.len()).then(|| plan.members.swap_remove(at).origin)
     });
-    Ok(Side {
+    Ok(DiffSide {
         name: named.name.clone(),
         generation: member.map(|member| member.generation),
         member: member.map(|member| member.member),
@@ -98,11 +98,11 @@ fn side(run: &Run, named: &Named) -> Result<Side> {
 }
 
 /// The title of a network: `member 03 of generation 7, fitness 1.2345`.
-pub fn title(run: &Run, named: &Named) -> Result<String> {
+pub fn title(run: &Run, named: &NamedNetwork) -> Result<String> {
     Ok(side(run, named)?.to_string())
 }
 
-impl std::fmt::Display for Side {
+impl std::fmt::Display for DiffSide {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.generation.zip(self.member) {
             Some((generation, member)) => write!(f, "member {member} of generation {generation}")?,
@@ -121,7 +121,7 @@ impl std::fmt::Display for Side {
 /// The text of `pbtnas diff`; numbers of hyperparameters (`ranges`) have few digits.
 pub fn difference_text(difference: &Difference, ranges: &[&str]) -> String {
     let Difference { a, b, variables, differing } = difference;
-    let line = |side: &Side| {
+    let line = |side: &DiffSide| {
         let origin = side.origin.as_ref().map(|one| format!(" ({})", origin(one))).unwrap_or_default();
         format!("{side}{origin}\n")
     };
@@ -156,7 +156,7 @@ mod tests {
             a_founder: Some(founder),
             b_founder: None,
         };
-        let b = Side {
+        let b = DiffSide {
             name: "best/genotype.json".into(),
             generation: None,
             member: None,
@@ -164,7 +164,7 @@ mod tests {
             origin: None,
             derived: false,
         };
-        let a = Side {
+        let a = DiffSide {
             name: "2/07".into(),
             generation: Some(2),
             member: Some(MemberId(7)),

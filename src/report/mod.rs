@@ -17,8 +17,8 @@ mod table;
 pub mod words;
 
 pub use best::export_best;
-pub use difference::{Difference, Differing, Side, difference, difference_text, title};
+pub use difference::{DiffSide, Difference, Differing, difference, difference_text, title};
 pub use lineage::{Carrier, Lineage, LineageMember, VariablePath, lineage, lineage_text};
-pub use reference::{Named, Reference};
+pub use reference::{NamedNetwork, Reference};
 pub use space::{SpaceDocument, space_table};
-pub use status::{MemberStatus, Status, generation_line, result_table, status, status_table};
+pub use status::{MemberStatus, RunStatus, generation_line, result_table, status, status_table};

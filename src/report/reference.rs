@@ -24,7 +24,7 @@ pub enum Reference {
 
 /// A network that a reference resolves to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Named {
+pub struct NamedNetwork {
     /// `7/03`, or the path of the file.
     pub name: String,
     /// The member; none for a file.
@@ -52,7 +52,7 @@ impl FromStr for Reference {
 
 impl Reference {
     /// Resolves the reference in a run.
-    pub fn find(&self, run: &Run) -> Result<Named> {
+    pub fn find(&self, run: &Run) -> Result<NamedNetwork> {
         match self {
             Self::File(path) => {
                 let name = path.display().to_string();
@@ -67,7 +67,7 @@ impl Reference {
                     serde_json::from_str(&text).with_context(|| format!("{name} is not a genotype file"))?;
                 let checked = run.space.check_genotype(&genotype);
                 checked.with_context(|| format!("{name} does not match the search space of this run"))?;
-                Ok(Named { name, member: None, genotype, derived: false })
+                Ok(NamedNetwork { name, member: None, genotype, derived: false })
             }
             _ => {
                 let member = self.member(run)?;
@@ -78,7 +78,7 @@ impl Reference {
                 if derived {
                     genotype = derive(run, member)?;
                 }
-                Ok(Named { name: member.to_string(), member: Some(member), genotype, derived })
+                Ok(NamedNetwork { name: member.to_string(), member: Some(member), genotype, derived })
             }
         }
     }

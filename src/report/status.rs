@@ -16,7 +16,7 @@ use pbtnas_engine::run::Run;
 
 /// What `pbtnas status --json` prints.
 #[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
-pub struct Status {
+pub struct RunStatus {
     /// The run directory.
     pub state: String,
     pub run_id: String,
@@ -69,7 +69,7 @@ pub struct MemberStatus {
 }
 
 /// Reads the status of a run. Reads the last two generations only.
-pub fn status(run: &Run) -> Result<Status> {
+pub fn status(run: &Run) -> Result<RunStatus> {
     let generation = run.latest_generation()?;
     let mut members = Vec::new();
     let mut failures = Vec::new();
@@ -92,7 +92,7 @@ pub fn status(run: &Run) -> Result<Status> {
         }
     }
     let epochs = run.config.search.epochs;
-    Ok(Status {
+    Ok(RunStatus {
         state: run.layout.root().display().to_string(),
         run_id: run.record.run_id.clone(),
         algorithm: run.config.search.algorithm,
@@ -127,7 +127,7 @@ fn member_status(run: &Run, member: &Member) -> MemberStatus {
 }
 
 /// The text of `pbtnas status`.
-pub fn status_table(status: &Status) -> String {
+pub fn status_table(status: &RunStatus) -> String {
     let mut text = format!("run {} in {} ({})\n", status.run_id, status.state, status.algorithm);
     match status.generation {
         None => text += "no generation yet; run `pbtnas step` or `pbtnas run`\n",

@@ -7,7 +7,7 @@ use super::estimates::Estimates;
 use super::jobs::Jobs;
 use super::reader::ReadEvent;
 use super::run_info::RunInfo;
-use super::snapshot::{MemberRow, Phase, Snapshot, phase};
+use super::snapshot::{MemberEntry, Phase, Snapshot, phase};
 use crate::report::history::History;
 
 /// Sort key of the members.
@@ -41,10 +41,10 @@ impl Sort {
         }
     }
 
-    fn compare(self, a: &MemberRow, b: &MemberRow) -> std::cmp::Ordering {
-        let fitness = |row: &MemberRow| row.fitness.unwrap_or(f64::NEG_INFINITY);
+    fn compare(self, a: &MemberEntry, b: &MemberEntry) -> std::cmp::Ordering {
+        let fitness = |row: &MemberEntry| row.fitness.unwrap_or(f64::NEG_INFINITY);
         // Members with a result come last.
-        let seen = |row: &MemberRow| (row.last_seen.is_none(), row.last_seen);
+        let seen = |row: &MemberEntry| (row.last_seen.is_none(), row.last_seen);
         match self {
             Self::Member => a.index.cmp(&b.index),
             Self::Fitness => fitness(b).total_cmp(&fitness(a)),

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use chrono::{DateTime, Local, SecondsFormat, Utc};
 
 use super::events::{Event, events};
-use super::reader::{Reader, pause};
+use super::reader::{RunReader, pause};
 use super::run_info::RunInfo;
 use crate::report::history::History;
 use pbtnas_engine::run::Run;
@@ -15,7 +15,7 @@ use pbtnas_engine::run::Run;
 /// Prints past and new events, one per line, until the search is finished or the output is closed.
 pub fn follow(run: &Run, interval: Duration, json: bool, out: &mut dyn Write) -> Result<()> {
     let info = RunInfo::new(run);
-    let (mut reader, mut history) = (Reader::new(run, &info), History::default());
+    let (mut reader, mut history) = (RunReader::new(run, &info), History::default());
     let mut last_error: Option<String> = None;
     loop {
         let began = Instant::now();

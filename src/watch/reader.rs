@@ -55,7 +55,7 @@ pub fn pause(took: Duration, interval: Duration) -> Duration {
 }
 
 /// Reads a run incrementally.
-pub struct Reader<'a> {
+pub struct RunReader<'a> {
     run: &'a Run,
     info: &'a RunInfo,
     history: History,
@@ -63,7 +63,7 @@ pub struct Reader<'a> {
     unreported: Option<usize>,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> RunReader<'a> {
     pub fn new(run: &'a Run, info: &'a RunInfo) -> Self {
         Self { run, info, history: History::default(), unreported: None }
     }
@@ -162,7 +162,7 @@ mod tests {
         let run = create(&dir.path().join("run"), &config, task.as_ref()).unwrap().0;
         advance(&run, task.as_ref(), false).unwrap();
         let info = RunInfo::new(&run);
-        let mut reader = Reader::new(&run, &info);
+        let mut reader = RunReader::new(&run, &info);
         assert_eq!(reader.read().unwrap().generations.len(), 1);
         for member in (0..4).map(MemberId) {
             let outcome = Outcome::Failed { reason: "no".into(), attempts: 1, left: None };

@@ -16,7 +16,7 @@ const GRACE: TimeDelta = TimeDelta::seconds(60);
 
 /// A member of the last generation: the part that sorting and counting need.
 #[derive(Debug, Clone, PartialEq)]
-pub struct MemberRow {
+pub struct MemberEntry {
     /// Position in the generation.
     pub index: usize,
     pub state: MemberState,
@@ -36,7 +36,7 @@ pub struct MemberRow {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Snapshot {
     /// Members in order of their ids.
-    pub rows: Vec<MemberRow>,
+    pub rows: Vec<MemberEntry>,
     /// Members in each state.
     pub counts: BTreeMap<MemberState, usize>,
     /// Failed attempts of the generation.
@@ -52,7 +52,7 @@ impl Snapshot {
         let epochs = f64::from(latest.to_epoch.saturating_sub(latest.from_epoch));
         let row = |(index, member): (usize, &Member)| {
             let progress = member.progress();
-            MemberRow {
+            MemberEntry {
                 index,
                 state: state_with_job(member, tasks.of(member.plan.id)),
                 progress,
@@ -66,13 +66,13 @@ impl Snapshot {
                 replaced: latest.number > 0 && member.plan.origin.is_replacement(),
             }
         };
-        let rows: Vec<MemberRow> = latest.members.iter().enumerate().map(row).collect();
+        let rows: Vec<MemberEntry> = latest.members.iter().enumerate().map(row).collect();
         let mut counts = BTreeMap::new();
         for row in &rows {
             *counts.entry(row.state).or_default() += 1;
         }
         // The generation does not wait for failed members.
-        let progress = |row: &MemberRow| if row.state == MemberState::Failed { 1.0 } else { row.progress };
+        let progress = |row: &MemberEntry| if row.state == MemberState::Failed { 1.0 } else { row.progress };
         let done: f64 = rows.iter().map(progress).sum::<f64>() / rows.len().max(1) as f64;
         Self {
             epochs: f64::from(latest.from_epoch) + done * epochs,

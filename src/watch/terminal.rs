@@ -12,7 +12,7 @@ use ratatui::crossterm::event::{Event as Input, KeyEvent, KeyEventKind, read};
 
 use super::app::App;
 use super::jobs::Jobs;
-use super::reader::{ReadEvent, Reader, poll_jobs};
+use super::reader::{ReadEvent, RunReader, poll_jobs};
 use super::run_info::RunInfo;
 use super::screen::{Paint, draw};
 use pbtnas_engine::run::Run;
@@ -21,7 +21,7 @@ use pbtnas_engine::signal::StopSignal;
 /// Interval at which the clock and the ages are redrawn.
 const TICK: Duration = Duration::from_secs(1);
 
-enum Message {
+enum ScreenMessage {
     Key(KeyEvent),
     Resized,
     Read(Box<ReadEvent>),
@@ -39,7 +39,8 @@ pub fn show(run: Run, interval: Duration) -> Result<()> {
     let app = App::new(RunInfo::new(&run), *Local::now().offset());
     let (sender, messages) = channel();
     let quit = sender.clone();
-    StopSignal::listen(move |_| drop(quit.send(Message::Quit))).context("failed to listen for signals")?;
+    StopSignal::listen(move |_| drop(quit.send(ScreenMessage::Quit)))
+        .context("failed to listen for signals")?;
     // Also restores the terminal on a panic.
     let terminal =
         ratatui::try_init().inspect_err(|_| ratatui::restore()).context("failed to set up the terminal")?;
@@ -49,23 +50,23 @@ pub fn show(run: Run, interval: Duration) -> Result<()> {
     result
 }
 
-fn start_threads(run: &Arc<Run>, interval: Duration, sender: &Sender<Message>) {
+fn start_threads(run: &Arc<Run>, interval: Duration, sender: &Sender<ScreenMessage>) {
     let (shared, updates) = (Arc::clone(run), sender.clone());
     start("reader", true, sender, move || {
         let info = RunInfo::new(&shared);
-        let send = |event| updates.send(Message::Read(Box::new(event))).is_ok();
-        Reader::new(&shared, &info).poll(interval, send);
+        let send = |event| updates.send(ScreenMessage::Read(Box::new(event))).is_ok();
+        RunReader::new(&shared, &info).poll(interval, send);
     });
     let (shared, updates) = (Arc::clone(run), sender.clone());
     start("queue", false, sender, move || {
-        poll_jobs(&shared, |jobs| updates.send(Message::Jobs(Box::new(jobs))).is_ok());
+        poll_jobs(&shared, |jobs| updates.send(ScreenMessage::Jobs(Box::new(jobs))).is_ok());
     });
     let keys = sender.clone();
     start("keyboard", true, sender, move || {
         while let Ok(input) = read() {
             let message = match input {
-                Input::Key(key) if key.kind != KeyEventKind::Release => Message::Key(key),
-                Input::Resize(..) => Message::Resized,
+                Input::Key(key) if key.kind != KeyEventKind::Release => ScreenMessage::Key(key),
+                Input::Resize(..) => ScreenMessage::Resized,
                 _ => continue,
             };
             if keys.send(message).is_err() {
@@ -76,12 +77,17 @@ fn start_threads(run: &Arc<Run>, interval: Duration, sender: &Sender<Message>) {
 }
 
 /// Starts a thread; sends a message if it panics, or if it returns although it is `endless`.
-fn start(name: &'static str, endless: bool, sender: &Sender<Message>, act: impl FnOnce() + Send + 'static) {
+fn start(
+    name: &'static str,
+    endless: bool,
+    sender: &Sender<ScreenMessage>,
+    act: impl FnOnce() + Send + 'static,
+) {
     let ended = sender.clone();
     let thread = std::thread::spawn(act);
     std::thread::spawn(move || {
         if thread.join().is_err() || endless {
-            let _ = ended.send(Message::ThreadEnded(name));
+            let _ = ended.send(ScreenMessage::ThreadEnded(name));
         }
     });
 }
@@ -90,7 +96,7 @@ fn event_loop(
     mut terminal: DefaultTerminal,
     mut app: App,
     paint: Paint,
-    messages: &std::sync::mpsc::Receiver<Message>,
+    messages: &std::sync::mpsc::Receiver<ScreenMessage>,
 ) -> Result<()> {
     loop {
         let drawn: io::Result<_> = terminal.draw(|frame| draw(frame, &mut app, paint, Utc::now()));
@@ -100,12 +106,12 @@ fn event_loop(
         let mut next = messages.recv_timeout(until.saturating_duration_since(Instant::now()));
         loop {
             match next {
-                Ok(Message::Key(key)) if app.press(key) => return Ok(()),
-                Ok(Message::Key(_) | Message::Resized) => {}
-                Ok(Message::Read(event)) => app.on_read(*event, Utc::now()),
-                Ok(Message::Jobs(jobs)) => app.on_jobs(*jobs),
-                Ok(Message::Quit) => return Ok(()),
-                Ok(Message::ThreadEnded(name)) => bail!("the {name} thread ended unexpectedly"),
+                Ok(ScreenMessage::Key(key)) if app.press(key) => return Ok(()),
+                Ok(ScreenMessage::Key(_) | ScreenMessage::Resized) => {}
+                Ok(ScreenMessage::Read(event)) => app.on_read(*event, Utc::now()),
+                Ok(ScreenMessage::Jobs(jobs)) => app.on_jobs(*jobs),
+                Ok(ScreenMessage::Quit) => return Ok(()),
+                Ok(ScreenMessage::ThreadEnded(name)) => bail!("the {name} thread ended unexpectedly"),
                 Err(RecvTimeoutError::Timeout) => break,
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             }

@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 use pbtnas_core::run::{SoupRecord, read_json, verify};
 use pbtnas_core::search::{MemberId, Offspring};
 use pbtnas_engine::advance::{NextAction, advance};
-use pbtnas_engine::attempt::Identity;
+use pbtnas_engine::attempt::{Claim, Identity};
 use pbtnas_engine::config::Config;
 use pbtnas_engine::create::create;
 use pbtnas_engine::run::Run;
@@ -25,7 +25,7 @@ fn make_soup(state: &Path) {
     let identity = Identity { job: None, host: "test".into() };
     let soup = Soup::new(&run, task.as_ref(), None).unwrap();
     while let NextAction::Train { generation: round, members } = soup.advance(true).unwrap() {
-        soup.evaluate_candidate(round, members[0], &identity).unwrap();
+        soup.evaluate_candidate(round, members[0], &identity, &Claim::default()).unwrap();
     }
 }
 

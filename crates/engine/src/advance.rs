@@ -9,11 +9,11 @@ use crate::offspring::{build_all_offspring, parents};
 use crate::run::Run;
 use crate::task::{OffspringBuilder, Task};
 use pbtnas_core::checkpoint::Reader;
-use pbtnas_core::durable_fs::{Lock, Published, ensure_dirs, quarantine, remove};
+use pbtnas_core::durable_fs::{Published, ensure_dirs, quarantine, remove};
 use pbtnas_core::parallel;
 use pbtnas_core::run::{
-    BestRecord, FORMAT, FileRef, Heartbeat, MemberPlan, Outcome, PlanRecord, ResultRecord, StartRecord,
-    StateError, collect, drop_temporaries, failures, publish_json, read_attempts, read_json, replace_json,
+    BestRecord, Exhausted, FORMAT, FileRef, Heartbeat, MemberPlan, Outcome, PlanRecord, ResultRecord,
+    StartRecord, StateError, collect, drop_temporaries, exhausted, publish_json, read_json, replace_json,
 };
 use pbtnas_core::search::{MemberId, Offspring, Origin, first_generation, next_generation};
 
@@ -90,31 +90,25 @@ pub fn advance(run: &Run, task: &dyn Task, idle: bool) -> Result<NextAction> {
 
 /// Publishes a failed result for a member without remaining attempts.
 fn give_up(run: &Run, generation: u32, member: MemberId) -> Result<bool, StateError> {
-    // Another `pbtnas run` may be training it, in an attempt without a recorded end.
-    let Some(_lock) = Lock::try_take(&run.layout.member_lock(generation, member)) else { return Ok(false) };
-    let attempts = read_attempts(&run.layout.attempts(generation, member))?;
-    let failed = failures(&attempts);
-    let Some(last) = failed.last().filter(|_| failed.len() >= run.config.training.max_attempts as usize)
-    else {
+    let layout = &run.layout;
+    let (lock, attempts) = (layout.member_lock(generation, member), layout.attempts(generation, member));
+    let Some(exhausted) = exhausted(&lock, &attempts, run.config.training.max_attempts)? else {
         return Ok(false);
     };
-    let reason = last.reason();
+    let Exhausted { reason, failures, attempts, .. } = &exhausted;
     let result = ResultRecord {
         format: FORMAT,
         generation,
         member,
         outcome: Outcome::Failed {
             reason: reason.clone(),
-            attempts: attempts.len() as u32,
-            left: read_json::<Heartbeat>(&run.layout.heartbeat(generation, member))
-                .ok()
-                .map(|beat| beat.left()),
+            attempts: *attempts as u32,
+            left: read_json::<Heartbeat>(&layout.heartbeat(generation, member)).ok().map(|beat| beat.left()),
         },
     };
-    if publish_json(&run.layout.result(generation, member), &result)? == Published::Created {
-        let count = failed.len();
+    if publish_json(&layout.result(generation, member), &result)? == Published::Created {
         tracing::warn!(
-            "giving up member {member} of generation {generation} after {count} failed attempt(s): {reason}"
+            "giving up member {member} of generation {generation} after {failures} failed attempt(s): {reason}"
         );
     }
     Ok(true)

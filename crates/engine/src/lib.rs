@@ -3,6 +3,7 @@
 
 pub mod advance;
 pub mod attempt;
+mod backoff;
 pub mod command;
 pub mod config;
 pub mod create;

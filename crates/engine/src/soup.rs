@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use crate::advance::NextAction;
-use crate::attempt::{Identity, TrainOutcome, ending_of};
+use crate::attempt::{Claim, Identity, TrainOutcome, ending_of, record_end};
 use crate::member_context::place;
 use crate::run::Run;
 use crate::signal::StopSignal;
@@ -21,9 +21,9 @@ use pbtnas_core::checkpoint::{CheckpointError, Meta, Reader, soup};
 use pbtnas_core::durable_fs::digest_file;
 use pbtnas_core::durable_fs::{Lock, Published, ensure_dir, is_there, remove, stage};
 use pbtnas_core::run::{
-    AttemptEnd, BestRecord, FORMAT, FileRef, Ingredient, Outcome, SoupLayout, SoupPlan, SoupRecord,
-    SoupResult, StateError, begin_attempt, drop_temporaries, end_attempt, failures, find_json_or_quarantine,
-    publish_json, read_attempts,
+    AttemptEnd, BestRecord, Exhausted, FORMAT, FileRef, Ingredient, Outcome, SoupLayout, SoupPlan,
+    SoupRecord, SoupResult, StateError, begin_attempt, drop_temporaries, exhausted, find_json_or_quarantine,
+    publish_json,
 };
 use pbtnas_core::search::MemberId;
 
@@ -129,28 +129,21 @@ impl<'a> Soup<'a> {
 
     /// Discards a candidate without remaining attempts.
     fn give_up(&self, round: u32, candidate: MemberId) -> Result<Option<SoupResult>> {
-        // Another `pbtnas soup` may be evaluating it, in an attempt without a recorded end.
-        let Some(_lock) = Lock::try_take(&self.layout.candidate_lock(round, candidate)) else {
+        let layout = &self.layout;
+        let (lock, attempts) = (layout.candidate_lock(round, candidate), layout.attempts(round, candidate));
+        let Some(exhausted) = exhausted(&lock, &attempts, self.run.config.training.max_attempts)? else {
             return Ok(None);
         };
-        let attempts = read_attempts(&self.layout.attempts(round, candidate))?;
-        let failed = failures(&attempts);
-        let Some(last) =
-            failed.last().filter(|_| failed.len() >= self.run.config.training.max_attempts as usize)
-        else {
-            return Ok(None);
-        };
-        let reason = last.reason();
+        let Exhausted { reason, failures, .. } = &exhausted;
         let result = SoupResult {
             format: FORMAT,
             fitness: None,
             metrics: Default::default(),
             failed: Some(reason.clone()),
         };
-        if publish_json(&self.layout.result(round, candidate), &result)? == Published::Created {
-            let count = failed.len();
+        if publish_json(&layout.result(round, candidate), &result)? == Published::Created {
             tracing::warn!(
-                "candidate {candidate} of round {round} was discarded after {count} failed attempt(s): {reason}"
+                "candidate {candidate} of round {round} was discarded after {failures} failed attempt(s): {reason}"
             );
         }
         self.result(round, candidate)
@@ -160,12 +153,13 @@ impl<'a> Soup<'a> {
     /// [`crate::scheduler`].
     ///
     /// All soups of a run are evaluated with the random numbers of the best member's evaluation, so that only their
-    /// weights differ.
+    /// weights differ. `claim` names the running attempt.
     pub fn evaluate_candidate(
         &self,
         round: u32,
         candidate: MemberId,
         identity: &Identity,
+        claim: &Claim,
     ) -> Result<TrainOutcome> {
         let (run, layout) = (self.run, &self.layout);
         let dir = layout.candidate(round, candidate);
@@ -187,6 +181,7 @@ impl<'a> Soup<'a> {
             .with_context(|| format!("round {round} has no candidate {candidate}"))?;
         let attempts = layout.attempts(round, candidate);
         let (attempt, _) = begin_attempt(&attempts, identity.job.clone(), identity.host.clone(), None)?;
+        claim.set(Some((attempts.clone(), attempt)));
         let evaluated = (|| {
             let all: Vec<&Ingredient> = plan.ingredients.iter().chain([added]).collect();
             let path = layout.candidate_checkpoint(round, candidate);
@@ -210,9 +205,8 @@ impl<'a> Soup<'a> {
             Ok(()) => AttemptEnd::Done,
             Err(error) => ending_of(error),
         };
-        if let Err(error) = end_attempt(&attempts, attempt, ending) {
-            tracing::warn!("{error}");
-        }
+        claim.set(None);
+        record_end(&attempts, attempt, ending);
         evaluated.map(|()| TrainOutcome::Done)
     }
 

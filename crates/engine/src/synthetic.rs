@@ -112,9 +112,9 @@ impl SyntheticConfig {
 }
 
 /// Registers the task.
-pub struct Kind;
+pub struct SyntheticKind;
 
-impl TaskKind for Kind {
+impl TaskKind for SyntheticKind {
     fn name(&self) -> &'static str {
         "synthetic"
     }
@@ -232,8 +232,8 @@ impl Task for SyntheticTask {
         let mut tensors = Vec::new();
         for spec in self.tensors(&genotype)? {
             let values = match start {
-                Start::Checkpoint(reader) => Values::read(reader, &spec)?,
-                Start::Fresh(..) => Values::fresh(&spec, seeds),
+                Start::Checkpoint(reader) => SimulatedTensor::read(reader, &spec)?,
+                Start::Fresh(..) => SimulatedTensor::fresh(&spec, seeds),
             };
             tensors.push((spec, values));
         }
@@ -247,7 +247,7 @@ impl Task for SyntheticTask {
 }
 
 /// The values of a tensor, its average and its moment.
-struct Values {
+struct SimulatedTensor {
     model: Vec<f32>,
     average: Vec<f32>,
     /// The moment of a simulated optimizer.
@@ -255,7 +255,7 @@ struct Values {
     count: i64,
 }
 
-impl Values {
+impl SimulatedTensor {
     fn fresh(spec: &TensorSpec, seeds: Seeds) -> Self {
         if spec.dtype == Dtype::I64 {
             return Self { model: vec![], average: vec![], moment: vec![], count: 0 };
@@ -294,7 +294,7 @@ struct SyntheticSession<'a> {
     config: &'a SyntheticConfig,
     genotype: Genotype,
     rate: f32,
-    tensors: Vec<(TensorSpec, Values)>,
+    tensors: Vec<(TensorSpec, SimulatedTensor)>,
     seeds: Seeds,
     epoch: u32,
     step: u64,

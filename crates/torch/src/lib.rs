@@ -21,7 +21,7 @@ use pbtnas_engine::task::{SelfTest, TaskKind};
 pub use tch;
 
 /// The tasks, for the engine's registry.
-pub static KINDS: [&dyn TaskKind; 2] = [&gan::Kind, &rl::Kind];
+pub static KINDS: [&dyn TaskKind; 2] = [&gan::GanKind, &rl::RlKind];
 
 /// The error of training in a program without libtorch.
 #[cfg(not(feature = "libtorch"))]

@@ -10,7 +10,7 @@ use tch::{Kind, Tensor};
 use pbtnas_core::search::{RngKey, rng};
 
 /// Tensors by name.
-pub type Named = BTreeMap<String, Tensor>;
+pub type OracleTensors = BTreeMap<String, Tensor>;
 
 /// Runs a Python script in the oracle's environment; it must succeed.
 pub fn run<P: AsRef<Path>>(script: &str, arguments: &[P]) {
@@ -29,7 +29,7 @@ pub fn run<P: AsRef<Path>>(script: &str, arguments: &[P]) {
 }
 
 /// The tensors of a safetensors file.
-pub fn tensors(path: &Path) -> Named {
+pub fn tensors(path: &Path) -> OracleTensors {
     Tensor::read_safetensors(path).unwrap().into_iter().collect()
 }
 
@@ -46,7 +46,7 @@ impl Oracle {
         Self { script, dir: tempfile::tempdir().unwrap(), cases: Vec::new() }
     }
 
-    pub fn add(&mut self, case: &Value, inputs: &Named) {
+    pub fn add(&mut self, case: &Value, inputs: &OracleTensors) {
         let folder = self.dir.path().join(self.cases.len().to_string());
         std::fs::create_dir(&folder).unwrap();
         std::fs::write(folder.join("case.json"), case.to_string()).unwrap();
@@ -58,7 +58,7 @@ impl Oracle {
     }
 
     /// Runs the script, and returns the outputs of all cases.
-    pub fn call(&self) -> Vec<Named> {
+    pub fn call(&self) -> Vec<OracleTensors> {
         run(self.script, &self.cases);
         self.cases.iter().map(|folder| tensors(&folder.join("outputs.safetensors"))).collect()
     }

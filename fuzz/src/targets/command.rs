@@ -3,14 +3,14 @@
 use super::{file, safetensors};
 use pbtnas_core::checkpoint::{AVERAGE, MODEL, OPTIMIZER, tensors_in};
 use pbtnas_core::search::Genotype;
-use pbtnas_engine::command::{Progress, accept, read_result};
+use pbtnas_engine::command::{ScriptProgress, accept, read_result};
 use pbtnas_engine::fault::exit::FAILED;
 use pbtnas_engine::fault::exit_code;
 
 pub fn fuzz(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
-    let mut progress = Progress::default();
-    text.lines().for_each(|line| progress.update(Progress::parse(line)));
+    let mut progress = ScriptProgress::default();
+    text.lines().for_each(|line| progress.update(ScriptProgress::parse(line)));
 
     match read_result(&file("result.json", input)) {
         Ok(evaluation) => assert!(evaluation.metrics.iter().all(|(_, value)| value.is_finite())),

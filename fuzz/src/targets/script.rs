@@ -7,7 +7,7 @@ use arbitrary::{Arbitrary, Unstructured};
 use pbtnas_engine::config::Config;
 use pbtnas_engine::scheduler::slurm::SlurmConfig;
 use pbtnas_engine::scheduler::slurm::options::OPTIONS;
-use pbtnas_engine::scheduler::slurm::script::{Chunk, Context};
+use pbtnas_engine::scheduler::slurm::script::{Chunk, ScriptContext};
 
 const BASE: &str = "seed = 1\n[search]\npopulation = 8\nepochs = 2\nepochs_per_generation = 1\n[task]\nkind = \"synthetic\"\n";
 
@@ -60,14 +60,14 @@ pub fn fuzz(input: &[u8]) {
     let slurm = &config.slurm;
     let (program, state) = (Path::new(&input.program), Path::new(&input.state));
     let words = |words: &str| words.split(' ').map(str::to_owned).collect::<Vec<_>>();
-    let context = Context {
+    let context = ScriptContext {
         config: slurm,
         program,
         state,
         label: "g0001".into(),
-        piece: words("train --generation 1"),
-        piece_option: "--member",
-        pieces_per_task: slurm.members_per_task,
+        unit: words("train --generation 1"),
+        unit_option: "--member",
+        units_per_task: slurm.members_per_task,
         step: words("step"),
     };
 
@@ -87,7 +87,7 @@ pub fn fuzz(input: &[u8]) {
     assert_eq!([commands(before), commands(behind)].concat(), step);
     let size = slurm.members_per_task;
     let (first, last) = (format!("first=$(( (SLURM_ARRAY_TASK_ID + {}) * {size} ))", input.offset), size - 1);
-    let script = context.piece_script(input.offset);
+    let script = context.unit_script(input.offset);
     let calculation = script.find(&first).map(|at| (&script[..at], &script[at + first.len()..]));
     let (before, behind) = calculation.expect("a calculation");
     let span = format!("\"$first-$(( first + {last} ))\"\n");
@@ -98,7 +98,7 @@ pub fn fuzz(input: &[u8]) {
 
     // Each value is one argument of sbatch, behind its option.
     let chunk = Chunk { offset: input.offset, indices: vec![0, 1, 5] };
-    let arguments = context.piece_arguments("pbtnas-1-a0", &chunk);
+    let arguments = context.unit_arguments("pbtnas-1-a0", &chunk);
     for option in &OPTIONS {
         let (flag, value) = (option.flag, slurm.get(option.key));
         let found: Vec<&String> = arguments

@@ -1,13 +1,14 @@
 //! Option frequencies of a variable over generations, as stacked areas.
 
-use super::axis::{Axis, Frame};
+use super::axis::{Axis, ChartFrame};
 use super::{Svg, fill, through};
 
 /// Draws the frequencies `parts` of all options per generation, which sum up to 1.
 pub fn areas(options: &[String], parts: &[Vec<f64>], (width, height): (f64, f64)) -> Svg {
     let mut svg = Svg::new(width, height);
     let x = Axis { from: 0.0, to: parts.len().max(2) as f64 - 1.0 };
-    let frame = Frame { bounds: (1.0, 1.0, width - 1.0, height - 1.0), x, y: Axis { from: 0.0, to: 1.0 } };
+    let frame =
+        ChartFrame { bounds: (1.0, 1.0, width - 1.0, height - 1.0), x, y: Axis { from: 0.0, to: 1.0 } };
     let mut below = vec![0.0; parts.len()];
     for (index, option) in options.iter().enumerate() {
         let above: Vec<f64> =

@@ -78,14 +78,14 @@ fn number(value: f64, decimals: usize, step: f64) -> String {
 
 /// The data area of a chart and its axes.
 #[derive(Debug, Clone, Copy)]
-pub struct Frame {
+pub struct ChartFrame {
     /// Left, top, right and bottom.
     pub bounds: (f64, f64, f64, f64),
     pub x: Axis,
     pub y: Axis,
 }
 
-impl Frame {
+impl ChartFrame {
     /// The coordinates of a data point, clamped to the frame.
     pub fn at(&self, x: f64, y: f64) -> (f64, f64) {
         let (left, top, right, bottom) = self.bounds;

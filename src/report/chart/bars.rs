@@ -1,6 +1,6 @@
 //! Stacked bars over generations.
 
-use super::axis::{Axis, Frame};
+use super::axis::{Axis, ChartFrame};
 use super::{Svg, fill};
 
 #[derive(Debug, Clone, PartialEq)]
@@ -23,7 +23,7 @@ pub fn bars(chart: &Bars) -> Svg {
     let y = if highest > 0.0 { y } else { Axis { from: 0.0, to: 1.0 } };
     let widest = y.ticks(5).iter().map(|tick| tick.1.len()).max().unwrap_or(1) as f64;
     let x = Axis { from: -0.5, to: chart.bars.len().max(1) as f64 - 0.5 };
-    let frame = Frame { bounds: (18.0 + 7.5 * widest, 52.0, width - 16.0, height - 44.0), x, y };
+    let frame = ChartFrame { bounds: (18.0 + 7.5 * widest, 52.0, width - 16.0, height - 44.0), x, y };
     svg.text((12.0, 20.0), "start", "ink title", chart.title);
     frame.draw(&mut svg, "generation", chart.up);
     for (generation, bar) in chart.bars.iter().enumerate() {

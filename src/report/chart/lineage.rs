@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::axis::{Axis, Frame};
+use super::axis::{Axis, ChartFrame};
 use super::lines::{Lines, Series, lines};
 use super::{Svg, short};
 use crate::report::history::{Generation, History, Member};
@@ -132,7 +132,7 @@ pub fn main_line(history: &History, of: Option<Ancestor>) -> BTreeSet<Ancestor> 
 }
 
 /// A frame for 97 % of the fitness values; lower values are drawn at the bottom.
-fn frame(history: &History, (width, height): (f64, f64)) -> Frame {
+fn frame(history: &History, (width, height): (f64, f64)) -> ChartFrame {
     let mut values: Vec<f64> = history.generations.iter().flat_map(Generation::fitness).collect();
     values.sort_by(f64::total_cmp);
     let low = values.get((values.len() as f64 * 0.03) as usize).copied();
@@ -143,12 +143,12 @@ fn frame(history: &History, (width, height): (f64, f64)) -> Frame {
     let bounds = |left| (left, 52.0, width - 16.0, height - 44.0);
     // The ticks that `draw` uses.
     let widest = y
-        .ticks(Frame { bounds: bounds(0.0), x, y }.lines_across())
+        .ticks(ChartFrame { bounds: bounds(0.0), x, y }.lines_across())
         .iter()
         .map(|tick| tick.1.len())
         .max()
         .unwrap_or(1) as f64;
-    Frame { bounds: bounds(18.0 + 7.5 * widest), x, y }
+    ChartFrame { bounds: bounds(18.0 + 7.5 * widest), x, y }
 }
 
 /// Best, median and quartiles per generation.

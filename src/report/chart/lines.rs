@@ -1,6 +1,6 @@
 //! Line charts.
 
-use super::axis::{Axis, Frame};
+use super::axis::{Axis, ChartFrame};
 use super::{Svg, fill, stroke};
 
 /// A line with an optional band.
@@ -46,7 +46,7 @@ pub fn lines(chart: &Lines) -> Svg {
         None => Axis::holding(y).with_room(0.04),
     };
     let widest = y.ticks(5).iter().map(|tick| tick.1.len()).max().unwrap_or(1) as f64;
-    let frame = Frame { bounds: (18.0 + 7.5 * widest, 52.0, width - 16.0, height - 44.0), x, y };
+    let frame = ChartFrame { bounds: (18.0 + 7.5 * widest, 52.0, width - 16.0, height - 44.0), x, y };
     svg.text((12.0, 20.0), "start", "ink title", chart.title);
     frame.draw(&mut svg, chart.across, chart.up);
     let at = |(x, y): (f64, f64)| frame.at(x, y);

@@ -12,11 +12,11 @@ use pbtnas_engine::run::Run;
 pub struct Curve {
     pub variant: String,
     /// Generations in which every run has a value.
-    pub points: Vec<Point>,
+    pub points: Vec<PlotPoint>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Point {
+pub struct PlotPoint {
     pub epoch: f64,
     pub mean: f64,
     /// Sample standard deviation over runs; 0 for a single run.
@@ -61,12 +61,12 @@ fn best_so_far(run: &Run, last: u32) -> Result<Vec<(u32, Option<f64>)>> {
 
 /// Mean and deviation where every run has a value, since the mean would jump if the set of runs changed. Runs of a variant
 /// have the same generations.
-fn average(runs: &[Vec<(u32, Option<f64>)>]) -> Vec<Point> {
+fn average(runs: &[Vec<(u32, Option<f64>)>]) -> Vec<PlotPoint> {
     let length = runs.iter().map(Vec::len).min().unwrap_or(0);
     let point = |generation: usize| {
         let values: Vec<f64> = runs.iter().map(|run| run[generation].1).collect::<Option<_>>()?;
         let deviation = standard_deviation(&values).unwrap_or(0.0);
-        Some(Point { epoch: f64::from(runs[0][generation].0), mean: mean(&values)?, deviation })
+        Some(PlotPoint { epoch: f64::from(runs[0][generation].0), mean: mean(&values)?, deviation })
     };
     (0..length).filter_map(point).collect()
 }
@@ -97,14 +97,14 @@ mod tests {
         let first = vec![(2, None), (4, Some(1.0)), (6, Some(5.0))];
         let second = vec![(2, Some(0.0)), (4, Some(3.0))];
         let points = average(&[first.clone(), second]);
-        assert_eq!(points, [Point { epoch: 4.0, mean: 2.0, deviation: 2.0_f64.sqrt() }]);
+        assert_eq!(points, [PlotPoint { epoch: 4.0, mean: 2.0, deviation: 2.0_f64.sqrt() }]);
         assert_eq!(average(&[first]).len(), 2);
         assert_eq!(average(&[]), []);
     }
 
     fn curve(means: &[f64]) -> Curve {
         let points =
-            means.iter().zip(1..).map(|(&mean, e)| Point { epoch: f64::from(e), mean, deviation: 0.0 });
+            means.iter().zip(1..).map(|(&mean, e)| PlotPoint { epoch: f64::from(e), mean, deviation: 0.0 });
         Curve { variant: "v".into(), points: points.collect() }
     }
 

@@ -30,7 +30,7 @@ pub struct Comparison {
     pub variants: Vec<Variant>,
     pub runs: Vec<RunValues>,
     /// Cells of the table that have a value.
-    pub cells: Vec<Cell>,
+    pub cells: Vec<TableCell>,
     /// The reference against each other variant; null for a single variant.
     pub tests: Option<Tests>,
 }
@@ -81,7 +81,7 @@ pub struct RunValues {
 
 /// A metric of a variant in a setting.
 #[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
-pub struct Cell {
+pub struct TableCell {
     /// Label of the setting.
     pub setting: String,
     /// Label of the variant.
@@ -163,7 +163,7 @@ fn place<T: PartialEq>(all: &mut Vec<T>, one: T) -> usize {
 }
 
 /// Cells by column: per setting, fitness first, then the other metrics by name.
-fn cells(settings: &[Setting], variants: &[Variant], runs: &[RunValues]) -> Vec<Cell> {
+fn cells(settings: &[Setting], variants: &[Variant], runs: &[RunValues]) -> Vec<TableCell> {
     let mut cells = Vec::new();
     for setting in settings {
         let of_setting = runs.iter().filter(|run| run.setting == setting.label);
@@ -171,7 +171,7 @@ fn cells(settings: &[Setting], variants: &[Variant], runs: &[RunValues]) -> Vec<
         let (fitness, others): (Vec<&String>, Vec<&String>) =
             names.into_iter().partition(|name| *name == FITNESS);
         for metric in fitness.into_iter().chain(others) {
-            let mut column: Vec<Cell> = variants
+            let mut column: Vec<TableCell> = variants
                 .iter()
                 .filter_map(|variant| cell(&setting.label, &variant.label, metric, runs))
                 .collect();
@@ -182,11 +182,11 @@ fn cells(settings: &[Setting], variants: &[Variant], runs: &[RunValues]) -> Vec<
     cells
 }
 
-fn cell(setting: &str, variant: &str, metric: &str, runs: &[RunValues]) -> Option<Cell> {
+fn cell(setting: &str, variant: &str, metric: &str, runs: &[RunValues]) -> Option<TableCell> {
     let here = runs.iter().filter(|run| run.setting == setting && run.variant == variant);
     let (values, finished): (Vec<f64>, Vec<bool>) =
         here.filter_map(|run| Some((*run.metrics.get(metric)?, run.finished))).unzip();
-    Some(Cell {
+    Some(TableCell {
         setting: setting.into(),
         variant: variant.into(),
         metric: metric.into(),
@@ -199,7 +199,7 @@ fn cell(setting: &str, variant: &str, metric: &str, runs: &[RunValues]) -> Optio
     })
 }
 
-fn mark_best(column: &mut [Cell]) {
+fn mark_best(column: &mut [TableCell]) {
     if column.len() < 2 {
         return;
     }

@@ -47,12 +47,12 @@ fn panel(title: &str, curves: &[Curve], labels: &[&str]) -> Svg {
 
 #[cfg(test)]
 mod tests {
-    use super::super::curve::Point;
+    use super::super::curve::PlotPoint;
     use super::*;
 
     #[test]
     fn a_variant_has_its_colour_in_every_panel() {
-        let point = |epoch, mean| Point { epoch, mean, deviation: 0.5 };
+        let point = |epoch, mean| PlotPoint { epoch, mean, deviation: 0.5 };
         let second = Curve { variant: "<b> & \"c\"".into(), points: vec![point(1.0, 1.0), point(2.0, 2.0)] };
         let text = panel("t", &[second], &["first", "<b> & \"c\""]).file();
         assert!(

@@ -1,6 +1,6 @@
 //! Comparisons as plain text and as Markdown tables.
 
-use super::{Better, Cell, Comparison, Measured, RunValues, Tests};
+use super::{Better, Comparison, Measured, RunValues, TableCell, Tests};
 use crate::report::statistics::Wilcoxon;
 use crate::report::table::table;
 
@@ -103,9 +103,9 @@ fn table_of(
     let mut head = vec!["variant".to_owned()];
     let mut rows: Vec<Vec<String>> =
         comparison.variants.iter().map(|variant| vec![variant.label.clone()]).collect();
-    let same = |a: &Cell, b: &Cell| (&a.setting, &a.metric) == (&b.setting, &b.metric);
+    let same = |a: &TableCell, b: &TableCell| (&a.setting, &a.metric) == (&b.setting, &b.metric);
     for column in comparison.cells.chunk_by(same) {
-        let Cell { setting, metric, better, .. } = &column[0];
+        let TableCell { setting, metric, better, .. } = &column[0];
         let direction = match better {
             Some(Better::Higher) => " ↑",
             Some(Better::Lower) => " ↓",
@@ -126,8 +126,8 @@ fn table_of(
 }
 
 /// `mean ± sd (n)`, with a star if some of the n runs are not finished.
-fn cell_text(cell: &Cell, decimals: usize) -> String {
-    let Cell { n, mean, .. } = cell;
+fn cell_text(cell: &TableCell, decimals: usize) -> String {
+    let TableCell { n, mean, .. } = cell;
     let star = if cell.unfinished > 0 { "*" } else { "" };
     match cell.standard_deviation {
         Some(deviation) => format!("{mean:.decimals$} ± {deviation:.decimals$} ({n}{star})"),
@@ -136,7 +136,7 @@ fn cell_text(cell: &Cell, decimals: usize) -> String {
 }
 
 /// Decimals of a column: two digits of the smallest deviation, 2 to 6 decimals; 4 without deviations.
-fn decimals(column: &[Cell]) -> usize {
+fn decimals(column: &[TableCell]) -> usize {
     let deviations = column.iter().filter_map(|cell| cell.standard_deviation).filter(|sd| *sd > 0.0);
     match deviations.min_by(f64::total_cmp) {
         Some(smallest) => (1.0 - smallest.log10().floor()).clamp(2.0, 6.0) as usize,
@@ -229,11 +229,11 @@ fn test_notes(tests: &Tests) -> Vec<String> {
 mod tests {
     use super::*;
 
-    fn cell(mean: f64, standard_deviation: Option<f64>, unfinished: usize) -> Cell {
+    fn cell(mean: f64, standard_deviation: Option<f64>, unfinished: usize) -> TableCell {
         let n = if standard_deviation.is_some() { 3 } else { 1 };
         let (setting, variant, metric) = ("s".into(), "v".into(), "fid".into());
         let better = Some(Better::Lower);
-        Cell { setting, variant, metric, better, n, unfinished, mean, standard_deviation, best: false }
+        TableCell { setting, variant, metric, better, n, unfinished, mean, standard_deviation, best: false }
     }
 
     #[test]

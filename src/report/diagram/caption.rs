@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use pbtnas_engine::task::{Diagram, Line};
+use pbtnas_engine::task::{Diagram, DiagramLine};
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Caption {
@@ -15,7 +15,7 @@ pub struct Caption {
 
 impl Caption {
     /// Whether a line shows a variable that differs.
-    pub fn is_changed(&self, line: &Line) -> bool {
+    pub fn is_changed(&self, line: &DiagramLine) -> bool {
         line.variables.iter().any(|variable| self.changed.contains(variable))
     }
 
@@ -39,12 +39,12 @@ impl Caption {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pbtnas_engine::task::Kind;
+    use pbtnas_engine::task::NodeKind;
 
     #[test]
     fn captions_count_differences() {
         let mut diagram = Diagram::default();
-        diagram.node(None, Kind::Layer, vec![Line::of("a", "a: 1"), Line::of("b", "b: 1")]);
+        diagram.node(None, NodeKind::Layer, vec![DiagramLine::of("a", "a: 1"), DiagramLine::of("b", "b: 1")]);
         let difference = |against: Option<&str>, changed: &[&str]| {
             let changed = changed.iter().map(|&name| name.to_owned()).collect();
             let against = against.map(str::to_owned);

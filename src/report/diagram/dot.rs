@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::caption::Caption;
-use pbtnas_engine::task::{Diagram, Kind, Line, Node};
+use pbtnas_engine::task::{Diagram, DiagramLine, DiagramNode, NodeKind};
 
 /// A digraph with frames as subgraphs.
 pub fn dot(diagram: &Diagram, caption: &Caption) -> String {
@@ -49,21 +49,21 @@ fn inside(diagram: &Diagram, caption: &Caption, parent: Option<usize>, depth: us
     }
 }
 
-fn attributes(node: &Node, caption: &Caption) -> String {
+fn attributes(node: &DiagramNode, caption: &Caption) -> String {
     // Tables are aligned on the left.
-    let end = if node.kind == Kind::Table { "\\l" } else { "\\n" };
+    let end = if node.kind == NodeKind::Table { "\\l" } else { "\\n" };
     let texts: Vec<&str> = node.lines.iter().map(|line| line.text.as_str()).collect();
     let mut text = format!("label={}", label(&texts, end));
     text += match (node.unused, node.kind) {
         (true, _) => {
             ", fillcolor=\"#f5f5f5\", fontcolor=\"#888888\", color=\"#999999\", style=\"filled,rounded,dashed\""
         }
-        (_, Kind::Tensor) => ", fillcolor=\"#eeeeee\"",
-        (_, Kind::Layer) => ", fillcolor=\"#d6e6f5\"",
-        (_, Kind::Operation) => ", fillcolor=\"#ffffff\"",
-        (_, Kind::Table) => ", fillcolor=\"#ffffff\", style=filled",
+        (_, NodeKind::Tensor) => ", fillcolor=\"#eeeeee\"",
+        (_, NodeKind::Layer) => ", fillcolor=\"#d6e6f5\"",
+        (_, NodeKind::Operation) => ", fillcolor=\"#ffffff\"",
+        (_, NodeKind::Table) => ", fillcolor=\"#ffffff\", style=filled",
     };
-    if node.lines.iter().any(|line: &Line| caption.is_changed(line)) {
+    if node.lines.iter().any(|line: &DiagramLine| caption.is_changed(line)) {
         text += ", color=\"#d55e00\", penwidth=3";
     }
     text
@@ -107,10 +107,10 @@ mod tests {
     fn frames_are_subgraphs() {
         let mut diagram = Diagram::default();
         let outer = diagram.cluster("net", None);
-        let inner = diagram.cluster(Line::of("norm", "cell"), Some(outer));
-        let a = diagram.node(Some(outer), Kind::Tensor, vec!["in \"x\"".into()]);
-        let b = diagram.node(Some(inner), Kind::Layer, vec!["conv".into(), Line::of("k", "3x3")]);
-        diagram.node(None, Kind::Table, vec!["t".into(), "v: 1".into()]);
+        let inner = diagram.cluster(DiagramLine::of("norm", "cell"), Some(outer));
+        let a = diagram.node(Some(outer), NodeKind::Tensor, vec!["in \"x\"".into()]);
+        let b = diagram.node(Some(inner), NodeKind::Layer, vec!["conv".into(), DiagramLine::of("k", "3x3")]);
+        diagram.node(None, NodeKind::Table, vec!["t".into(), "v: 1".into()]);
         diagram.labelled(a, b, "skip".into());
         let changed = ["k".to_owned()].into();
         let caption = Caption { title: "one".into(), against: Some("two".into()), changed };

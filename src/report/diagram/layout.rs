@@ -19,7 +19,7 @@ const UNCONNECTED: usize = 4;
 /// Sweeps that sort the rows, and all sweeps: the later ones only move boxes within their rows.
 const SWEEPS: (usize, usize) = (8, 24);
 
-type Point = (f64, f64);
+type DiagramPoint = (f64, f64);
 
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Rect {
@@ -30,31 +30,31 @@ pub struct Rect {
 }
 
 impl Rect {
-    fn shifted(self, (x, y): Point) -> Self {
+    fn shifted(self, (x, y): DiagramPoint) -> Self {
         Self { x: self.x + x, y: self.y + y, ..self }
     }
 }
 
 /// Coordinates from the upper left corner, in pixels. An edge is a polyline whose y never decreases.
 #[derive(Debug, Clone, Default)]
-pub struct Layout {
+pub struct DiagramLayout {
     pub width: f64,
     pub height: f64,
     pub nodes: Vec<Rect>,
     pub clusters: Vec<Rect>,
-    pub edges: Vec<Vec<Point>>,
+    pub edges: Vec<Vec<DiagramPoint>>,
     pub labels: Vec<Option<Rect>>,
     /// Where an edge enters or leaves a frame, from its left side.
     ports: HashMap<(usize, usize), f64>,
     /// Frame, edge, and points relative to that frame.
-    pieces: Vec<(Option<usize>, usize, Vec<Point>)>,
+    pieces: Vec<(Option<usize>, usize, Vec<DiagramPoint>)>,
     /// Frame, edge, and the edge's label relative to that frame.
     chips: Vec<(Option<usize>, usize, Rect)>,
 }
 
 /// An item of a row; numbers are those of the diagram.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Part {
+enum RowItem {
     Node(usize),
     Cluster(usize),
     Label(usize),
@@ -67,7 +67,7 @@ enum Part {
 }
 
 struct Item {
-    part: Part,
+    part: RowItem,
     width: f64,
     height: f64,
     row: usize,
@@ -82,13 +82,13 @@ struct Link {
 }
 
 /// Lays out a diagram: frames from the inside to the outside, then all coordinates relative to the picture.
-pub fn layout(diagram: &Diagram) -> Layout {
-    let mut layout = Layout {
+pub fn layout(diagram: &Diagram) -> DiagramLayout {
+    let mut layout = DiagramLayout {
         nodes: vec![Rect::default(); diagram.nodes.len()],
         clusters: vec![Rect::default(); diagram.clusters.len()],
         edges: vec![Vec::new(); diagram.edges.len()],
         labels: vec![None; diagram.edges.len()],
-        ..Layout::default()
+        ..DiagramLayout::default()
     };
     // A frame has a higher number than the frame around it.
     for frame in (0..diagram.clusters.len()).rev().map(Some).chain([None]) {
@@ -115,30 +115,30 @@ pub fn layout(diagram: &Diagram) -> Layout {
 }
 
 /// The part of a frame that a node is, or that contains it; none if it is outside of the frame.
-fn part_of(diagram: &Diagram, node: usize, frame: Option<usize>) -> Option<Part> {
-    let (mut part, mut around) = (Part::Node(node), diagram.nodes[node].cluster);
+fn part_of(diagram: &Diagram, node: usize, frame: Option<usize>) -> Option<RowItem> {
+    let (mut part, mut around) = (RowItem::Node(node), diagram.nodes[node].cluster);
     while around != frame {
         let cluster = around?;
-        (part, around) = (Part::Cluster(cluster), diagram.clusters[cluster].parent);
+        (part, around) = (RowItem::Cluster(cluster), diagram.clusters[cluster].parent);
     }
     Some(part)
 }
 
-impl Layout {
-    fn origin(&self, frame: Option<usize>) -> Point {
+impl DiagramLayout {
+    fn origin(&self, frame: Option<usize>) -> DiagramPoint {
         frame.map_or((0.0, 0.0), |frame| (self.clusters[frame].x, self.clusters[frame].y))
     }
 
     /// Lays out one frame, whose inner frames have their sizes.
     fn lay_out(&mut self, diagram: &Diagram, frame: Option<usize>) {
         let mut items: Vec<Item> = Vec::new();
-        let mut item = |part: Part| {
+        let mut item = |part: RowItem| {
             let (width, height) = match part {
-                Part::Node(node) => text::size(&diagram.nodes[node]),
-                Part::Cluster(cluster) => (self.clusters[cluster].width, self.clusters[cluster].height),
-                Part::Label(edge) => text::label_size(&diagram.edges[edge]),
-                Part::Top(_) => (0.0, HEADER),
-                Part::Bottom(_) | Part::Bend => (0.0, 0.0),
+                RowItem::Node(node) => text::size(&diagram.nodes[node]),
+                RowItem::Cluster(cluster) => (self.clusters[cluster].width, self.clusters[cluster].height),
+                RowItem::Label(edge) => text::label_size(&diagram.edges[edge]),
+                RowItem::Top(_) => (0.0, HEADER),
+                RowItem::Bottom(_) | RowItem::Bend => (0.0, 0.0),
             };
             items.iter().position(|item| item.part == part).unwrap_or_else(|| {
                 items.push(Item { part, width, height, row: 0 });
@@ -147,14 +147,14 @@ impl Layout {
         };
         let inner = (0..diagram.clusters.len()).filter(|&one| diagram.clusters[one].parent == frame);
         let nodes = (0..diagram.nodes.len()).filter_map(|node| part_of(diagram, node, frame));
-        nodes.chain(inner.map(Part::Cluster)).for_each(|part| _ = item(part));
+        nodes.chain(inner.map(RowItem::Cluster)).for_each(|part| _ = item(part));
         let mut links = Vec::new();
         for (number, edge) in diagram.edges.iter().enumerate() {
-            let label = edge.label.as_ref().map(|_| Part::Label(number));
+            let label = edge.label.as_ref().map(|_| RowItem::Label(number));
             let chain = match (part_of(diagram, edge.from, frame), part_of(diagram, edge.to, frame)) {
                 (from, to) if from == to => continue,
-                (from @ Some(_), None) => [from, None, Some(Part::Bottom(number))],
-                (None, to) => [Some(Part::Top(number)), None, to],
+                (from @ Some(_), None) => [from, None, Some(RowItem::Bottom(number))],
+                (None, to) => [Some(RowItem::Top(number)), None, to],
                 (from, to) => [from, label, to],
             };
             let chain: Vec<usize> = chain.into_iter().flatten().map(&mut item).collect();
@@ -170,7 +170,7 @@ impl Layout {
 
     /// Where an edge touches an item, from the middle of the item.
     fn port(&self, edge: usize, item: &Item) -> f64 {
-        let Part::Cluster(cluster) = item.part else { return 0.0 };
+        let RowItem::Cluster(cluster) = item.part else { return 0.0 };
         self.ports.get(&(cluster, edge)).map_or(0.0, |port| port - item.width / 2.0)
     }
 
@@ -200,7 +200,7 @@ impl Layout {
         if let Some(frame) = frame {
             let least = text::width(&diagram.clusters[frame].label.text, true);
             shift += PADDING + (least - self.width).max(0.0) / 2.0;
-            let leaves = items.iter().any(|item| matches!(item.part, Part::Bottom(_)));
+            let leaves = items.iter().any(|item| matches!(item.part, RowItem::Bottom(_)));
             let width = self.width.max(least) + 2.0 * PADDING;
             let height = self.height + if leaves { 0.0 } else { PADDING };
             self.clusters[frame] = Rect { x: 0.0, y: 0.0, width, height };
@@ -209,10 +209,10 @@ impl Layout {
             let (x, y) = (side(number, -1.0) + shift, bands[item.row].0);
             let rect = Rect { x, y, width: item.width, height: item.height };
             match (item.part, frame) {
-                (Part::Node(node), _) => self.nodes[node] = rect,
-                (Part::Cluster(cluster), _) => self.clusters[cluster] = rect,
-                (Part::Label(edge), _) => self.chips.push((frame, edge, rect)),
-                (Part::Top(edge) | Part::Bottom(edge), Some(frame)) => {
+                (RowItem::Node(node), _) => self.nodes[node] = rect,
+                (RowItem::Cluster(cluster), _) => self.clusters[cluster] = rect,
+                (RowItem::Label(edge), _) => self.chips.push((frame, edge, rect)),
+                (RowItem::Top(edge) | RowItem::Bottom(edge), Some(frame)) => {
                     _ = self.ports.insert((frame, edge), x)
                 }
                 _ => {}
@@ -223,7 +223,7 @@ impl Layout {
             let start = x[link.from] + self.port(link.edge, from) + shift;
             let end = x[link.to] + self.port(link.edge, to) + shift;
             let (above, below) = bands[from.row];
-            let passes = matches!(from.part, Part::Top(_) | Part::Bend);
+            let passes = matches!(from.part, RowItem::Top(_) | RowItem::Bend);
             let begin = if passes { above } else { above + from.height };
             let points = vec![(start, begin), (start, below), (end, bands[to.row].0)];
             self.pieces.push((frame, link.edge, points));
@@ -233,8 +233,8 @@ impl Layout {
 
 /// The row of each item: the longest path that leads to it. Ports are in the first and last row.
 fn assign_rows(items: &mut [Item], links: &[Link], first: usize) {
-    let port = |item: &Item| matches!(item.part, Part::Top(_) | Part::Bottom(_));
-    items.iter_mut().filter(|item| !matches!(item.part, Part::Top(_))).for_each(|item| item.row = first);
+    let port = |item: &Item| matches!(item.part, RowItem::Top(_) | RowItem::Bottom(_));
+    items.iter_mut().filter(|item| !matches!(item.part, RowItem::Top(_))).for_each(|item| item.row = first);
     // As often as there are items: that is enough for every path.
     for _ in 0..items.len() {
         for link in links {
@@ -256,7 +256,7 @@ fn assign_rows(items: &mut [Item], links: &[Link], first: usize) {
         }
     }
     let last = items.iter().map(|item| item.row + usize::from(!port(item))).max().unwrap_or(0);
-    items.iter_mut().filter(|item| matches!(item.part, Part::Bottom(_))).for_each(|item| item.row = last);
+    items.iter_mut().filter(|item| matches!(item.part, RowItem::Bottom(_))).for_each(|item| item.row = last);
 }
 
 /// Divides links that pass rows.
@@ -264,7 +264,7 @@ fn add_bends(items: &mut Vec<Item>, links: &mut Vec<Link>) {
     for at in 0..links.len() {
         while items[links[at].from].row + 1 < items[links[at].to].row {
             let Link { edge, from, .. } = links[at];
-            items.push(Item { part: Part::Bend, width: 0.0, height: 0.0, row: items[from].row + 1 });
+            items.push(Item { part: RowItem::Bend, width: 0.0, height: 0.0, row: items[from].row + 1 });
             links.push(Link { edge, from, to: items.len() - 1 });
             links[at].from = items.len() - 1;
         }
@@ -292,7 +292,7 @@ fn columns(
         for step in 0..rows.len() {
             let at = if sweep % 2 == 0 { step } else { rows.len() - 1 - step };
             let wish = |&item: &usize| {
-                let bend = |one: usize| items[one].part == Part::Bend;
+                let bend = |one: usize| items[one].part == RowItem::Bend;
                 let (mut sum, mut weights) = (x[item] * 1e-3, 1e-3);
                 for &(other, shift) in near[item][sides.clone()].iter().flatten() {
                     // Long edges are straight first of all.
@@ -332,7 +332,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use pbtnas_engine::task::{Edge, Kind, Line};
+    use pbtnas_engine::task::{DiagramEdge, DiagramLine, NodeKind};
 
     impl Rect {
         /// Whether two share more than a side.
@@ -355,9 +355,9 @@ mod tests {
         let edges = prop::collection::vec((0usize..30, 1usize..12, any::<bool>()), 0..50);
         (1usize..30, frames, edges).prop_map(|(count, frames, edges)| {
             let mut diagram = Diagram::default();
-            let name = |length: usize| Line::from("x".repeat(length % 23));
+            let name = |length: usize| DiagramLine::from("x".repeat(length % 23));
             for node in 0..count {
-                let kind = if node % 7 == 0 { Kind::Table } else { Kind::Layer };
+                let kind = if node % 7 == 0 { NodeKind::Table } else { NodeKind::Layer };
                 diagram.node(None, kind, vec![name(node * 5 + 1); node % 4 + 1]);
             }
             for (first, length, nested) in frames {
@@ -375,7 +375,7 @@ mod tests {
             let edges = edges.into_iter().filter(|(from, length, _)| from + length < count);
             diagram.edges.extend(edges.map(|(from, length, label)| {
                 let label = label.then(|| name(length * 4));
-                Edge { from, to: from + length, label }
+                DiagramEdge { from, to: from + length, label }
             }));
             diagram
         })

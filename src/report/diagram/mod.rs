@@ -11,18 +11,18 @@ use std::path::Path;
 use anyhow::{Result, bail};
 
 use super::difference::differing;
-use super::{Named, title};
+use super::{NamedNetwork, title};
 use caption::Caption;
 use pbtnas_engine::run::Run;
 use pbtnas_engine::task::{Diagram, Task};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
+pub enum DrawFormat {
     Svg,
     Dot,
 }
 
-impl Format {
+impl DrawFormat {
     /// The format of a file name by its extension.
     pub fn of(file: &Path) -> Result<Self> {
         match file.extension().and_then(|ending| ending.to_str()) {
@@ -37,9 +37,9 @@ impl Format {
 pub fn draw(
     run: &Run,
     task: &dyn Task,
-    of: &Named,
-    against: Option<&Named>,
-    format: Format,
+    of: &NamedNetwork,
+    against: Option<&NamedNetwork>,
+    format: DrawFormat,
 ) -> Result<String> {
     let diagram = task.diagram(&of.genotype)?;
     let names = run.space.variables.iter().map(|variable| variable.name.as_str());
@@ -53,10 +53,10 @@ pub fn draw(
 }
 
 /// The contents of a file.
-pub fn render(diagram: &Diagram, caption: &Caption, format: Format) -> String {
+pub fn render(diagram: &Diagram, caption: &Caption, format: DrawFormat) -> String {
     match format {
-        Format::Svg => svg::svg(diagram, caption),
-        Format::Dot => dot::dot(diagram, caption),
+        DrawFormat::Svg => svg::svg(diagram, caption),
+        DrawFormat::Dot => dot::dot(diagram, caption),
     }
 }
 
@@ -66,10 +66,10 @@ mod tests {
 
     #[test]
     fn format_by_extension() {
-        assert_eq!(Format::of(Path::new("a/b.svg")).unwrap(), Format::Svg);
-        assert_eq!(Format::of(Path::new("b.dot")).unwrap(), Format::Dot);
+        assert_eq!(DrawFormat::of(Path::new("a/b.svg")).unwrap(), DrawFormat::Svg);
+        assert_eq!(DrawFormat::of(Path::new("b.dot")).unwrap(), DrawFormat::Dot);
         for other in ["b.png", "svg", "b"] {
-            let error = Format::of(Path::new(other)).unwrap_err().to_string();
+            let error = DrawFormat::of(Path::new(other)).unwrap_err().to_string();
             assert!(error.contains(other) && error.contains(".svg"), "{error}");
         }
     }

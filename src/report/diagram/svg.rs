@@ -3,10 +3,10 @@
 use std::fmt::Write;
 
 use super::caption::Caption;
-use super::layout::{HEADER, Layout, PADDING, Rect, layout};
+use super::layout::{DiagramLayout, HEADER, PADDING, Rect, layout};
 use super::text::{self, FONT, LINE, MARGIN};
 use crate::report::chart::escaped;
-use pbtnas_engine::task::{Diagram, Kind, Node};
+use pbtnas_engine::task::{Diagram, DiagramNode, NodeKind};
 
 const STYLE: &str = "
   svg { --paper: #ffffff; --ink: #1b1f24; --dim: #6b7280; --line: #5b6470; --frame: #c3c9d1; --tint: #f5f6f8;
@@ -89,7 +89,7 @@ pub fn svg(diagram: &Diagram, caption: &Caption) -> String {
 }
 
 /// Frames, edges, labels and boxes, from the bottom to the top.
-fn body(diagram: &Diagram, caption: &Caption, layout: &Layout, svg: &mut String) {
+fn body(diagram: &Diagram, caption: &Caption, layout: &DiagramLayout, svg: &mut String) {
     for (cluster, rect) in diagram.clusters.iter().zip(&layout.clusters) {
         let hot = if caption.is_changed(&cluster.label) { " hot" } else { "" };
         let deep = if cluster.parent.is_some() { " deep" } else { "" };
@@ -120,13 +120,13 @@ fn body(diagram: &Diagram, caption: &Caption, layout: &Layout, svg: &mut String)
     }
 }
 
-fn node(node: &Node, caption: &Caption, rect: &Rect, svg: &mut String) {
+fn node(node: &DiagramNode, caption: &Caption, rect: &Rect, svg: &mut String) {
     let hot = if node.lines.iter().any(|line| caption.is_changed(line)) { " hot" } else { "" };
     let class = class(node);
-    let round = if node.kind == Kind::Tensor { 12 } else { 5 };
+    let round = if node.kind == NodeKind::Tensor { 12 } else { 5 };
     let _ = write!(svg, "<g class=\"node {class}{hot}\"><rect {} rx=\"{round}\"/>", place(rect));
     let (anchor, x) = match node.kind {
-        Kind::Table => ("start", rect.x + MARGIN),
+        NodeKind::Table => ("start", rect.x + MARGIN),
         _ => ("middle", rect.x + rect.width / 2.0),
     };
     let _ = write!(svg, "<text text-anchor=\"{anchor}\">");
@@ -140,13 +140,13 @@ fn node(node: &Node, caption: &Caption, rect: &Rect, svg: &mut String) {
     *svg += "</text></g>\n";
 }
 
-fn class(node: &Node) -> &'static str {
+fn class(node: &DiagramNode) -> &'static str {
     match (node.unused, node.kind) {
         (true, _) => "unused",
-        (_, Kind::Tensor) => "tensor",
-        (_, Kind::Layer) => "layer",
-        (_, Kind::Operation) => "operation",
-        (_, Kind::Table) => "table",
+        (_, NodeKind::Tensor) => "tensor",
+        (_, NodeKind::Layer) => "layer",
+        (_, NodeKind::Operation) => "operation",
+        (_, NodeKind::Table) => "table",
     }
 }
 
@@ -174,15 +174,15 @@ fn place(rect: &Rect) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pbtnas_engine::task::Line;
+    use pbtnas_engine::task::DiagramLine;
 
     #[test]
     fn names_are_escaped() {
         let odd = "<b> & \"c\"\n";
         let mut diagram = Diagram::default();
         let cluster = diagram.cluster(odd, None);
-        let a = diagram.node(Some(cluster), Kind::Tensor, vec![odd.into()]);
-        let b = diagram.node(None, Kind::Layer, vec!["b".into(), Line::of("v", odd)]);
+        let a = diagram.node(Some(cluster), NodeKind::Tensor, vec![odd.into()]);
+        let b = diagram.node(None, NodeKind::Layer, vec!["b".into(), DiagramLine::of("v", odd)]);
         diagram.labelled(a, b, odd.into());
         let changed = ["v".to_owned()].into();
         let text = svg(&diagram, &Caption { title: odd.into(), against: Some(odd.into()), changed });

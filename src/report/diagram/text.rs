@@ -1,6 +1,6 @@
 //! Estimated text sizes, from the letter widths of DejaVu Sans, which is wider than most fonts.
 
-use pbtnas_engine::task::{Edge, Kind, Line, Node};
+use pbtnas_engine::task::{DiagramEdge, DiagramLine, DiagramNode, NodeKind};
 
 /// Font size.
 pub const FONT: f64 = 12.0;
@@ -26,19 +26,19 @@ pub fn width(text: &str, bold: bool) -> f64 {
 }
 
 /// Whether a line of a box is its name, which is bold.
-pub fn is_name(lines: &[Line], index: usize) -> bool {
+pub fn is_name(lines: &[DiagramLine], index: usize) -> bool {
     index == 0 && lines.len() > 1
 }
 
 /// Width and height of a box.
-pub fn size(node: &Node) -> (f64, f64) {
+pub fn size(node: &DiagramNode) -> (f64, f64) {
     let lines = node.lines.iter().enumerate();
     let widths = lines.map(|(index, line)| width(&line.text, is_name(&node.lines, index)));
-    let least = if node.kind == Kind::Table { 120.0 } else { 40.0 };
+    let least = if node.kind == NodeKind::Table { 120.0 } else { 40.0 };
     (widths.fold(least, f64::max) + 2.0 * MARGIN, node.lines.len() as f64 * LINE + MARGIN)
 }
 
 /// Width and height of an edge's label.
-pub fn label_size(edge: &Edge) -> (f64, f64) {
+pub fn label_size(edge: &DiagramEdge) -> (f64, f64) {
     (edge.label.as_ref().map_or(0.0, |line| width(&line.text, false)) + MARGIN, 18.0)
 }

@@ -6,7 +6,7 @@ pub struct Events {
     bytes: Vec<u8>,
 }
 
-pub enum Value<'a> {
+pub enum EventValue<'a> {
     Scalar(f64),
     /// Markdown.
     Text(&'a str),
@@ -18,7 +18,7 @@ impl Events {
     /// Starts a file; `time` is in seconds since 1970.
     pub fn new(time: f64) -> Self {
         let mut events = Self { bytes: Vec::new() };
-        let mut event = Message::default();
+        let mut event = ProtoMessage::default();
         event.double(1, time);
         event.bytes(3, b"brain.Event:2");
         events.record(&event.0);
@@ -26,29 +26,29 @@ impl Events {
     }
 
     /// Adds a value; `describe` is the description of the tag in TensorBoard.
-    pub fn add(&mut self, time: f64, step: i64, tag: &str, describe: &str, value: &Value) {
-        let mut metadata = Message::default();
-        let mut one = Message::default();
+    pub fn add(&mut self, time: f64, step: i64, tag: &str, describe: &str, value: &EventValue) {
+        let mut metadata = ProtoMessage::default();
+        let mut one = ProtoMessage::default();
         one.bytes(1, tag.as_bytes());
         match value {
-            Value::Scalar(number) => one.float(2, *number as f32),
-            Value::Picture(file, width, height) => {
-                let mut image = Message::default();
+            EventValue::Scalar(number) => one.float(2, *number as f32),
+            EventValue::Picture(file, width, height) => {
+                let mut image = ProtoMessage::default();
                 image.varint(1, u64::from(*height));
                 image.varint(2, u64::from(*width));
                 image.varint(3, 3);
                 image.bytes(4, file);
                 one.bytes(4, &image.0);
             }
-            Value::Text(text) => {
-                let mut plugin = Message::default();
+            EventValue::Text(text) => {
+                let mut plugin = ProtoMessage::default();
                 plugin.bytes(1, b"text");
                 metadata.bytes(1, &plugin.0);
-                let mut dimension = Message::default();
+                let mut dimension = ProtoMessage::default();
                 dimension.varint(1, 1);
-                let mut shape = Message::default();
+                let mut shape = ProtoMessage::default();
                 shape.bytes(2, &dimension.0);
-                let mut tensor = Message::default();
+                let mut tensor = ProtoMessage::default();
                 // DT_STRING
                 tensor.varint(1, 7);
                 tensor.bytes(2, &shape.0);
@@ -62,9 +62,9 @@ impl Events {
         if !metadata.0.is_empty() {
             one.bytes(9, &metadata.0);
         }
-        let mut summary = Message::default();
+        let mut summary = ProtoMessage::default();
         summary.bytes(1, &one.0);
-        let mut event = Message::default();
+        let mut event = ProtoMessage::default();
         event.double(1, time);
         // Negative steps do not occur.
         event.varint(2, step.unsigned_abs());
@@ -93,9 +93,9 @@ fn masked(data: &[u8]) -> [u8; 4] {
 
 /// A protocol buffer message.
 #[derive(Default)]
-struct Message(Vec<u8>);
+struct ProtoMessage(Vec<u8>);
 
-impl Message {
+impl ProtoMessage {
     fn key(&mut self, field: u64, wire: u64) {
         self.number(field << 3 | wire);
     }
@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn records_have_the_lengths_and_checksums_of_the_format() {
         let mut events = Events::new(1.5);
-        events.add(2.0, 300, "fitness", "", &Value::Scalar(0.5));
+        events.add(2.0, 300, "fitness", "", &EventValue::Scalar(0.5));
         let bytes = events.into_bytes();
         // The first record of every file that TensorFlow writes at second 1.5.
         let version = [

@@ -16,7 +16,7 @@ use pbtnas_engine::run::Run;
 pub use rows::{AttemptRow, CurveRow, MemberRow};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
+pub enum ExportFormat {
     /// TensorBoard event files, one directory per member.
     Tensorboard,
     /// CSV tables of members, curves and attempts.
@@ -27,15 +27,15 @@ pub enum Format {
 
 /// Writes the chosen formats to a directory, which is created if needed; returns what was written. When repeated, event
 /// files are appended to and tables replaced.
-pub fn export(run: &Run, history: &History, folder: &Path, formats: &[Format]) -> Result<Vec<PathBuf>> {
+pub fn export(run: &Run, history: &History, folder: &Path, formats: &[ExportFormat]) -> Result<Vec<PathBuf>> {
     fs::create_dir_all(folder).with_context(|| format!("failed to create {}", folder.display()))?;
     let mut written = Vec::new();
     for format in formats {
         match format {
-            Format::Tensorboard => {
+            ExportFormat::Tensorboard => {
                 written.push(tensorboard::write(run, history, &folder.join("tensorboard"))?)
             }
-            Format::Csv => {
+            ExportFormat::Csv => {
                 written.push(wide(run, history, &folder.join("members.csv"))?);
                 written.push(flat(&CurveRow::COLUMNS, rows::curves(history), &folder.join("curves.csv"))?);
                 written.push(flat(
@@ -44,7 +44,7 @@ pub fn export(run: &Run, history: &History, folder: &Path, formats: &[Format]) -
                     &folder.join("attempts.csv"),
                 )?);
             }
-            Format::Jsonl => {
+            ExportFormat::Jsonl => {
                 written.push(lines(rows::members(history), &folder.join("members.jsonl"))?);
                 written.push(lines(rows::curves(history), &folder.join("curves.jsonl"))?);
                 written.push(lines(rows::attempts(history), &folder.join("attempts.jsonl"))?);

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use chrono::{DateTime, Utc};
 
-use super::events::{Events, Value};
+use super::events::{EventValue, Events};
 use crate::report::history::{Generation, History, Member, diversity};
 use crate::report::words::origin;
 use pbtnas_core::run::{FileRef, Outcome};
@@ -55,10 +55,10 @@ fn add_member(run: &Run, events: &mut Events, generation: &Generation, member: &
     let (from, to) = (f64::from(generation.from_epoch), f64::from(generation.to_epoch));
     let first = i64::from(generation.from_epoch);
     let text = format!("**{}**\n\n{}", origin(&member.plan.origin), genotype(member));
-    events.add(begin, first, "member", "Origin and genotype.", &Value::Text(&text));
+    events.add(begin, first, "member", "Origin and genotype.", &EventValue::Text(&text));
     for (name, _) in run.space.ranges() {
         if let Some(number) = member.plan.genotype.number(name) {
-            events.add(begin, first, &format!("hyperparameter/{name}"), EPOCHS, &Value::Scalar(number));
+            events.add(begin, first, &format!("hyperparameter/{name}"), EPOCHS, &EventValue::Scalar(number));
         }
     }
     for point in curve {
@@ -66,15 +66,21 @@ fn add_member(run: &Run, events: &mut Events, generation: &Generation, member: &
         let at = (point.epoch + to - f64::from(*epoch)).clamp(from, to);
         let (time, step) = (begin + (at - from) / (to - from) * (end - begin), (100.0 * at).round() as i64);
         for (name, value) in &point.metrics {
-            events.add(time, step, &format!("training/{name}"), PARTS_OF_AN_EPOCH, &Value::Scalar(*value));
+            events.add(
+                time,
+                step,
+                &format!("training/{name}"),
+                PARTS_OF_AN_EPOCH,
+                &EventValue::Scalar(*value),
+            );
         }
     }
     let last = i64::from(generation.to_epoch);
     if let Some(fitness) = fitness {
-        events.add(end, last, "fitness", EPOCHS, &Value::Scalar(*fitness));
+        events.add(end, last, "fitness", EPOCHS, &EventValue::Scalar(*fitness));
     }
     for (name, value) in metrics {
-        events.add(end, last, &format!("measured/{name}"), EPOCHS, &Value::Scalar(*value));
+        events.add(end, last, &format!("measured/{name}"), EPOCHS, &EventValue::Scalar(*value));
     }
 }
 
@@ -88,7 +94,7 @@ fn add_population(run: &Run, events: &mut Events, generation: &Generation) {
     let step = i64::from(generation.to_epoch);
     let mut add = |tag: &str, value: Option<f64>| {
         if let Some(value) = value {
-            events.add(end, step, tag, EPOCHS, &Value::Scalar(value));
+            events.add(end, step, tag, EPOCHS, &EventValue::Scalar(value));
         }
     };
     let values: Vec<f64> = generation.fitness().collect();
@@ -101,7 +107,7 @@ fn add_population(run: &Run, events: &mut Events, generation: &Generation) {
     let picture = generation.preview().filter(sound).and_then(|file| fs::read(run.path_of(file).ok()?).ok());
     if let Some((file, (width, height))) = picture.as_deref().and_then(|file| Some((file, png::size(file)?)))
     {
-        events.add(end, step, "best member", EPOCHS, &Value::Picture(file, width, height));
+        events.add(end, step, "best member", EPOCHS, &EventValue::Picture(file, width, height));
     }
 }
 

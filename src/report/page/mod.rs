@@ -20,7 +20,7 @@ use pbtnas_core::search::Ancestor;
 use pbtnas_engine::run::Run;
 
 /// The data of a report.
-pub struct Report<'a> {
+pub struct PageData<'a> {
     run: &'a Run,
     history: History,
     best: Option<BestRecord>,
@@ -37,7 +37,7 @@ pub struct Report<'a> {
 const WIDE: f64 = 1040.0;
 const HALF: f64 = 506.0;
 
-impl<'a> Report<'a> {
+impl<'a> PageData<'a> {
     /// Reads a run. Missing pictures are left out; damaged records are errors.
     pub fn read(run: &'a Run) -> Result<Self> {
         let history = History::read(run)?;
@@ -133,7 +133,7 @@ fn colours() -> String {
     COLOURS.iter().enumerate().map(rule).collect()
 }
 
-struct Section {
+struct PageSection {
     id: &'static str,
     title: &'static str,
     body: Markup,

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 
 use super::curves::{evaluation_metrics, hyperparameters, training_metrics};
-use super::{HALF, Report, Section, WIDE, drawn};
+use super::{HALF, PageData, PageSection, WIDE, drawn};
 use crate::fmt;
 use crate::fmt::short;
 use crate::report::chart::{
@@ -17,7 +17,7 @@ use pbtnas_core::search::Algorithm;
 use pbtnas_engine::scheduler::slurm::gpus_per_member;
 
 /// All sections that are not empty.
-pub fn all(report: &Report) -> Vec<Section> {
+pub fn all(report: &PageData) -> Vec<PageSection> {
     let parts = [
         fitness(report),
         pictures(report),
@@ -33,7 +33,7 @@ pub fn all(report: &Report) -> Vec<Section> {
 }
 
 /// The charts with their file names without extension.
-pub fn plots(report: &Report) -> Vec<(String, Svg)> {
+pub fn plots(report: &PageData) -> Vec<(String, Svg)> {
     let mut plots =
         vec![("fitness".to_owned(), fitness_chart(report)), ("diversity".into(), diversity_chart(report))];
     if !report.carriers.is_empty() {
@@ -63,7 +63,7 @@ fn file_name(group: &str, name: &str) -> String {
 }
 
 /// The tiles at the top.
-pub fn summary(report: &Report) -> Markup {
+pub fn summary(report: &PageData) -> Markup {
     let (history, config) = (&report.history, &report.run.config);
     let latest = history.latest();
     let to_epoch = latest.map_or(0, |generation| generation.to_epoch);
@@ -123,20 +123,20 @@ fn day(time: DateTime<Utc>) -> String {
     time.format("%Y-%m-%d %H:%M UTC").to_string()
 }
 
-fn fitness_chart(report: &Report) -> Svg {
+fn fitness_chart(report: &PageData) -> Svg {
     lineage(&report.history, report.best_member(), (WIDE, 440.0))
 }
 
-fn fitness(report: &Report) -> Option<Section> {
+fn fitness(report: &PageData) -> Option<PageSection> {
     report.history.latest()?;
     let body = html! {
         div.wide { (drawn(&fitness_chart(report), "Fitness of all members over epochs, with lines from parents to children")) }
         p.soft.screen { "Point at a member to highlight its lineage." }
     };
-    Some(Section { id: "fitness", title: "Fitness and lineage", body })
+    Some(PageSection { id: "fitness", title: "Fitness and lineage", body })
 }
 
-fn pictures(report: &Report) -> Option<Section> {
+fn pictures(report: &PageData) -> Option<PageSection> {
     let media = &report.media;
     if media.previews.is_empty() && media.exported.is_empty() {
         return None;
@@ -172,14 +172,14 @@ fn pictures(report: &Report) -> Option<Section> {
             }
         }
     };
-    Some(Section { id: "pictures", title: "Pictures", body })
+    Some(PageSection { id: "pictures", title: "Pictures", body })
 }
 
-fn variable_lineage_chart(report: &Report) -> Svg {
+fn variable_lineage_chart(report: &PageData) -> Svg {
     variable_lineage(&report.carriers, report.history.generations.len() as u32, WIDE)
 }
 
-fn network(report: &Report) -> Option<Section> {
+fn network(report: &PageData) -> Option<PageSection> {
     let best = report.best.as_ref()?;
     let layout = &report.run.layout;
     let evaluations =
@@ -214,7 +214,7 @@ fn network(report: &Report) -> Option<Section> {
             p.soft { "7/03 is member 03 of generation 7. The lineage lists the members that inherited the variable from another member." }
         }
     };
-    Some(Section { id: "network", title: "The best network", body })
+    Some(PageSection { id: "network", title: "The best network", body })
 }
 
 /// The members that inherited a variable from another member, from the founder on.
@@ -248,7 +248,7 @@ fn measured(record: &EvaluationRecord) -> String {
     fitness.into_iter().chain(numbers).collect::<Vec<_>>().join(", ")
 }
 
-fn diversity_chart(report: &Report) -> Svg {
+fn diversity_chart(report: &PageData) -> Svg {
     let mut series = Series { label: "mean difference".into(), ..Series::default() };
     for generation in &report.history.generations {
         let (mean, _) = diversity(&report.run.space, generation);
@@ -265,7 +265,7 @@ fn diversity_chart(report: &Report) -> Svg {
     })
 }
 
-fn options(report: &Report) -> Option<Section> {
+fn options(report: &PageData) -> Option<PageSection> {
     report.history.latest()?;
     let all = frequencies(&report.run.space, &report.history.generations);
     if all.is_empty() {
@@ -304,14 +304,14 @@ fn options(report: &Report) -> Option<Section> {
             }
         }
     };
-    Some(Section { id: "options", title: "Options and diversity", body })
+    Some(PageSection { id: "options", title: "Options and diversity", body })
 }
 
 fn curve_chart(name: &str, series: &[Series]) -> Svg {
     lines(&Lines { title: name, across: "epoch", up: "", size: (HALF, 250.0), range: None, series })
 }
 
-fn training(report: &Report) -> Option<Section> {
+fn training(report: &PageData) -> Option<PageSection> {
     let (history, best) = (&report.history, report.best_member());
     let groups = [
         ("Evaluation", evaluation_metrics(history)),
@@ -329,10 +329,10 @@ fn training(report: &Report) -> Option<Section> {
             }
         }
     };
-    Some(Section { id: "training", title: "Curves", body })
+    Some(PageSection { id: "training", title: "Curves", body })
 }
 
-fn population(report: &Report) -> Option<Section> {
+fn population(report: &PageData) -> Option<PageSection> {
     let latest = report.history.latest()?;
     let names: Vec<&str> = report.run.space.ranges().map(|(name, _)| name).collect();
     let best = report.best_member();
@@ -370,7 +370,7 @@ fn population(report: &Report) -> Option<Section> {
             }
         }
     };
-    Some(Section { id: "population", title: "Population", body })
+    Some(PageSection { id: "population", title: "Population", body })
 }
 
 fn outcome(member: &crate::report::history::Member) -> String {
@@ -382,7 +382,7 @@ fn outcome(member: &crate::report::history::Member) -> String {
     }
 }
 
-fn soups(report: &Report) -> Option<Section> {
+fn soups(report: &PageData) -> Option<PageSection> {
     if report.soups.is_empty() {
         return None;
     }
@@ -403,10 +403,10 @@ fn soups(report: &Report) -> Option<Section> {
             (evaluated(&soup.evaluations))
         }
     };
-    Some(Section { id: "soups", title: "Soups", body })
+    Some(PageSection { id: "soups", title: "Soups", body })
 }
 
-fn cost_chart(report: &Report) -> Svg {
+fn cost_chart(report: &PageData) -> Svg {
     let hours = |seconds: f64| seconds / 3600.0;
     let bar = |cost: &Cost| vec![hours(cost.seconds - cost.lost_seconds), hours(cost.lost_seconds)];
     let all: Vec<Vec<f64>> = report.costs.iter().map(bar).collect();
@@ -420,7 +420,7 @@ fn cost_chart(report: &Report) -> Svg {
     })
 }
 
-fn cost(report: &Report) -> Option<Section> {
+fn cost(report: &PageData) -> Option<PageSection> {
     report.history.latest()?;
     let total = report.costs.iter().copied().fold(Cost::default(), |a, b| a + b);
     // Only generations that have started.
@@ -455,10 +455,10 @@ fn cost(report: &Report) -> Option<Section> {
             "to the first attempt of the next generation (controller job and queue)."
         }
     };
-    Some(Section { id: "cost", title: "Cost", body })
+    Some(PageSection { id: "cost", title: "Cost", body })
 }
 
-fn configuration(report: &Report) -> Option<Section> {
+fn configuration(report: &PageData) -> Option<PageSection> {
     let run = report.run;
     let body = html! {
         table {
@@ -475,7 +475,7 @@ fn configuration(report: &Report) -> Option<Section> {
         h3 { "config.toml" }
         pre { code { (report.config) } }
     };
-    Some(Section { id: "configuration", title: "Configuration and versions", body })
+    Some(PageSection { id: "configuration", title: "Configuration and versions", body })
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use ratatui::widgets::Paragraph;
 
 use super::members::metrics;
-use super::{Content, Tone, View, wrapped};
+use super::{PaneContent, Tone, View, wrapped};
 use crate::report::history::{Generation, Member};
 use crate::report::words::origin;
 use crate::watch::jobs::last_job;
@@ -12,12 +12,12 @@ use pbtnas_core::run::{Attempt, AttemptEnd};
 use pbtnas_core::search::{Ancestor, Origin, base_lineage};
 use pbtnas_engine::scheduler::member_log;
 
-pub fn content(view: &View) -> Content {
+pub fn content(view: &View) -> PaneContent {
     let app = view.app;
     let Some((latest, member, row)) = app.history.latest().and_then(|latest| {
         Some((latest, latest.members.get(app.selected)?, app.snapshot.rows.get(app.selected)?))
     }) else {
-        return Content::Text(Paragraph::default());
+        return PaneContent::Text(Paragraph::default());
     };
     let id = member.plan.id;
     let fitness = row.fitness.map_or(String::new(), |fitness| format!(", fitness {}", number(fitness)));
@@ -50,7 +50,7 @@ pub fn content(view: &View) -> Content {
     } else if let Some(reason) = member.failure() {
         add(&reason, Tone::Bad);
     }
-    Content::Text(wrapped(lines))
+    PaneContent::Text(wrapped(lines))
 }
 
 /// The last failed attempt, with its error message.

@@ -142,13 +142,13 @@ fn lost(seconds: f64) -> String {
 }
 
 /// Parts of a line, the most important first.
-type Parts = Vec<(String, Tone)>;
+type LineParts = Vec<(String, Tone)>;
 
-fn members(view: &View) -> Parts {
+fn members(view: &View) -> LineParts {
     let snapshot = &view.app.snapshot;
     let count =
         |(state, count): (&MemberState, &usize)| (format!("{count} {}", state.name()), tone_of(*state));
-    let mut parts: Parts = snapshot.counts.iter().map(count).collect();
+    let mut parts: LineParts = snapshot.counts.iter().map(count).collect();
     if snapshot.failures > 0 {
         let attempts = if snapshot.failures == 1 { "attempt" } else { "attempts" };
         parts.push((format!("{} {attempts} failed", snapshot.failures), Tone::Bad));
@@ -157,7 +157,7 @@ fn members(view: &View) -> Parts {
 }
 
 /// None without SLURM.
-fn jobs(view: &View) -> Option<Parts> {
+fn jobs(view: &View) -> Option<LineParts> {
     let jobs = &view.app.jobs;
     let queue = jobs.queue.as_ref()?;
     let mut parts = Vec::new();
@@ -209,7 +209,7 @@ pub fn dependency(text: &str) -> String {
 }
 
 /// Problems, with what to do about them.
-pub fn notices(view: &View) -> Parts {
+pub fn notices(view: &View) -> LineParts {
     let app = view.app;
     let mut notices = Vec::new();
     let reading = app.reading_since.map_or(TimeDelta::zero(), |since| view.now - since);
@@ -237,7 +237,7 @@ pub fn notices(view: &View) -> Parts {
 }
 
 /// A heading and as many parts as fit.
-fn joined(view: &View, heading: &str, parts: Parts, width: usize) -> Line<'static> {
+fn joined(view: &View, heading: &str, parts: LineParts, width: usize) -> Line<'static> {
     let mut line = Line::from(format!("{heading}  "));
     for (position, (text, tone)) in parts.into_iter().enumerate() {
         let separator = if position == 0 { "" } else { " · " };

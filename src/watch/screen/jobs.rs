@@ -4,7 +4,7 @@ use ratatui::layout::Constraint;
 use ratatui::widgets::{Row, Table};
 
 use super::header::dependency;
-use super::{Content, Tone, View, wrapped};
+use super::{PaneContent, Tone, View, wrapped};
 use crate::term::cut;
 use pbtnas_engine::scheduler::slurm::parse::{Job, JobState};
 
@@ -12,14 +12,14 @@ use pbtnas_engine::scheduler::slurm::parse::{Job, JobState};
 const MAX_TASKS: usize = 500;
 
 /// A row per job: the controller job, held tasks, running tasks, then the others.
-pub fn content(view: &View, width: usize) -> Content {
+pub fn content(view: &View, width: usize) -> PaneContent {
     let jobs = &view.app.jobs;
     let Some(queue) = &jobs.queue else {
         let text = match &jobs.error {
             Some(reason) => format!("no answer from SLURM: {reason}"),
             None => "this generation was not submitted to SLURM, or SLURM is not available here".into(),
         };
-        return Content::Text(wrapped(view.lines(&text, Tone::Plain)));
+        return PaneContent::Text(wrapped(view.lines(&text, Tone::Plain)));
     };
     let tasks = jobs.tasks(queue.generation);
     let members = tasks.members();
@@ -48,11 +48,11 @@ pub fn content(view: &View, width: usize) -> Content {
         rows.push(Row::new([format!("and {} more", queue.tasks.len() - MAX_TASKS)]));
     }
     if rows.is_empty() {
-        return Content::Text(wrapped(view.lines("no job in the queue", Tone::Faint)));
+        return PaneContent::Text(wrapped(view.lines("no job in the queue", Tone::Faint)));
     }
     let (count, widths) = (rows.len(), [14, 8, 34].map(Constraint::Length));
     let table = Table::new(rows, widths.into_iter().chain([Constraint::Fill(1)])).column_spacing(2);
-    Content::Table(table, count)
+    PaneContent::Table(table, count)
 }
 
 fn state(state: JobState) -> (&'static str, Tone) {

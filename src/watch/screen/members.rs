@@ -15,7 +15,7 @@ use crate::report::words::short_origin;
 use crate::term::cut;
 use crate::watch::app::Sort;
 use crate::watch::jobs::last_job;
-use crate::watch::snapshot::MemberRow;
+use crate::watch::snapshot::MemberEntry;
 use crate::watch::text::{bar, level, number};
 use pbtnas_core::search::{Ancestor, base_lineage};
 use pbtnas_engine::scheduler::slurm::parse::Job;
@@ -143,7 +143,7 @@ fn cell(
     view: &View,
     column: Column,
     width: usize,
-    row: &MemberRow,
+    row: &MemberEntry,
     member: &Member,
     job: Option<&Job>,
 ) -> Cell<'static> {
@@ -184,7 +184,7 @@ fn cell(
 }
 
 /// The node of a member, or why it has none.
-fn node(row: &MemberRow, member: &Member, job: Option<&Job>) -> String {
+fn node(row: &MemberEntry, member: &Member, job: Option<&Job>) -> String {
     match job {
         Some(job) if !job.node.is_empty() => job.node.clone(),
         Some(job) if !row.state.is_active() && member.result.is_none() => format!("({})", job.reason),

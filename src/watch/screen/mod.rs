@@ -52,12 +52,12 @@ impl View<'_> {
 }
 
 /// What a pane shows: text, or a table with this number of rows.
-enum Content {
+enum PaneContent {
     Text(Paragraph<'static>),
     Table(Table<'static>, usize),
 }
 
-impl Content {
+impl PaneContent {
     fn line_count(&self, width: u16) -> usize {
         match self {
             Self::Text(text) => line_count(text, width).into(),

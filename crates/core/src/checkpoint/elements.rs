@@ -9,13 +9,13 @@ pub fn is_floating(dtype: Dtype) -> bool {
 }
 
 /// Computes a new element from an old one and a freshly initialised one. 16-bit elements are computed in 32 bits.
-pub trait Change {
+pub trait ElementRule {
     fn single(&mut self, weight: f32, fresh: f32) -> f32;
     fn double(&mut self, weight: f64, fresh: f64) -> f64;
 }
 
 /// Changes floating elements in place and leaves other types unchanged; `fresh` has the same type and length.
-pub fn changed(dtype: Dtype, weights: &mut [u8], fresh: &[u8], change: &mut impl Change) {
+pub fn changed(dtype: Dtype, weights: &mut [u8], fresh: &[u8], change: &mut impl ElementRule) {
     match dtype {
         Dtype::F32 => each(weights, fresh, |weight, fresh| {
             change.single(f32::from_le_bytes(weight), f32::from_le_bytes(fresh)).to_le_bytes()
@@ -76,7 +76,7 @@ mod tests {
     /// Half the weight and twice the fresh value.
     struct HalfAndDouble;
 
-    impl Change for HalfAndDouble {
+    impl ElementRule for HalfAndDouble {
         fn single(&mut self, weight: f32, fresh: f32) -> f32 {
             0.5 * weight + 2.0 * fresh
         }

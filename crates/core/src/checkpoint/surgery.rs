@@ -7,7 +7,7 @@ use rand::Rng;
 use rand::seq::index;
 use rand_distr::{Distribution, StandardNormal};
 
-use super::elements::{Change, changed, is_floating};
+use super::elements::{ElementRule, changed, is_floating};
 use crate::durable_fs::FileDigest;
 use serde::{Deserialize, Serialize};
 
@@ -154,7 +154,7 @@ fn perturbed_copy(
 
 struct ShrinkPerturbed(ShrinkPerturb);
 
-impl Change for ShrinkPerturbed {
+impl ElementRule for ShrinkPerturbed {
     fn single(&mut self, weight: f32, fresh: f32) -> f32 {
         self.0.lambda * weight + self.0.gamma * fresh
     }
@@ -226,7 +226,7 @@ enum Mutation {
     Redrawn(f32),
 }
 
-impl<R: Rng> Change for Mutated<R> {
+impl<R: Rng> ElementRule for Mutated<R> {
     fn single(&mut self, weight: f32, _: f32) -> f32 {
         let mutated = match self.draw() {
             None => return weight,

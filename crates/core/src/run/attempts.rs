@@ -12,7 +12,7 @@ use super::{
     AttemptEnd, AttemptEndRecord, AttemptStartRecord, FORMAT, LastSeen, StateError, find_json, publish_json,
     read_json,
 };
-use crate::durable_fs::{Published, ensure_dir, names_in};
+use crate::durable_fs::{Lock, Published, ensure_dir, names_in};
 
 /// The records of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +61,31 @@ pub fn failures(attempts: &[Attempt]) -> Vec<&Attempt> {
         Some(_) => false,
     };
     attempts.iter().enumerate().filter(counts).map(|(_, attempt)| attempt).collect()
+}
+
+/// A unit without remaining attempts; other processes cannot begin one meanwhile.
+#[derive(Debug)]
+pub struct Exhausted {
+    /// Why the last attempt failed.
+    pub reason: String,
+    pub failures: usize,
+    pub attempts: usize,
+    _lock: Lock,
+}
+
+/// Whether a unit has used up its attempts; none while another process holds its lock and may be running one without a
+/// recorded end.
+pub fn exhausted(lock: &Path, attempts: &Path, max_attempts: u32) -> Result<Option<Exhausted>, StateError> {
+    let Some(lock) = Lock::try_take(lock) else { return Ok(None) };
+    let attempts = read_attempts(attempts)?;
+    let failed = failures(&attempts);
+    let last = failed.last().filter(|_| failed.len() >= max_attempts as usize);
+    Ok(last.map(|last| Exhausted {
+        reason: last.reason(),
+        failures: failed.len(),
+        attempts: attempts.len(),
+        _lock: lock,
+    }))
 }
 
 /// Claims the next attempt number; `left` describes the previous attempt.

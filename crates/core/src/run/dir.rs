@@ -10,7 +10,9 @@ use super::{
 };
 use crate::checkpoint::Reader;
 use crate::durable_fs::{Digest, digest_file, is_there, quarantined_name, refresh};
-use crate::search::{Algorithm, Genotype, MemberId, OptionWeights, Schedule, SearchSettings, Space, Trained};
+use crate::search::{
+    Algorithm, Genotype, MemberId, OptionWeights, Schedule, SearchSettings, Space, TrainedMember,
+};
 
 /// The part of a run's configuration that its records are checked against.
 #[derive(Debug, Clone)]
@@ -272,7 +274,7 @@ impl RunDir {
         &self,
         plan: &PlanRecord,
         results: impl Iterator<Item = &'a ResultRecord>,
-    ) -> Result<Vec<Trained>, StateError> {
+    ) -> Result<Vec<TrainedMember>, StateError> {
         let trained = plan.members.iter().zip(results).map(|(member, result)| {
             let (fitness, has_network, derived) = match &result.outcome {
                 Outcome::Trained { fitness, epoch, option_weights, .. } if member.genotype.is_supernet() => {
@@ -289,7 +291,13 @@ impl RunDir {
                 Outcome::Trained { fitness, .. } => (*fitness, true, None),
                 Outcome::Failed { .. } => (None, false, None),
             };
-            Ok(Trained { id: member.id, genotype: member.genotype.clone(), fitness, has_network, derived })
+            Ok(TrainedMember {
+                id: member.id,
+                genotype: member.genotype.clone(),
+                fitness,
+                has_network,
+                derived,
+            })
         });
         trained.collect()
     }

@@ -16,8 +16,8 @@ mod seal;
 mod verify;
 
 pub use attempts::{
-    Attempt, begin_attempt, end_attempt, failures, find_attempts, is_overtaken, read_attempts,
-    refresh_attempts,
+    Attempt, Exhausted, begin_attempt, end_attempt, exhausted, failures, find_attempts, is_overtaken,
+    read_attempts, refresh_attempts,
 };
 pub use collected::digest_in;
 pub use dir::{RunDir, Supernet, Terms};

@@ -6,7 +6,7 @@ use super::{Genotype, Space};
 
 /// The result of mixing two parents.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mixed {
+pub struct MixResult {
     pub genotype: Genotype,
     /// Variables whose value and weights come from the donor, in the order of the space; including those for which
     /// both parents have the same value, since their weights are replaced too.
@@ -17,16 +17,16 @@ pub struct Mixed {
 ///
 /// Both genotypes must belong to the space. Draws one number per variable, whatever its values. A mix that a rule
 /// forbids is redrawn, at most 100 times; after that the base is returned unchanged.
-pub fn mix(space: &Space, base: &Genotype, donor: &Genotype, p: f64, rng: &mut impl Rng) -> Mixed {
+pub fn mix(space: &Space, base: &Genotype, donor: &Genotype, p: f64, rng: &mut impl Rng) -> MixResult {
     (0..TRIES)
         .map(|_| draw(space, base, donor, p, rng))
         .find(|mixed| space.allows(&mixed.genotype))
-        .unwrap_or_else(|| Mixed { genotype: base.clone(), replaced: Vec::new() })
+        .unwrap_or_else(|| MixResult { genotype: base.clone(), replaced: Vec::new() })
 }
 
 const TRIES: usize = 100;
 
-fn draw(space: &Space, base: &Genotype, donor: &Genotype, p: f64, rng: &mut impl Rng) -> Mixed {
+fn draw(space: &Space, base: &Genotype, donor: &Genotype, p: f64, rng: &mut impl Rng) -> MixResult {
     let mut genotype = base.clone();
     let mut replaced = Vec::new();
     for variable in &space.variables {
@@ -38,7 +38,7 @@ fn draw(space: &Space, base: &Genotype, donor: &Genotype, p: f64, rng: &mut impl
             replaced.push(variable.name.clone());
         }
     }
-    Mixed { genotype, replaced }
+    MixResult { genotype, replaced }
 }
 
 #[cfg(test)]
@@ -92,7 +92,7 @@ mod tests {
         assert!((30..70).contains(&both), "{both}");
         space.rules.push(rule("o1", "o1"));
         let mixed = mix(&space, &of("o0", "o0"), &of("o1", "o1"), 1.0, &mut rng(&address(1)));
-        assert_eq!(mixed, Mixed { genotype: of("o0", "o0"), replaced: vec![] });
+        assert_eq!(mixed, MixResult { genotype: of("o0", "o0"), replaced: vec![] });
     }
 
     #[test]

@@ -24,10 +24,10 @@ pub use explore::{Explore, explore};
 pub use genotype::{Genotype, OptionWeights};
 pub use initial::{Initial, initial_population};
 pub use lineage::{Ancestor, base_lineage, variable_lineage};
-pub use mix::{Mixed, mix};
+pub use mix::{MixResult, mix};
 pub use mutate::{Change, mutate};
 pub use plan::{
-    Algorithm, MemberId, NoParent, Offspring, Origin, SearchSettings, Trained, first_generation,
+    Algorithm, MemberId, NoParent, Offspring, Origin, SearchSettings, TrainedMember, first_generation,
     next_generation,
 };
 pub use range::{Range, RangeError, Scale};
@@ -125,12 +125,12 @@ pub(crate) mod testing {
     }
 
     /// A trained population; members without fitness have no network.
-    pub fn population(space: &Space, run: u64, fitness: &[Option<i32>]) -> Vec<Trained> {
+    pub fn population(space: &Space, run: u64, fitness: &[Option<i32>]) -> Vec<TrainedMember> {
         initial_population(space, fitness.len(), Initial::Uniform, run)
             .into_iter()
             .zip(fitness)
             .zip(0..)
-            .map(|((genotype, fitness), id)| Trained {
+            .map(|((genotype, fitness), id)| TrainedMember {
                 id: MemberId(id),
                 genotype,
                 fitness: fitness.map(f64::from),

@@ -124,7 +124,7 @@ impl Origin {
 
 /// A member after training for a generation.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Trained {
+pub struct TrainedMember {
     pub id: MemberId,
     pub genotype: Genotype,
     /// None if the member failed or diverged.
@@ -174,7 +174,7 @@ pub fn next_generation(
     settings: &SearchSettings,
     run: u64,
     generation: u32,
-    population: &[Trained],
+    population: &[TrainedMember],
 ) -> Result<Vec<Offspring>, NoParent> {
     let fitness: Vec<Option<f64>> = population.iter().map(|member| member.fitness).collect();
     let selection = select(&fitness, settings.tau);

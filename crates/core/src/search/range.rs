@@ -22,7 +22,7 @@ pub enum Scale {
 
 /// The numbers or the integers from `low` to `high`, both included.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(try_from = "Raw", into = "Raw")]
+#[serde(try_from = "RawRange", into = "RawRange")]
 pub struct Range {
     low: f64,
     high: f64,
@@ -48,7 +48,7 @@ pub enum RangeError {
 /// The serialized form.
 #[derive(Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, rename = "Range")]
-struct Raw {
+struct RawRange {
     low: f64,
     high: f64,
     #[serde(default, skip_serializing_if = "is_default")]
@@ -61,15 +61,15 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
-impl TryFrom<Raw> for Range {
+impl TryFrom<RawRange> for Range {
     type Error = RangeError;
 
-    fn try_from(Raw { low, high, scale, integer }: Raw) -> Result<Self, RangeError> {
+    fn try_from(RawRange { low, high, scale, integer }: RawRange) -> Result<Self, RangeError> {
         Self::new(low, high, scale, integer)
     }
 }
 
-impl From<Range> for Raw {
+impl From<Range> for RawRange {
     fn from(Range { low, high, scale, integer }: Range) -> Self {
         Self { low, high, scale, integer }
     }

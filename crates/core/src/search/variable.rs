@@ -7,7 +7,7 @@ use super::Range;
 
 /// A variable x_i of the paper (section 3.1), or a hyperparameter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(into = "Raw")]
+#[serde(into = "RawVariable")]
 pub struct Variable {
     /// Unique name, e.g. `generator/cell1/up0`.
     pub name: String,
@@ -77,7 +77,7 @@ impl Variable {
 /// A variable, which has either `options` and `owns` or a `range`.
 #[derive(Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, rename = "Variable")]
-struct Raw {
+struct RawVariable {
     name: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     options: Option<Vec<String>>,
@@ -93,11 +93,11 @@ impl schemars::JsonSchema for Variable {
     }
 
     fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        Raw::json_schema(generator)
+        RawVariable::json_schema(generator)
     }
 }
 
-impl From<Variable> for Raw {
+impl From<Variable> for RawVariable {
     fn from(Variable { name, domain }: Variable) -> Self {
         match domain {
             Domain::Choice { options, owns } => {
@@ -108,10 +108,10 @@ impl From<Variable> for Raw {
     }
 }
 
-impl TryFrom<Raw> for Variable {
+impl TryFrom<RawVariable> for Variable {
     type Error = String;
 
-    fn try_from(Raw { name, options, range, owns }: Raw) -> Result<Self, String> {
+    fn try_from(RawVariable { name, options, range, owns }: RawVariable) -> Result<Self, String> {
         let domain = match (options, range) {
             (Some(options), None) => Domain::Choice { options, owns: owns.unwrap_or_default() },
             (None, Some(_)) if owns.is_some() => {
@@ -140,7 +140,7 @@ impl<'de> Deserialize<'de> for Variable {
             }
 
             fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<Variable, A::Error> {
-                let raw = Raw::deserialize(serde::de::value::MapAccessDeserializer::new(map))?;
+                let raw = RawVariable::deserialize(serde::de::value::MapAccessDeserializer::new(map))?;
                 Variable::try_from(raw).map_err(serde::de::Error::custom)
             }
         }
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[derive(Debug, Deserialize)]
-    struct Section {
+    struct VariablesSection {
         variables: Vec<Variable>,
     }
 
@@ -174,7 +174,7 @@ mod tests {
     fn toml_errors_keep_their_line() {
         let good = "[[variables]]\nname = \"kernel\"\noptions = [\"3\", \"5\"]\n[[variables]]\nname = \"rate\"\n\
                     range = { low = 1, high = 10, integer = true }\n";
-        let section: Section = toml::from_str(good).unwrap();
+        let section: VariablesSection = toml::from_str(good).unwrap();
         assert_eq!(section.variables[0], Variable::choice("kernel", vec!["3".into(), "5".into()], vec![]));
         let range = Range::new(1.0, 10.0, Scale::Linear, true).unwrap();
         assert_eq!(section.variables[1], Variable::range("rate", range));
@@ -191,7 +191,7 @@ mod tests {
             ("[[variables]]\noptions = []\n", 7, "missing field `name`"),
         ] {
             let text = format!("{good}{wrong}");
-            let error = toml::from_str::<Section>(&text).unwrap_err();
+            let error = toml::from_str::<VariablesSection>(&text).unwrap_err();
             assert!(error.message().contains(message), "{error}");
             let at = error.span().unwrap().start;
             assert_eq!(1 + text[..at].matches('\n').count(), line, "{error}");

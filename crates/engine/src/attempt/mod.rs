@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Error, Result, anyhow};
 
+use crate::backoff::{retry, sleep};
 use crate::fault::exit::{IO, STATE};
 use crate::fault::exit_code;
 use crate::run::Run;
@@ -48,7 +49,7 @@ pub struct Claim(Arc<Mutex<Option<Running>>>);
 type Running = (PathBuf, u32);
 
 impl Claim {
-    fn set(&self, value: Option<Running>) {
+    pub(crate) fn set(&self, value: Option<Running>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = value;
     }
 
@@ -192,25 +193,15 @@ impl Trainer<'_> {
 
     /// Retries `act` with exponential backoff while the storage fails (it is full, or a server restarts), for at most
     /// `storage.retry_seconds`.
-    fn retry_with_backoff<T>(&self, doing: &str, mut act: impl FnMut() -> Result<T>) -> Result<T> {
+    fn retry_with_backoff<T>(&self, doing: &str, act: impl FnMut() -> Result<T>) -> Result<T> {
         let began = Instant::now();
-        let mut pause = Duration::from_secs(1);
-        loop {
-            match act() {
-                Err(error) if is_storage_failure(&error) && began.elapsed() + pause <= self.patience() => {
-                    tracing::warn!("{}; retrying to {doing} in {} s", message(&error), pause.as_secs());
-                    let until = Instant::now() + pause;
-                    while Instant::now() < until {
-                        if self.stop.get().is_some() {
-                            return Err(error);
-                        }
-                        std::thread::sleep(Duration::from_millis(100));
-                    }
-                    pause = (pause * 2).min(Duration::from_secs(60));
-                }
-                other => return other,
+        retry(act, |error, delay| {
+            let again = is_storage_failure(error) && began.elapsed() + delay <= self.patience();
+            if again {
+                tracing::warn!("{}; retrying to {doing} in {} s", message(error), delay.as_secs());
             }
-        }
+            again && sleep(delay, &self.stop)
+        })
     }
 
     /// Whether an attempt has been superseded: another process has published the result, or has begun a later attempt
@@ -224,7 +215,7 @@ impl Trainer<'_> {
 }
 
 /// Classifies an error: failures of the storage and damaged files of the run do not count against the member.
-pub fn ending_of(error: &Error) -> AttemptEnd {
+pub(crate) fn ending_of(error: &Error) -> AttemptEnd {
     let message = message(error);
     match exit_code(error) {
         IO | STATE => AttemptEnd::StorageFailed { message },
@@ -233,7 +224,7 @@ pub fn ending_of(error: &Error) -> AttemptEnd {
 }
 
 /// Records the end of an attempt. If that fails, the attempt remains without an end.
-fn record_end(dir: &Path, attempt: u32, ending: AttemptEnd) {
+pub(crate) fn record_end(dir: &Path, attempt: u32, ending: AttemptEnd) {
     if let Err(error) = end_attempt(dir, attempt, ending) {
         tracing::warn!("{error}");
     }

@@ -120,7 +120,7 @@ impl AttemptRun<'_> {
 
     /// Publishes the trained network as a snapshot, whose name contains its digest, and links the same file to its
     /// final name. A later attempt that finds the final file without a result can thus verify it.
-    fn publish(&self, session: &dyn Session) -> Result<Trained> {
+    fn publish(&self, session: &dyn Session) -> Result<PublishedCheckpoint> {
         let run = self.trainer.run;
         let (generation, member) = (self.plan.generation, self.planned.id);
         let path = run.layout.final_checkpoint(generation, member);
@@ -141,7 +141,7 @@ impl AttemptRun<'_> {
         // If another attempt has published its network first, that network is the member.
         let theirs = published == Published::Existed && there != mine;
         let file = FileRef { path: run.layout.relative(&path), size: there.size, digest: there.digest };
-        Ok(Trained { file, theirs })
+        Ok(PublishedCheckpoint { file, theirs })
     }
 
     /// Publishes the preview. A failure is reported but does not affect the member.
@@ -278,7 +278,7 @@ impl AttemptRun<'_> {
 }
 
 /// The checkpoint published under the final name.
-struct Trained {
+struct PublishedCheckpoint {
     file: FileRef,
     /// Whether another attempt published it.
     theirs: bool,

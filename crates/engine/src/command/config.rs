@@ -136,9 +136,9 @@ impl CommandConfig {
 }
 
 /// Registers the task.
-pub struct Kind;
+pub struct CommandKind;
 
-impl TaskKind for Kind {
+impl TaskKind for CommandKind {
     fn name(&self) -> &'static str {
         "command"
     }

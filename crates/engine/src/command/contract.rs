@@ -37,7 +37,7 @@ impl Action {
 
 /// The document that the program reads. Every key is present; keys that do not apply to the action are null.
 #[derive(Debug, Clone, Serialize)]
-pub struct Request<'a> {
+pub struct ScriptRequest<'a> {
     /// [`CONTRACT`].
     pub contract: u64,
     pub action: Action,
@@ -70,12 +70,12 @@ pub struct Request<'a> {
     pub samples: Option<usize>,
     /// Required metadata of every checkpoint, in addition to `epoch` and `step`.
     pub metadata: BTreeMap<&'a str, String>,
-    pub member: Identity<'a>,
+    pub member: MemberOfRequest<'a>,
 }
 
 /// The member of a request.
 #[derive(Debug, Clone, Serialize)]
-pub struct Identity<'a> {
+pub struct MemberOfRequest<'a> {
     pub run: &'a str,
     pub generation: u32,
     pub id: u32,
@@ -139,7 +139,7 @@ fn parse<T: serde::de::DeserializeOwned>(text: &str) -> serde_json::Result<T> {
 /// A progress line of the program.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
-pub struct Progress {
+pub struct ScriptProgress {
     /// Completed epochs.
     pub epoch: Option<u32>,
     /// Completed steps of the epoch in progress.
@@ -149,7 +149,7 @@ pub struct Progress {
     pub metrics: BTreeMap<String, Option<f64>>,
 }
 
-impl Progress {
+impl ScriptProgress {
     /// Parses a line; one that does not match the contract is empty progress.
     pub fn parse(line: &str) -> Self {
         parse(line).unwrap_or_default()
@@ -200,13 +200,13 @@ mod tests {
 
     #[test]
     fn later_progress_updates_earlier_progress() {
-        let mut progress = Progress::default();
+        let mut progress = ScriptProgress::default();
         for line in [
             r#"{"epoch": 2, "steps": 10, "metrics": {"loss": 1.0}}"#,
             "hello",
             r#"{"step": 5, "other": [], "metrics": {"loss": NaN, "accuracy": 0.5}}"#,
         ] {
-            progress.update(Progress::parse(line));
+            progress.update(ScriptProgress::parse(line));
         }
         assert_eq!((progress.epoch, progress.step, progress.steps), (Some(2), Some(5), Some(10)));
         assert_eq!((progress.metrics["loss"], progress.metrics["accuracy"]), (None, Some(0.5)));

@@ -16,13 +16,13 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 
 pub use accept::accept;
-pub use config::{CommandConfig, Kind};
-pub use contract::{Progress, read_result};
+pub use config::{CommandConfig, CommandKind};
+pub use contract::{ScriptProgress, read_result};
 
 use crate::task::{MemberContext, OffspringBuilder, Session, Start, Task};
 use pbtnas_core::checkpoint::{InitialTensors, Reader, TensorSpec, tensors_in};
 use pbtnas_core::search::{Genotype, Space};
-use session::{Caller, CommandSession, Folder};
+use session::{Caller, CommandSession, ScriptFolder};
 
 /// The Python helper. Every run has its own copy, so that the program and the helper have the same version.
 const HELPER: &str = include_str!("../python/pbtnas.py");
@@ -53,7 +53,7 @@ impl Task for CommandTask {
     }
 
     fn fresh(&self, genotype: &Genotype, place: &MemberContext) -> Result<InitialTensors> {
-        let folder = Folder::new(&place.scratch)?;
+        let folder = ScriptFolder::new(&place.scratch)?;
         let caller = Caller { task: self, genotype, place, folder: &folder };
         // The open file stays readable after its folder is removed.
         Ok(InitialTensors::copied(caller.init("command noise")?))

@@ -14,7 +14,7 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::{Pid, getpid, getppid};
 
 use super::config::CommandConfig;
-use super::contract::{Action, CONTRACT, Progress, Request};
+use super::contract::{Action, CONTRACT, ScriptProgress, ScriptRequest};
 use super::output::Output;
 use crate::signal::StopSignal;
 use crate::task::Interrupted;
@@ -40,7 +40,12 @@ pub struct Process<'a> {
 
 impl<'a> Process<'a> {
     /// Starts the program with a request, whose files are in `folder`.
-    pub fn start(config: &'a CommandConfig, request: &Request, folder: &Path, shared: &Path) -> Result<Self> {
+    pub fn start(
+        config: &'a CommandConfig,
+        request: &ScriptRequest,
+        folder: &Path,
+        shared: &Path,
+    ) -> Result<Self> {
         let document = folder.join(format!("{}.json", request.action.name()));
         fs::write(&document, serde_json::to_vec_pretty(request)?)
             .with_context(|| format!("failed to write {}", document.display()))?;
@@ -183,7 +188,7 @@ impl<'a> Process<'a> {
     }
 
     /// The progress that the program has reported so far.
-    pub fn progress(&self) -> &Progress {
+    pub fn progress(&self) -> &ScriptProgress {
         &self.progress.told
     }
 
@@ -268,13 +273,13 @@ struct Follower {
     path: PathBuf,
     file: Option<BufReader<fs::File>>,
     line: String,
-    told: Progress,
+    told: ScriptProgress,
     last: Instant,
 }
 
 impl Follower {
     fn new(path: PathBuf) -> Self {
-        Self { path, file: None, line: String::new(), told: Progress::default(), last: Instant::now() }
+        Self { path, file: None, line: String::new(), told: ScriptProgress::default(), last: Instant::now() }
     }
 
     /// Reads new lines; returns the time of the latest one.
@@ -293,7 +298,7 @@ impl Follower {
                 Err(_) => self.line.clear(),
             }
             if self.line.ends_with('\n') {
-                self.told.update(Progress::parse(&self.line));
+                self.told.update(ScriptProgress::parse(&self.line));
                 self.line.clear();
             } else if self.line.len() > MOST {
                 self.line.clear();

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, anyhow, bail};
 
 use super::CommandTask;
 use super::accept::accept;
-use super::contract::{Action, CONTRACT, Identity, Request, read_result, values};
+use super::contract::{Action, CONTRACT, MemberOfRequest, ScriptRequest, read_result, values};
 use super::process::{Process, is_leaving};
 use crate::device;
 use crate::task::{Evaluation, Measure, MemberContext, Session};
@@ -16,9 +16,9 @@ use pbtnas_core::checkpoint::{Entry, Meta, Reader};
 use pbtnas_core::search::{Genotype, word};
 
 /// The folder of the requests and of the program's files; removed on drop.
-pub struct Folder(PathBuf);
+pub struct ScriptFolder(PathBuf);
 
-impl Folder {
+impl ScriptFolder {
     pub fn new(path: &Path) -> Result<Self> {
         fs::create_dir_all(path).with_context(|| format!("failed to create {}", path.display()))?;
         Ok(Self(path.to_owned()))
@@ -29,7 +29,7 @@ impl Folder {
     }
 }
 
-impl Drop for Folder {
+impl Drop for ScriptFolder {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
@@ -40,7 +40,7 @@ pub struct Caller<'a, 'b> {
     pub task: &'a CommandTask,
     pub genotype: &'b Genotype,
     pub place: &'b MemberContext,
-    pub folder: &'b Folder,
+    pub folder: &'b ScriptFolder,
 }
 
 impl<'a> Caller<'a, '_> {
@@ -58,7 +58,7 @@ impl<'a> Caller<'a, '_> {
         let writes = matches!(action, Action::Init | Action::Train).then(|| self.folder.file(OUTPUT));
         let snapshot = (action == Action::Train).then(|| self.folder.file(SNAPSHOT));
         let result = (action == Action::Evaluate).then(|| self.folder.file(RESULT));
-        let request = Request {
+        let request = ScriptRequest {
             contract: CONTRACT,
             action,
             genotype: values(&self.task.space, self.genotype),
@@ -78,7 +78,11 @@ impl<'a> Caller<'a, '_> {
             samples,
             metadata: Meta { genotype: self.genotype.clone(), epoch: 0, step: 0, files: Vec::new() }
                 .identity()?,
-            member: Identity { run: &self.place.run, generation: seeds.generation, id: seeds.member.0 },
+            member: MemberOfRequest {
+                run: &self.place.run,
+                generation: seeds.generation,
+                id: seeds.member.0,
+            },
         };
         Process::start(config, &request, &self.folder.0, &self.place.shared)
     }
@@ -144,7 +148,7 @@ pub struct CommandSession<'a> {
     /// Number of checkpoints accepted from the program.
     taken: u32,
     /// Declared last, so that it is dropped after the process that writes into it.
-    folder: Folder,
+    folder: ScriptFolder,
 }
 
 impl<'a> CommandSession<'a> {
@@ -155,7 +159,7 @@ impl<'a> CommandSession<'a> {
         from: Option<&Reader>,
         place: MemberContext,
     ) -> Result<Self> {
-        let folder = Folder::new(&place.scratch)?;
+        let folder = ScriptFolder::new(&place.scratch)?;
         let state = match from {
             Some(reader) => Reader::open(reader.path())?,
             None => Caller { task, genotype, place: &place, folder: &folder }.init("command init")?,

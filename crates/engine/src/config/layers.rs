@@ -18,19 +18,19 @@ const MAX_LAYERS: usize = 16;
 const MAX_FILE: u64 = 1 << 20;
 
 /// A file of a chain.
-struct Layer {
+struct ConfigFile {
     path: PathBuf,
     text: String,
     table: Table,
 }
 
 /// The files of a chain, the extending file first.
-pub struct Layers(Vec<Layer>);
+pub struct Layers(Vec<ConfigFile>);
 
 impl Layers {
     /// Reads a file and those that it extends.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let mut layers: Vec<Layer> = Vec::new();
+        let mut layers: Vec<ConfigFile> = Vec::new();
         let mut next = Some(path.to_owned());
         while let Some(path) = next {
             let text = read(&path).map_err(|source| ConfigError::Read { path: path.clone(), source })?;
@@ -55,7 +55,7 @@ impl Layers {
                     *value = absolute(&folder.join(&*value)).to_string_lossy().into_owned();
                 }
             }
-            layers.push(Layer { path, text, table });
+            layers.push(ConfigFile { path, text, table });
         }
         Ok(Self(layers))
     }
@@ -85,8 +85,8 @@ impl Layers {
     }
 
     /// The file that a value comes from: the first one in the chain that contains it.
-    fn layer_of(&self, key: &str) -> &Layer {
-        let has = |layer: &&Layer| matches!(offset_of(&layer.text, key), Some((_, true)));
+    fn layer_of(&self, key: &str) -> &ConfigFile {
+        let has = |layer: &&ConfigFile| matches!(offset_of(&layer.text, key), Some((_, true)));
         self.0.iter().find(has).unwrap_or(&self.0[0])
     }
 }

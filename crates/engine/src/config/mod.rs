@@ -77,7 +77,7 @@ struct General {
     name: Option<String>,
     seed: u64,
     search: SearchConfig,
-    task: task::Named,
+    task: task::TaskName,
     #[serde(default)]
     training: TrainingConfig,
     #[serde(default)]
@@ -97,7 +97,7 @@ impl Serialize for Config {
         }
         map.serialize_entry("seed", &self.seed)?;
         map.serialize_entry("search", &self.search)?;
-        map.serialize_entry("task", &task::Named { kind: self.task.kind.into() })?;
+        map.serialize_entry("task", &task::TaskName { kind: self.task.kind.into() })?;
         map.serialize_entry(self.task.kind, &self.task.settings.to_table().map_err(S::Error::custom)?)?;
         map.serialize_entry("training", &self.training)?;
         map.serialize_entry("storage", &self.storage)?;

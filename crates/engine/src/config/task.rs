@@ -32,7 +32,7 @@ impl TaskSection {
 /// `[task]` as it is written.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Named {
+pub(super) struct TaskName {
     pub kind: String,
 }
 

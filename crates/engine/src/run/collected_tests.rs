@@ -124,13 +124,13 @@ impl Session for CollectingSession<'_> {
 }
 
 /// A search in a temporary folder.
-struct Search {
+struct TestSearch {
     _dir: tempfile::TempDir,
     run: Run,
     task: Collecting,
 }
 
-impl Search {
+impl TestSearch {
     fn new(keep: &str, capacity: usize) -> Self {
         Self::with_snapshots(keep, capacity, 0)
     }
@@ -244,7 +244,7 @@ fn only_files_that_a_checkpoint_lists_are_kept() {
     for keep in ["1", "2", "100", "\"best\""] {
         // A member needs three of its generation's four files, or all files of all generations.
         for capacity in [3, 1000] {
-            let search = Search::new(keep, capacity);
+            let search = TestSearch::new(keep, capacity);
             let mut most = 0;
             search.run_round(|current| {
                 let there = search.there(0..current);
@@ -268,7 +268,7 @@ fn only_files_that_a_checkpoint_lists_are_kept() {
 
 #[test]
 fn files_of_the_best_member_are_kept_at_any_age() {
-    let mut search = Search::new("1", 3);
+    let mut search = TestSearch::new("1", 3);
     search.task.falling = true;
     search.run_round(|current| assert_eq!(search.there(0..current), search.named(current)));
     let best = search.run.best().unwrap().unwrap();
@@ -280,7 +280,7 @@ fn files_of_the_best_member_are_kept_at_any_age() {
 
 #[test]
 fn keep_all_keeps_all_files() {
-    let search = Search::new("\"all\"", 3);
+    let search = TestSearch::new("\"all\"", 3);
     search.run_round(|current| {
         assert_eq!(search.there(0..current).len(), current.min(GENERATIONS - 1) as usize * 4 * FILES);
     });
@@ -289,7 +289,7 @@ fn keep_all_keeps_all_files() {
 #[test]
 fn children_inherit_files_as_the_task_decides() {
     for from_donor in [false, true] {
-        let mut search = Search::new("2", 5);
+        let mut search = TestSearch::new("2", 5);
         search.task.from_donor = from_donor;
         let mut mixes = 0;
         search.run_round(|current| {
@@ -308,7 +308,7 @@ fn children_inherit_files_as_the_task_decides() {
 
 #[test]
 fn nothing_is_removed_while_a_checkpoint_cannot_be_read() {
-    let search = Search::new("2", 3);
+    let search = TestSearch::new("2", 3);
     for _ in 0..2 {
         search.train();
         search.step();
@@ -345,7 +345,7 @@ fn nothing_is_removed_while_a_checkpoint_cannot_be_read() {
 
 #[test]
 fn other_files_are_not_removed() {
-    let search = Search::new("1", 2);
+    let search = TestSearch::new("1", 2);
     let root = search.run.layout.collected();
     let others =
         ["run/x.bin", "node-a/0000/00/y.bin", "notes.txt", "1/00/z.bin", "00001/00/z.bin", "0009/z.bin"];
@@ -381,7 +381,7 @@ fn other_files_are_not_removed() {
 #[test]
 fn lost_checkpoints_are_rebuilt_with_their_collected_files() {
     let begun = |every| {
-        let search = Search::with_snapshots("1", 6, every);
+        let search = TestSearch::with_snapshots("1", 6, every);
         (0..3).for_each(|_| {
             search.train();
             search.step();
@@ -414,7 +414,7 @@ fn lost_checkpoints_are_rebuilt_with_their_collected_files() {
 
 #[test]
 fn verify_reports_missing_and_changed_files() {
-    let search = Search::new("2", 3);
+    let search = TestSearch::new("2", 3);
     search.run_round(|_| {});
     assert_eq!(search.faults(), Vec::<String>::new());
     let name = Reader::open(&search.final_of(GENERATIONS - 1, MemberId(1))).unwrap().meta().files[1].clone();

@@ -16,126 +16,114 @@ use nix::sys::signal::{Signal as Unix, kill};
 use nix::unistd::Pid;
 
 use super::JobSource;
-use super::pool::{self, Group, LOOK, Watcher, WorkerPool};
+use super::pool::{self, Group, POLL_INTERVAL, Round, Watcher, WorkerPool};
 use crate::fault::exit::STOPPED;
 use crate::fault::exit_code;
 use crate::signal::StopSignal;
 use pbtnas_core::durable_fs::failpoint;
 use pbtnas_core::fault::message;
-use pbtnas_core::run::read_attempts;
 use pbtnas_core::search::MemberId;
 
 /// The environment variable that a pool sets for a member's process: the pool's process id, or a word where the pool
 /// may be on another machine. Such a process does not requeue its job, because the pool continues its member.
 pub const PARENT: &str = "PBTNAS_PARENT";
 
-/// Runs units of a round (e.g. the members of a generation), `workers` at a time, until each has been tried once. False
-/// after a signal.
+/// Runs the units of a round, `workers` at a time, until each has been tried once. False after a signal.
 ///
 /// The workers' output goes to `logs/` of the run.
-pub fn run_round(
-    work: &dyn JobSource,
-    program: &Path,
-    stage: u32,
-    pieces: &[MemberId],
-    workers: usize,
-    stop: &StopSignal,
-    watcher: &mut dyn Watcher,
-) -> Result<bool> {
-    let (news, heard) = channel();
-    let mut pool = Pool { work, program, stage, workers: BTreeMap::new(), started: 0, news, heard };
-    let groups = pieces.iter().map(|piece| vec![*piece]);
-    pool::run_round((work, stage), groups, workers, stop, watcher, &mut pool)
+pub fn run_round(round: &Round, workers: usize, watcher: &mut dyn Watcher) -> Result<bool> {
+    let (sender, replies) = channel();
+    let mut pool = LocalPool { round: *round, workers: BTreeMap::new(), started: 0, sender, replies };
+    let groups = round.units.iter().map(|unit| vec![*unit]);
+    pool::run_round(round, groups, workers, watcher, &mut pool)
 }
 
 /// A worker process; see [`serve`].
 struct Worker {
     child: Child,
     input: Option<ChildStdin>,
-    piece: Option<MemberId>,
+    unit: Option<MemberId>,
 }
 
 /// A message of a worker: the exit code of a unit, or none when the worker has exited.
-type News = (usize, Option<u8>);
+type WorkerReply = (usize, Option<u8>);
 
-struct Pool<'a> {
-    work: &'a dyn JobSource,
-    program: &'a Path,
-    stage: u32,
+struct LocalPool<'a> {
+    round: Round<'a>,
     workers: BTreeMap<usize, Worker>,
     started: usize,
-    news: Sender<News>,
-    heard: Receiver<News>,
+    sender: Sender<WorkerReply>,
+    replies: Receiver<WorkerReply>,
 }
 
-impl Pool<'_> {
+impl LocalPool<'_> {
     /// Assigns a unit to an idle worker or to a new one.
-    fn give_one(&mut self, piece: MemberId) -> Result<()> {
-        let idle = self.workers.iter().find(|(_, worker)| worker.piece.is_none()).map(|(&id, _)| id);
+    fn submit_one(&mut self, unit: MemberId) -> Result<()> {
+        let idle = self.workers.iter().find(|(_, worker)| worker.unit.is_none()).map(|(&id, _)| id);
         let id = match idle {
             Some(id) => id,
-            None => self.spawn(piece)?,
+            None => self.spawn(unit)?,
         };
         if let Some(worker) = self.workers.get_mut(&id) {
-            worker.piece = Some(piece);
+            worker.unit = Some(unit);
             // If the worker has exited, its reader thread reports it.
             if let Some(input) = &mut worker.input {
-                let _ = writeln!(input, "{}", piece.0);
+                let _ = writeln!(input, "{}", unit.0);
             }
         }
         Ok(())
     }
 
     fn spawn(&mut self, first: MemberId) -> Result<usize> {
-        let log = open_log(&log_of(self.work, self.stage, first))?;
-        let mut command = Command::new(self.program);
+        let log = open_log(&log_of(self.round.source, self.round.number, first))?;
+        let mut command = Command::new(self.round.program);
         for name in failpoint::VARIABLES {
             command.env_remove(name);
         }
         let mut child = command
-            .args(self.work.piece_arguments(self.stage))
+            .args(self.round.source.unit_arguments(self.round.number))
             .arg("--serve")
             .arg("--state")
-            .arg(self.work.run().layout.root())
+            .arg(self.round.source.run().layout.root())
             .env(PARENT, std::process::id().to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(log)
             .spawn()
-            .with_context(|| format!("failed to start {}", self.program.display()))?;
+            .with_context(|| format!("failed to start {}", self.round.program.display()))?;
         self.started += 1;
-        let (id, news) = (self.started, self.news.clone());
+        let (id, sender) = (self.started, self.sender.clone());
         let (input, output) = (child.stdin.take(), child.stdout.take());
         std::thread::spawn(move || {
             for line in output.into_iter().flat_map(|output| BufReader::new(output).lines()) {
                 let Some(code) = line.ok().and_then(|line| line.trim().parse().ok()) else { break };
-                let _ = news.send((id, Some(code)));
+                let _ = sender.send((id, Some(code)));
             }
-            let _ = news.send((id, None));
+            let _ = sender.send((id, None));
         });
-        self.workers.insert(id, Worker { child, input, piece: None });
+        self.workers.insert(id, Worker { child, input, unit: None });
         Ok(id)
     }
 }
 
-impl WorkerPool for Pool<'_> {
-    fn give(&mut self, group: Group) -> Result<()> {
-        group.into_iter().try_for_each(|piece| self.give_one(piece))
+impl WorkerPool for LocalPool<'_> {
+    fn submit(&mut self, group: Group) -> Result<()> {
+        group.into_iter().try_for_each(|unit| self.submit_one(unit))
     }
 
-    fn hear(&mut self) -> Result<Option<(Group, Option<u8>)>> {
-        let (id, code) = match self.heard.recv_timeout(LOOK) {
-            Ok(news) => news,
+    fn poll(&mut self) -> Result<Option<(Group, Option<u8>)>> {
+        let (id, code) = match self.replies.recv_timeout(POLL_INTERVAL) {
+            Ok(reply) => reply,
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return Ok(None),
         };
-        let piece = self.workers.get_mut(&id).and_then(|worker| worker.piece.take());
+        let unit = self.workers.get_mut(&id).and_then(|worker| worker.unit.take());
         if code.is_none()
             && let Some(mut worker) = self.workers.remove(&id)
         {
             drop(worker.input);
             worker.child.wait().context("failed to wait for a worker")?;
         }
-        Ok(piece.map(|piece| (vec![piece], code)))
+        Ok(unit.map(|unit| (vec![unit], code)))
     }
 
     fn stop(&mut self) {
@@ -150,7 +138,7 @@ impl WorkerPool for Pool<'_> {
     }
 }
 
-impl Drop for Pool<'_> {
+impl Drop for LocalPool<'_> {
     /// A worker exits at the end of its input.
     fn drop(&mut self) {
         for worker in self.workers.values_mut() {
@@ -164,16 +152,16 @@ impl Drop for Pool<'_> {
 /// unit's stderr goes to its own log.
 pub fn serve(
     work: &dyn JobSource,
-    stage: u32,
+    round: u32,
     stop: &StopSignal,
     mut act: impl FnMut(MemberId) -> Result<u8>,
 ) -> Result<u8> {
     for line in std::io::stdin().lines() {
         let line = line.context("failed to read a unit number")?;
-        let piece = MemberId(line.trim().parse().with_context(|| format!("invalid unit number {line:?}"))?);
-        let log = open_log(&log_of(work, stage, piece))?;
+        let unit = MemberId(line.trim().parse().with_context(|| format!("invalid unit number {line:?}"))?);
+        let log = open_log(&log_of(work, round, unit))?;
         nix::unistd::dup2_stderr(&log).context("failed to redirect stderr to the log")?;
-        let code = act(piece).unwrap_or_else(|error| {
+        let code = act(unit).unwrap_or_else(|error| {
             tracing::warn!("{}", message(&error));
             exit_code(&error)
         });
@@ -187,13 +175,13 @@ pub fn serve(
 }
 
 /// The log of a unit.
-pub(super) fn log_of(work: &dyn JobSource, stage: u32, piece: MemberId) -> PathBuf {
-    work.run().layout.logs().join(log_name(&work.label(stage), piece))
+pub(super) fn log_of(work: &dyn JobSource, round: u32, unit: MemberId) -> PathBuf {
+    work.run().layout.logs().join(log_name(&work.label(round), unit))
 }
 
 /// The file name of a unit's log; `label` is [`JobSource::label`].
-pub fn log_name(label: &str, piece: MemberId) -> String {
-    format!("{label}-{piece}.log")
+pub fn log_name(label: &str, unit: MemberId) -> String {
+    format!("{label}-{unit}.log")
 }
 
 /// Opens a log for appending.
@@ -210,29 +198,6 @@ pub fn follow_parent() -> Result<()> {
     nix::sys::prctl::set_pdeathsig(Unix::SIGTERM).context("failed to set the parent death signal")?;
     if nix::unistd::getppid() != Pid::from_raw(parent) {
         bail!("the parent process has exited");
-    }
-    Ok(())
-}
-
-/// Fails if a unit's process keeps exiting before it begins an attempt, or keeps failing because of the storage: the
-/// cause is not the member, so retrying would never end.
-pub fn check_begun(work: &dyn JobSource, generation: u32, tries: &BTreeMap<MemberId, usize>) -> Result<()> {
-    for (&member, &tries) in tries {
-        let attempts = read_attempts(&work.attempts(generation, member))?;
-        let of_use = attempts.iter().filter(|attempt| !attempt.storage_failed()).count();
-        if tries >= of_use + work.run().config.training.max_attempts as usize {
-            let number = format!("{} cannot start", work.name(generation, member));
-            match attempts.last().filter(|last| last.storage_failed()) {
-                Some(last) => return Err(std::io::Error::other(last.reason())).context(number),
-                None => {
-                    let log = log_of(work, generation, member);
-                    let text = std::fs::read_to_string(&log).unwrap_or_default();
-                    let lines: Vec<&str> = text.lines().rev().take(5).collect();
-                    let last: Vec<&str> = lines.into_iter().rev().collect();
-                    bail!("{number}; last lines of {}:\n{}", log.display(), last.join("\n"))
-                }
-            }
-        }
     }
     Ok(())
 }

@@ -1,11 +1,13 @@
 //! Schedulers: members train on this machine ([`local`]), or on a SLURM cluster as jobs or as steps of one job
 //! ([`slurm`]).
 
+mod drive;
 pub mod local;
 pub mod pool;
 pub mod slurm;
 mod work;
 
+pub use drive::{Workers, drive};
 pub use work::{JobSource, Search, member_log};
 
 impl SchedulerError {

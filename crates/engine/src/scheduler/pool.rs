@@ -2,6 +2,7 @@
 //! processes on this machine or steps of a SLURM job.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -14,12 +15,33 @@ use pbtnas_core::run::Heartbeat;
 use pbtnas_core::search::MemberId;
 
 /// The polling interval for signals and ended groups.
-pub const LOOK: Duration = Duration::from_millis(100);
+pub const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// The delay before a unit that another process holds is retried.
 const BUSY_PAUSE: Duration = Duration::from_secs(1);
 
+/// A round and what its workers need.
+#[derive(Clone, Copy)]
+pub struct Round<'a> {
+    pub source: &'a dyn JobSource,
+    /// Generation of a search, or round of a soup.
+    pub number: u32,
+    /// The units to run.
+    pub units: &'a [MemberId],
+    /// Path of this program.
+    pub program: &'a Path,
+    pub stop: &'a StopSignal,
+}
+
 /// Receives the events of a round.
 pub trait Watcher {
+    /// A round begins.
+    fn round_started(&mut self, _round: &Round) -> Result<()> {
+        Ok(())
+    }
+    /// All units of the round have been tried, or a signal has stopped them.
+    fn round_ended(&mut self) -> Result<()> {
+        Ok(())
+    }
     /// A member's process has been started.
     fn started(&mut self, member: MemberId);
     /// A member in training has a heartbeat; called about twice a second.
@@ -36,10 +58,10 @@ pub type Group = Vec<MemberId>;
 /// The workers of a round.
 pub trait WorkerPool {
     /// Starts a group on a worker.
-    fn give(&mut self, group: Group) -> Result<()>;
+    fn submit(&mut self, group: Group) -> Result<()>;
 
-    /// Waits up to [`LOOK`] for a group to end; returns it with its exit code, if it has one.
-    fn hear(&mut self) -> Result<Option<(Group, Option<u8>)>>;
+    /// Waits up to [`POLL_INTERVAL`] for a group to end; returns it with its exit code, if it has one.
+    fn poll(&mut self) -> Result<Option<(Group, Option<u8>)>>;
 
     /// Asks all workers to stop.
     fn stop(&mut self);
@@ -51,19 +73,19 @@ pub trait WorkerPool {
 
 /// Runs the groups of a round, `at_once` at a time, until each has been tried once. False after a signal.
 pub fn run_round(
-    (work, stage): (&dyn JobSource, u32),
+    round: &Round,
     groups: impl IntoIterator<Item = Group>,
     at_once: usize,
-    stop: &StopSignal,
     watcher: &mut dyn Watcher,
-    crew: &mut dyn WorkerPool,
+    pool: &mut dyn WorkerPool,
 ) -> Result<bool> {
-    ensure_dir(&work.run().layout.logs())?;
+    let Round { source, number, stop, .. } = *round;
+    ensure_dir(&source.run().layout.logs())?;
     let mut queue: VecDeque<Group> = groups.into_iter().collect();
     let mut busy: Vec<Group> = Vec::new();
     let mut later: VecDeque<(Instant, Group)> = VecDeque::new();
     let mut waiting = BTreeSet::new();
-    let mut looked = Instant::now();
+    let mut last_heartbeats = Instant::now();
     let mut paused_until = Instant::now();
     loop {
         let paused = Instant::now() < paused_until;
@@ -81,47 +103,47 @@ pub fn run_round(
             && busy.len() < at_once
             && let Some(group) = queue.pop_front()
         {
-            crew.give(group.clone())?;
+            pool.submit(group.clone())?;
             // A unit that another process holds is retried, and was reported at its first try.
-            group.iter().filter(|piece| !waiting.contains(*piece)).for_each(|piece| watcher.started(*piece));
+            group.iter().filter(|unit| !waiting.contains(*unit)).for_each(|unit| watcher.started(*unit));
             busy.push(group);
         }
-        if let Some((group, code)) = crew.hear()? {
+        if let Some((group, code)) = pool.poll()? {
             busy.retain(|other| *other != group);
             if code == Some(STOPPED) {
-                paused_until = Instant::now() + crew.pause_after_a_stop();
+                paused_until = Instant::now() + pool.pause_after_a_stop();
             }
             let mut again = Group::new();
-            for piece in group {
-                let done = work.is_done(stage, piece)?;
+            for unit in group {
+                let done = source.is_done(number, unit)?;
                 if code == Some(BUSY) && !done {
-                    again.push(piece);
-                    if waiting.insert(piece) {
-                        watcher.waiting(piece);
+                    again.push(unit);
+                    if waiting.insert(unit) {
+                        watcher.waiting(unit);
                     }
                 } else {
-                    watcher.ended(piece, done);
+                    watcher.ended(unit, done);
                 }
             }
             if !again.is_empty() {
                 later.push_back((Instant::now() + BUSY_PAUSE, again));
             }
         }
-        if looked.elapsed() >= Duration::from_millis(500) {
-            looked = Instant::now();
-            for &piece in busy.iter().flatten() {
-                if let Some(beat) = work.heartbeat(stage, piece) {
-                    watcher.heartbeat(piece, &beat);
+        if last_heartbeats.elapsed() >= Duration::from_millis(500) {
+            last_heartbeats = Instant::now();
+            for &unit in busy.iter().flatten() {
+                if let Some(beat) = source.heartbeat(number, unit) {
+                    watcher.heartbeat(unit, &beat);
                 }
             }
         }
     }
-    crew.stop();
+    pool.stop();
     while !busy.is_empty() {
-        if let Some((group, _)) = crew.hear()? {
+        if let Some((group, _)) = pool.poll()? {
             busy.retain(|other| *other != group);
-            for piece in group {
-                watcher.ended(piece, work.is_done(stage, piece)?);
+            for unit in group {
+                watcher.ended(unit, source.is_done(number, unit)?);
             }
         }
     }

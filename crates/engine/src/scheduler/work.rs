@@ -21,34 +21,37 @@ pub trait JobSource {
     fn advance(&self, idle: bool) -> Result<NextAction>;
 
     /// The directory of a round's submission records.
-    fn dir(&self, stage: u32) -> PathBuf;
+    fn dir(&self, round: u32) -> PathBuf;
 
     /// The round's part of job and log names.
-    fn label(&self, stage: u32) -> String;
+    fn label(&self, round: u32) -> String;
 
     /// A unit's name for messages.
-    fn name(&self, stage: u32, piece: MemberId) -> String;
+    fn name(&self, round: u32, unit: MemberId) -> String;
 
     /// The record of a unit's attempts.
-    fn attempts(&self, stage: u32, piece: MemberId) -> PathBuf;
+    fn attempts(&self, round: u32, unit: MemberId) -> PathBuf;
 
     /// Whether a unit has a result.
-    fn is_done(&self, stage: u32, piece: MemberId) -> Result<bool>;
+    fn is_done(&self, round: u32, unit: MemberId) -> Result<bool>;
 
     /// The progress of a unit, if it reports any.
-    fn heartbeat(&self, stage: u32, piece: MemberId) -> Option<Heartbeat>;
+    fn heartbeat(&self, round: u32, unit: MemberId) -> Option<Heartbeat>;
 
     /// The arguments of pbtnas, except `--state`, that run units of a round.
-    fn piece_arguments(&self, stage: u32) -> Vec<String>;
+    fn unit_arguments(&self, round: u32) -> Vec<String>;
 
     /// The option of pbtnas that selects a unit or a range of units.
-    fn piece_option(&self) -> &'static str;
+    fn unit_option(&self) -> &'static str;
 
     /// The arguments of pbtnas, except `--state`, that continue after a round.
     fn step_arguments(&self) -> Vec<String>;
 
     /// Units per SLURM task.
-    fn pieces_per_task(&self) -> u32;
+    fn units_per_task(&self) -> u32;
+
+    /// Whether the result of a unit can end its round, so that units after it are started as late as possible.
+    fn may_end_early(&self) -> bool;
 }
 
 /// The members of a search.
@@ -66,35 +69,35 @@ impl JobSource for Search<'_> {
         advance(self.run, self.task, idle)
     }
 
-    fn dir(&self, stage: u32) -> PathBuf {
-        self.run.layout.generation(stage)
+    fn dir(&self, round: u32) -> PathBuf {
+        self.run.layout.generation(round)
     }
 
-    fn label(&self, stage: u32) -> String {
-        generation_label(stage)
+    fn label(&self, round: u32) -> String {
+        generation_label(round)
     }
 
-    fn name(&self, stage: u32, piece: MemberId) -> String {
-        format!("member {piece} of generation {stage}")
+    fn name(&self, round: u32, unit: MemberId) -> String {
+        format!("member {unit} of generation {round}")
     }
 
-    fn attempts(&self, stage: u32, piece: MemberId) -> PathBuf {
-        self.run.layout.attempts(stage, piece)
+    fn attempts(&self, round: u32, unit: MemberId) -> PathBuf {
+        self.run.layout.attempts(round, unit)
     }
 
-    fn is_done(&self, stage: u32, piece: MemberId) -> Result<bool> {
-        Ok(self.run.result(stage, piece)?.is_some())
+    fn is_done(&self, round: u32, unit: MemberId) -> Result<bool> {
+        Ok(self.run.result(round, unit)?.is_some())
     }
 
-    fn heartbeat(&self, stage: u32, piece: MemberId) -> Option<Heartbeat> {
-        read_json(&self.run.layout.heartbeat(stage, piece)).ok()
+    fn heartbeat(&self, round: u32, unit: MemberId) -> Option<Heartbeat> {
+        read_json(&self.run.layout.heartbeat(round, unit)).ok()
     }
 
-    fn piece_arguments(&self, stage: u32) -> Vec<String> {
-        ["train", "--generation", &stage.to_string()].map(str::to_owned).to_vec()
+    fn unit_arguments(&self, round: u32) -> Vec<String> {
+        ["train", "--generation", &round.to_string()].map(str::to_owned).to_vec()
     }
 
-    fn piece_option(&self) -> &'static str {
+    fn unit_option(&self) -> &'static str {
         "--member"
     }
 
@@ -102,8 +105,12 @@ impl JobSource for Search<'_> {
         vec!["step".into()]
     }
 
-    fn pieces_per_task(&self) -> u32 {
+    fn units_per_task(&self) -> u32 {
         self.run.config.slurm.members_per_task
+    }
+
+    fn may_end_early(&self) -> bool {
+        false
     }
 }
 
@@ -130,38 +137,38 @@ impl JobSource for Soup<'_> {
         Soup::advance(self, idle)
     }
 
-    fn dir(&self, stage: u32) -> PathBuf {
-        self.layout().round(stage)
+    fn dir(&self, round: u32) -> PathBuf {
+        self.layout().round(round)
     }
 
-    fn label(&self, stage: u32) -> String {
+    fn label(&self, round: u32) -> String {
         match self.part() {
-            Some(part) => format!("soup-{part}-{stage:02}"),
-            None => format!("soup{stage:02}"),
+            Some(part) => format!("soup-{part}-{round:02}"),
+            None => format!("soup{round:02}"),
         }
     }
 
-    fn name(&self, stage: u32, piece: MemberId) -> String {
-        format!("candidate {piece} of round {stage}")
+    fn name(&self, round: u32, unit: MemberId) -> String {
+        format!("candidate {unit} of round {round}")
     }
 
-    fn attempts(&self, stage: u32, piece: MemberId) -> PathBuf {
-        self.layout().attempts(stage, piece)
+    fn attempts(&self, round: u32, unit: MemberId) -> PathBuf {
+        self.layout().attempts(round, unit)
     }
 
-    fn is_done(&self, stage: u32, piece: MemberId) -> Result<bool> {
-        Ok(self.result(stage, piece)?.is_some())
+    fn is_done(&self, round: u32, unit: MemberId) -> Result<bool> {
+        Ok(self.result(round, unit)?.is_some())
     }
 
     fn heartbeat(&self, _: u32, _: MemberId) -> Option<Heartbeat> {
         None
     }
 
-    fn piece_arguments(&self, stage: u32) -> Vec<String> {
-        [self.arguments(), vec!["--round".into(), stage.to_string()]].concat()
+    fn unit_arguments(&self, round: u32) -> Vec<String> {
+        [self.arguments(), vec!["--round".into(), round.to_string()]].concat()
     }
 
-    fn piece_option(&self) -> &'static str {
+    fn unit_option(&self) -> &'static str {
         "--candidate"
     }
 
@@ -169,8 +176,12 @@ impl JobSource for Soup<'_> {
         [self.arguments(), vec!["--submit".into()]].concat()
     }
 
-    fn pieces_per_task(&self) -> u32 {
+    fn units_per_task(&self) -> u32 {
         1
+    }
+
+    fn may_end_early(&self) -> bool {
+        true
     }
 }
 
@@ -196,10 +207,10 @@ mod tests {
         let run = create(&dir.path().join("run"), &config, task.as_ref()).unwrap().0;
         let soup = |part| Soup::new(&run, task.as_ref(), part).unwrap();
         let (whole, head) = (soup(None), soup(Some("head")));
-        assert_eq!(whole.piece_arguments(3).join(" "), "soup --round 3");
+        assert_eq!(whole.unit_arguments(3).join(" "), "soup --round 3");
         assert_eq!(whole.step_arguments().join(" "), "soup --submit");
         assert_eq!(whole.label(3), "soup03");
-        assert_eq!(head.piece_arguments(3).join(" "), "soup --part head --round 3");
+        assert_eq!(head.unit_arguments(3).join(" "), "soup --part head --round 3");
         assert_eq!(head.step_arguments().join(" "), "soup --part head --submit");
         assert_eq!(head.label(3), "soup-head-03");
         assert_eq!(head.dir(1), run.layout.root().join("soup-head/round-01"));

@@ -7,25 +7,25 @@ use pbtnas_core::search::{Genotype, Space};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Diagram {
     /// A nested cluster follows its parent.
-    pub clusters: Vec<Cluster>,
-    pub nodes: Vec<Node>,
-    pub edges: Vec<Edge>,
+    pub clusters: Vec<DiagramCluster>,
+    pub nodes: Vec<DiagramNode>,
+    pub edges: Vec<DiagramEdge>,
 }
 
 /// A frame around nodes: a network or a cell.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cluster {
-    pub label: Line,
+pub struct DiagramCluster {
+    pub label: DiagramLine,
     /// The index of the enclosing cluster.
     pub parent: Option<usize>,
 }
 
 /// A box of the diagram.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Node {
+pub struct DiagramNode {
     /// The text; the first line is the name.
-    pub lines: Vec<Line>,
-    pub kind: Kind,
+    pub lines: Vec<DiagramLine>,
+    pub kind: NodeKind,
     /// The index of the enclosing cluster.
     pub cluster: Option<usize>,
     /// Whether it does not contribute to the output of the network or is disabled.
@@ -34,7 +34,7 @@ pub struct Node {
 
 /// What a node represents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum NodeKind {
     /// An input, an output or a sum.
     Tensor,
     /// An operation with weights.
@@ -47,30 +47,30 @@ pub enum Kind {
 
 /// A directed edge.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Edge {
+pub struct DiagramEdge {
     /// The index of the source node.
     pub from: usize,
     /// The index of the target node.
     pub to: usize,
-    pub label: Option<Line>,
+    pub label: Option<DiagramLine>,
 }
 
 /// A line of text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Line {
+pub struct DiagramLine {
     pub text: String,
     /// The variables whose values it shows.
     pub variables: Vec<String>,
 }
 
-impl Line {
+impl DiagramLine {
     /// A line that shows the value of a variable.
     pub fn of(variable: impl Into<String>, text: impl Into<String>) -> Self {
         Self { text: text.into(), variables: vec![variable.into()] }
     }
 }
 
-impl<T: Into<String>> From<T> for Line {
+impl<T: Into<String>> From<T> for DiagramLine {
     fn from(text: T) -> Self {
         Self { text: text.into(), variables: Vec::new() }
     }
@@ -78,25 +78,25 @@ impl<T: Into<String>> From<T> for Line {
 
 impl Diagram {
     /// Adds a cluster and returns its index.
-    pub fn cluster(&mut self, label: impl Into<Line>, parent: Option<usize>) -> usize {
-        self.clusters.push(Cluster { label: label.into(), parent });
+    pub fn cluster(&mut self, label: impl Into<DiagramLine>, parent: Option<usize>) -> usize {
+        self.clusters.push(DiagramCluster { label: label.into(), parent });
         self.clusters.len() - 1
     }
 
     /// Adds a node and returns its index.
-    pub fn node(&mut self, cluster: Option<usize>, kind: Kind, lines: Vec<Line>) -> usize {
-        self.nodes.push(Node { lines, kind, cluster, unused: false });
+    pub fn node(&mut self, cluster: Option<usize>, kind: NodeKind, lines: Vec<DiagramLine>) -> usize {
+        self.nodes.push(DiagramNode { lines, kind, cluster, unused: false });
         self.nodes.len() - 1
     }
 
     /// Adds an edge.
     pub fn edge(&mut self, from: usize, to: usize) {
-        self.edges.push(Edge { from, to, label: None });
+        self.edges.push(DiagramEdge { from, to, label: None });
     }
 
     /// Adds an edge with a label.
-    pub fn labelled(&mut self, from: usize, to: usize, label: Line) {
-        self.edges.push(Edge { from, to, label: Some(label) });
+    pub fn labelled(&mut self, from: usize, to: usize, label: DiagramLine) {
+        self.edges.push(DiagramEdge { from, to, label: Some(label) });
     }
 
     /// Marks the nodes from which no output can be reached as unused, except tables.
@@ -109,12 +109,12 @@ impl Diagram {
             }
         }
         for (node, used) in self.nodes.iter_mut().zip(used) {
-            node.unused |= !used && node.kind != Kind::Table;
+            node.unused |= !used && node.kind != NodeKind::Table;
         }
     }
 
     /// All lines of text in the diagram.
-    pub fn lines(&self) -> impl Iterator<Item = &Line> {
+    pub fn lines(&self) -> impl Iterator<Item = &DiagramLine> {
         let clusters = self.clusters.iter().map(|cluster| &cluster.label);
         let edges = self.edges.iter().filter_map(|edge| edge.label.as_ref());
         clusters.chain(self.nodes.iter().flat_map(|node| &node.lines)).chain(edges)
@@ -123,11 +123,11 @@ impl Diagram {
     /// Adds a table of hyperparameters, if any are searched.
     pub fn hyperparameters(&mut self, space: &Space, genotype: &Genotype) {
         let number = |name: &str| genotype.number(name).map_or_else(|| "-".into(), short);
-        let line = |name: &str| Line::of(name, format!("{name}: {}", number(name)));
-        let mut lines: Vec<Line> = space.ranges().map(|(name, _)| line(name)).collect();
+        let line = |name: &str| DiagramLine::of(name, format!("{name}: {}", number(name)));
+        let mut lines: Vec<DiagramLine> = space.ranges().map(|(name, _)| line(name)).collect();
         if !lines.is_empty() {
             lines.insert(0, "hyperparameters".into());
-            self.node(None, Kind::Table, lines);
+            self.node(None, NodeKind::Table, lines);
         }
     }
 
@@ -135,18 +135,18 @@ impl Diagram {
     /// names are equal up to the last `/`.
     pub fn tables(space: &Space, genotype: &Genotype) -> Self {
         let mut diagram = Self::default();
-        let mut groups: Vec<(&str, Vec<Line>)> = Vec::new();
+        let mut groups: Vec<(&str, Vec<DiagramLine>)> = Vec::new();
         for variable in &space.variables {
             let (group, name) = variable.name.rsplit_once('/').unwrap_or(("variables", &variable.name));
             let value = genotype.get(&variable.name).unwrap_or("-");
-            let line = Line::of(&variable.name, format!("{name}: {value}"));
+            let line = DiagramLine::of(&variable.name, format!("{name}: {value}"));
             match groups.iter_mut().find(|(known, _)| *known == group) {
                 Some((_, lines)) => lines.push(line),
                 None => groups.push((group, vec![group.into(), line])),
             }
         }
         for (_, lines) in groups {
-            diagram.node(None, Kind::Table, lines);
+            diagram.node(None, NodeKind::Table, lines);
         }
         diagram
     }
@@ -161,8 +161,8 @@ mod tests {
     fn nodes_without_a_path_to_an_output_are_unused() {
         let mut diagram = Diagram::default();
         let [a, b, c, d] =
-            ["a", "b", "c", "d"].map(|name| diagram.node(None, Kind::Layer, vec![name.into()]));
-        let table = diagram.node(None, Kind::Table, vec!["t".into()]);
+            ["a", "b", "c", "d"].map(|name| diagram.node(None, NodeKind::Layer, vec![name.into()]));
+        let table = diagram.node(None, NodeKind::Table, vec!["t".into()]);
         for (from, to) in [(a, b), (a, c), (c, d)] {
             diagram.edge(from, to);
         }
@@ -179,7 +179,7 @@ mod tests {
         let space = Space::new(names.map(|name| Variable::choice(name, vec!["x".into()], vec![])).into());
         let genotype = Genotype::new(names.map(|name| (name.to_owned(), "x".to_owned())));
         let diagram = Diagram::tables(&space, &genotype);
-        let texts = |node: &Node| node.lines.iter().map(|line| line.text.clone()).collect::<Vec<_>>();
+        let texts = |node: &DiagramNode| node.lines.iter().map(|line| line.text.clone()).collect::<Vec<_>>();
         assert_eq!(
             diagram.nodes.iter().map(texts).collect::<Vec<_>>(),
             [

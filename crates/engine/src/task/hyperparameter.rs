@@ -88,7 +88,7 @@ mod tests {
     use pbtnas_core::search::Scale;
 
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
-    struct Section {
+    struct RateSection {
         rate: Hyperparameter,
     }
 
@@ -100,10 +100,10 @@ mod tests {
             ("rate = 2e-4", Hyperparameter::Fixed(2e-4)),
             ("rate = { low = 1e-4, high = 1, scale = \"log\" }", Hyperparameter::Searched(range)),
         ] {
-            let section: Section = toml::from_str(text).unwrap();
-            assert_eq!(section, Section { rate });
+            let section: RateSection = toml::from_str(text).unwrap();
+            assert_eq!(section, RateSection { rate });
             assert_eq!(
-                toml::from_str::<Section>(&toml::to_string_pretty(&section).unwrap()).unwrap(),
+                toml::from_str::<RateSection>(&toml::to_string_pretty(&section).unwrap()).unwrap(),
                 section
             );
         }

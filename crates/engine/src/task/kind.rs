@@ -91,7 +91,7 @@ pub fn section_table(section: &impl Serialize) -> Result<toml::Table, toml::ser:
 }
 
 static REGISTERED: OnceLock<Vec<&'static dyn TaskKind>> = OnceLock::new();
-static BUILT_IN: [&dyn TaskKind; 2] = [&command::Kind, &synthetic::Kind];
+static BUILT_IN: [&dyn TaskKind; 2] = [&command::CommandKind, &synthetic::SyntheticKind];
 
 /// Registers the tasks of other crates. The first call counts: a program calls it once, before anything else.
 pub fn register(kinds: &[&'static dyn TaskKind]) {

@@ -14,7 +14,7 @@ mod hyperparameter;
 mod kind;
 mod self_test;
 
-pub use diagram::{Cluster, Diagram, Edge, Kind, Line, Node};
+pub use diagram::{Diagram, DiagramCluster, DiagramEdge, DiagramLine, DiagramNode, NodeKind};
 pub use hyperparameter::Hyperparameter;
 pub use kind::{TaskConfig, TaskKind, kinds, read_section, register, section_table};
 pub use self_test::SelfTest;

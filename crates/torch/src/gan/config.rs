@@ -226,9 +226,9 @@ impl GanConfig {
 }
 
 /// Registers the task.
-pub struct Kind;
+pub struct GanKind;
 
-impl TaskKind for Kind {
+impl TaskKind for GanKind {
     fn name(&self) -> &'static str {
         "gan"
     }

@@ -5,7 +5,7 @@ use crate::nn::Tensor;
 use anyhow::Result;
 
 use super::GanConfig;
-use super::discriminator_cell::Cell;
+use super::discriminator_cell::DiscriminatorCell;
 use super::layers::{Conv, Linear, Shape};
 use super::space::{DISCRIMINATOR_CELLS, SpaceKind};
 use crate::nn::Scope;
@@ -21,7 +21,7 @@ pub struct Discriminator {
 
 enum Body {
     Fixed(Vec<Block>),
-    Searched(Vec<Cell>),
+    Searched(Vec<DiscriminatorCell>),
 }
 
 /// A residual block of AutoGAN's discriminator.
@@ -43,7 +43,8 @@ impl Discriminator {
             }
             SpaceKind::GanHard => {
                 let cells = 1..=DISCRIMINATOR_CELLS;
-                let cells = cells.map(|number| Cell::new(scope, number, channels, width, genotype));
+                let cells =
+                    cells.map(|number| DiscriminatorCell::new(scope, number, channels, width, genotype));
                 Body::Searched(cells.collect::<Result<_>>()?)
             }
         };

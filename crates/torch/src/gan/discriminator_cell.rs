@@ -7,19 +7,19 @@
 use crate::nn::Tensor;
 use anyhow::Result;
 
-use super::layers::{Conv, Node, Shape};
-use super::space::{Down, Edge, Pool, down, edge, enabled};
+use super::layers::{CellNode, Conv, Shape};
+use super::space::{Down, EdgeOption, Pool, down, edge, enabled};
 use crate::nn::Scope;
 use pbtnas_core::search::Genotype;
 
 /// A searched cell.
-pub struct Cell {
+pub struct DiscriminatorCell {
     edges: [Operation; 7],
     downs: [Downsampling; 2],
     downsample: bool,
 }
 
-impl Cell {
+impl DiscriminatorCell {
     /// Declares or builds a cell; `number` is counted from 1. The first one reads `channels`, without activations.
     pub fn new(
         scope: &mut Scope,
@@ -55,12 +55,12 @@ impl Cell {
 }
 
 #[cfg(feature = "libtorch")]
-impl Cell {
+impl DiscriminatorCell {
     /// With `train`, every spectral norm in the pass does one power iteration.
     pub fn forward(&self, x: &Tensor, train: bool) -> Tensor {
-        let along = |edge: usize, node: &Node| self.edges[edge].forward(node, train);
-        let input = Node::new(x.shallow_clone());
-        let nodes = [0, 1, 2].map(|edge| along(edge, &input).map(Node::new));
+        let along = |edge: usize, node: &CellNode| self.edges[edge].forward(node, train);
+        let input = CellNode::new(x.shallow_clone());
+        let nodes = [0, 1, 2].map(|edge| along(edge, &input).map(CellNode::new));
         let branches = [(1, 3, 5), (2, 4, 6)].into_iter().zip(&self.downs);
         let branches = branches.filter_map(|((node, from0, last), down)| {
             let down = self.downsample.then_some(down);
@@ -71,7 +71,7 @@ impl Cell {
                 Some(more) => &branch + begin(&more),
                 None => branch,
             };
-            let branch = Node::new(branch);
+            let branch = CellNode::new(branch);
             let branch = along(last, &branch).unwrap_or(branch.value);
             Some(down.map_or_else(|| branch.shallow_clone(), |down| down.at_end(&branch, train)))
         });
@@ -93,15 +93,15 @@ impl Operation {
     pub fn new(
         scope: &mut Scope,
         path: &str,
-        option: Edge,
+        option: EdgeOption,
         input: i64,
         output: i64,
         activation: bool,
     ) -> Self {
         match option {
-            Edge::None => Self::None,
-            Edge::Skip => Self::Skip,
-            Edge::Conv(kernel, dilation) => {
+            EdgeOption::None => Self::None,
+            EdgeOption::Skip => Self::Skip,
+            EdgeOption::Conv(kernel, dilation) => {
                 let shape = Shape { input, output, kernel, dilation, stride: 1 };
                 Self::Conv { conv: Conv::spectral(scope, &format!("{path}/conv"), shape), activation }
             }
@@ -112,7 +112,7 @@ impl Operation {
 #[cfg(feature = "libtorch")]
 impl Operation {
     /// `None` if the option is none.
-    pub fn forward(&self, node: &Node, train: bool) -> Option<Tensor> {
+    pub fn forward(&self, node: &CellNode, train: bool) -> Option<Tensor> {
         match self {
             Self::None => None,
             Self::Skip => Some(node.value.shallow_clone()),

@@ -4,9 +4,9 @@ use crate::nn::Tensor;
 use anyhow::Result;
 
 use super::GanConfig;
-use super::layers::{BatchNorm, Conv, DepthwiseUp, Node, Shape};
+use super::layers::{BatchNorm, CellNode, Conv, DepthwiseUp, Shape};
 use super::projection::{Mode, Projection};
-use super::space::{CELLS, Edge, Up, edge, up};
+use super::space::{CELLS, EdgeOption, Up, edge, up};
 use crate::nn::{Role, Scope};
 use pbtnas_core::search::Genotype;
 
@@ -15,16 +15,18 @@ pub const ROLE: Role = Role::AveragedParameter;
 
 /// From latents `(n, latent)` to images `(n, channels, size, size)` in [-1, 1].
 pub struct Generator {
-    frame: Frame,
-    cells: Vec<Cell>,
+    frame: GeneratorFrame,
+    cells: Vec<GeneratorCell>,
 }
 
 impl Generator {
     /// Declares or builds the generator of an architecture, under `generator/`.
     pub fn new(config: &GanConfig, channels: i64, genotype: &Genotype, scope: &mut Scope) -> Result<Self> {
-        let frame = Frame::new(config, channels, genotype, scope)?;
+        let frame = GeneratorFrame::new(config, channels, genotype, scope)?;
         let width = config.generator_width as i64;
-        let cells = (1..=CELLS).map(|cell| Cell::new(scope, cell, width, genotype)).collect::<Result<_>>()?;
+        let cells = (1..=CELLS)
+            .map(|cell| GeneratorCell::new(scope, cell, width, genotype))
+            .collect::<Result<_>>()?;
         Ok(Self { frame, cells })
     }
 }
@@ -32,18 +34,18 @@ impl Generator {
 #[cfg(feature = "libtorch")]
 impl Generator {
     pub fn forward(&self, latents: &Tensor, mode: Mode) -> Tensor {
-        self.frame.forward(latents, mode, &self.cells, Cell::forward)
+        self.frame.forward(latents, mode, &self.cells, GeneratorCell::forward)
     }
 }
 
 /// The parts around the cells: the projections to their inputs, and the layers from the last output to an image.
-pub struct Frame {
+pub struct GeneratorFrame {
     projections: Vec<Projection>,
     norm: BatchNorm,
     to_image: Conv,
 }
 
-impl Frame {
+impl GeneratorFrame {
     /// Declares or builds the frame, under `generator/`.
     pub fn new(config: &GanConfig, channels: i64, genotype: &Genotype, scope: &mut Scope) -> Result<Self> {
         let width = config.generator_width as i64;
@@ -56,7 +58,7 @@ impl Frame {
 }
 
 #[cfg(feature = "libtorch")]
-impl Frame {
+impl GeneratorFrame {
     /// The images of latents. `through` is the forward pass of a cell: from its input, the skip outputs of earlier cells, and
     /// whether it is the last one, to its skip output and its output.
     pub fn forward<C>(
@@ -119,13 +121,13 @@ impl Skips {
 
 /// A cell, which doubles width and height. Nodes 0 and 1 are the upsampled input, node 2 is computed from 0 and 1, and node 3,
 /// the output, from 0, 1 and 2.
-struct Cell {
+struct GeneratorCell {
     ups: [UpEdge; 2],
     edges: [Option<EdgeLayer>; 5],
     skips: Skips,
 }
 
-impl Cell {
+impl GeneratorCell {
     fn new(scope: &mut Scope, cell: usize, width: i64, genotype: &Genotype) -> Result<Self> {
         let mut up_edge = |index| {
             let variable = format!("generator/cell{cell}/up{index}");
@@ -142,19 +144,19 @@ impl Cell {
 }
 
 #[cfg(feature = "libtorch")]
-impl Cell {
+impl GeneratorCell {
     /// The skip output (node 2 before the skips of earlier cells are added), and the output. No cell reads the skip output of the
     /// `last` one, so it is left out if the output does not need it either.
     fn forward(&self, x: &Tensor, skips: &[Tensor], last: bool) -> (Option<Tensor>, Tensor) {
-        let nodes = [self.ups[0].forward(x), self.ups[1].forward(x)].map(Node::new);
+        let nodes = [self.ups[0].forward(x), self.ups[1].forward(x)].map(CellNode::new);
         let [c0, c1, c2, c3, c4] = &self.edges;
-        let along = |edge: &Option<EdgeLayer>, node: &Node| edge.as_ref().map(|edge| edge.forward(node));
+        let along = |edge: &Option<EdgeLayer>, node: &CellNode| edge.as_ref().map(|edge| edge.forward(node));
         let ends_in_node2 = [c2, c3, c4].iter().all(|edge| edge.is_none());
         let node2 = (!last || c4.is_some() || ends_in_node2).then(|| {
             let skip = sum([along(c0, &nodes[0]), along(c1, &nodes[1])])
                 .unwrap_or_else(|| &nodes[0].value + &nodes[1].value);
             let node2 = self.skips.add(&skip, skips);
-            (skip, Node::new(node2))
+            (skip, CellNode::new(node2))
         });
         let from_node2 = node2.as_ref().and_then(|(_, node2)| along(c4, node2));
         let output = sum([along(c2, &nodes[0]), along(c3, &nodes[1]), from_node2]);
@@ -228,11 +230,11 @@ pub enum EdgeLayer {
 
 impl EdgeLayer {
     /// `None` if the option is none.
-    pub fn new(scope: &mut Scope, variable: &str, option: Edge, width: i64) -> Option<Self> {
+    pub fn new(scope: &mut Scope, variable: &str, option: EdgeOption, width: i64) -> Option<Self> {
         match option {
-            Edge::None => None,
-            Edge::Skip => Some(Self::Skip),
-            Edge::Conv(kernel, dilation) => {
+            EdgeOption::None => None,
+            EdgeOption::Skip => Some(Self::Skip),
+            EdgeOption::Conv(kernel, dilation) => {
                 let shape = Shape { input: width, output: width, kernel, dilation, stride: 1 };
                 Some(Self::Conv(Conv::new(scope, &format!("{variable}/conv"), shape, ROLE, true)))
             }
@@ -242,7 +244,7 @@ impl EdgeLayer {
 
 #[cfg(feature = "libtorch")]
 impl EdgeLayer {
-    pub fn forward(&self, node: &Node) -> Tensor {
+    pub fn forward(&self, node: &CellNode) -> Tensor {
         match self {
             Self::Skip => node.value.shallow_clone(),
             Self::Conv(conv) => conv.forward(node.activated(), true),

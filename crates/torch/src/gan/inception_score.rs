@@ -10,10 +10,10 @@ use tch::{Device, Kind, Tensor};
 pub struct InceptionScore {
     images: usize,
     seen: usize,
-    parts: Vec<Part>,
+    parts: Vec<ScoreSplit>,
 }
 
-struct Part {
+struct ScoreSplit {
     end: usize,
     count: usize,
     /// Sum over images of the sum of p log p.
@@ -31,7 +31,7 @@ impl InceptionScore {
         if parts == 0 || images < parts {
             bail!("the Inception Score over {parts} part(s) needs at least as many images, not {images}");
         }
-        let part = |i: usize| Part {
+        let part = |i: usize| ScoreSplit {
             end: (i + 1) * images / parts,
             count: 0,
             information: 0.0,
@@ -69,7 +69,7 @@ impl InceptionScore {
         if self.seen != self.images {
             bail!("{} images were announced, but {} were added", self.images, self.seen);
         }
-        let score = |part: &Part| {
+        let score = |part: &ScoreSplit| {
             let marginal = &part.sum / part.count as f64;
             let of_marginal = marginal.xlogy(&marginal).sum(Kind::Double).double_value(&[]);
             (part.information / part.count as f64 - of_marginal).exp()

@@ -58,19 +58,19 @@ fn unit(vector: &Tensor) -> Tensor {
 }
 
 /// A node from which edges begin; its activation is computed once for all of them.
-pub struct Node {
+pub struct CellNode {
     pub value: Tensor,
     activated: OnceCell<Tensor>,
 }
 
-impl Node {
+impl CellNode {
     pub fn new(value: Tensor) -> Self {
         Self { value, activated: OnceCell::new() }
     }
 }
 
 #[cfg(feature = "libtorch")]
-impl Node {
+impl CellNode {
     /// ReLU of the value.
     pub fn activated(&self) -> &Tensor {
         self.activated.get_or_init(|| self.value.relu())

@@ -44,7 +44,7 @@ use anyhow::Result;
 #[cfg(feature = "libtorch")]
 use anyhow::{Context, bail};
 
-pub use config::{GanConfig, Kind};
+pub use config::{GanConfig, GanKind};
 pub use data::DataSet;
 #[cfg(feature = "libtorch")]
 pub use data::{Images, map};

@@ -11,7 +11,7 @@ use super::projection::Mode;
 use super::session::GanSession;
 use super::{GanConfig, GanTask, SpaceKind};
 use crate::nn::{Scope, Values, uniform};
-use crate::oracle::{Named, Oracle, assert_close, normal};
+use crate::oracle::{Oracle, OracleTensors, assert_close, normal};
 use pbtnas_core::checkpoint::fresh;
 use pbtnas_core::search::{Genotype, Initial, MemberId, RngKey, initial_population, rng};
 use pbtnas_engine::task::{Seeds, Session, Start, Task};
@@ -46,7 +46,7 @@ fn genotypes(task: &GanTask) -> Vec<Genotype> {
 fn outputs_gradients_and_power_iterations_match_pytorch() {
     let dir = tempfile::tempdir().unwrap();
     let mut oracle = Oracle::new("tests/oracle/gan.py");
-    let mut ours: Vec<Named> = Vec::new();
+    let mut ours: Vec<OracleTensors> = Vec::new();
     for space in SPACES {
         let mut task = task(dir.path(), space);
         for (number, genotype) in genotypes(&task).iter().enumerate() {
@@ -60,7 +60,7 @@ fn outputs_gradients_and_power_iterations_match_pytorch() {
                     (name.clone(), double)
                 })
                 .collect();
-            let mut inputs: Named =
+            let mut inputs: OracleTensors =
                 doubles.iter().map(|(name, value)| (format!("model/{name}"), value.copy())).collect();
             inputs.insert("latents".into(), normal(&[5, 6], &format!("latents {number}")));
             inputs.insert("real".into(), normal(&[5, 1, 16, 16], &format!("real {number}")));
@@ -84,7 +84,7 @@ fn outputs_gradients_and_power_iterations_match_pytorch() {
                 doubles.iter().filter(|(_, v)| v.requires_grad()).collect();
             let leaves: Vec<&Tensor> = trained.iter().map(|(_, value)| *value).collect();
             let gradients = Tensor::run_backward(&[loss], &leaves, false, false);
-            let mut outputs = Named::from([("images".into(), images), ("scores".into(), scores)]);
+            let mut outputs = OracleTensors::from([("images".into(), images), ("scores".into(), scores)]);
             for ((name, _), gradient) in trained.iter().zip(gradients).filter(|(_, g)| g.defined()) {
                 outputs.insert(format!("gradient/{name}"), gradient);
             }
@@ -115,7 +115,7 @@ fn outputs_gradients_and_power_iterations_match_pytorch() {
 #[test]
 fn training_cycle_ends_in_the_weights_of_pytorch() {
     let mut oracle = Oracle::new("tests/oracle/gan.py");
-    let mut ours: Vec<Named> = Vec::new();
+    let mut ours: Vec<OracleTensors> = Vec::new();
     let dir = tempfile::tempdir().unwrap();
     for space in SPACES {
         let mut task = task(dir.path(), space);
@@ -125,7 +125,7 @@ fn training_cycle_ends_in_the_weights_of_pytorch() {
         for genotype in &genotypes(&task)[..6] {
             let start = || GanSession::new(&task, Start::Fresh(genotype, 0), SEEDS, PathBuf::new()).unwrap();
             let (mut trained, recorder) = (start(), start());
-            let mut inputs: Named = recorder
+            let mut inputs: OracleTensors = recorder
                 .weights
                 .values
                 .iter()
@@ -160,7 +160,7 @@ fn training_cycle_ends_in_the_weights_of_pytorch() {
                 let real = trained.cursor.images.batch(&order[first..first + task.config.batch], Device::Cpu);
                 inputs.insert(format!("{index}/real"), real);
             }
-            let mut outputs: Named = trained
+            let mut outputs: OracleTensors = trained
                 .weights
                 .values
                 .iter()
@@ -205,7 +205,7 @@ fn initial_distributions_match_pytorch() {
         let task = task(dir.path(), space);
         for genotype in &genotypes(&task)[..4] {
             let extra = json!({ "networks": networks });
-            oracle.add(&case("first", &task.config, genotype, &extra), &Named::new());
+            oracle.add(&case("first", &task.config, genotype, &extra), &OracleTensors::new());
             cases.push(task.tensors(genotype).unwrap());
         }
     }

@@ -32,7 +32,7 @@ pub enum Up {
 
 /// The operation of an edge between nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Edge {
+pub enum EdgeOption {
     /// No connection.
     None,
     /// Identity.
@@ -86,14 +86,14 @@ pub const DISCRIMINATOR_CELLS: usize = 4;
 pub(super) const UPS: [(&str, Up); 3] =
     [("nearest", Up::Nearest), ("bilinear", Up::Bilinear), ("transposed", Up::Transposed)];
 
-pub(super) const EDGES: [(&str, Edge); 7] = [
-    ("none", Edge::None),
-    ("skip", Edge::Skip),
-    ("conv_1x1", Edge::Conv(1, 1)),
-    ("conv_3x3", Edge::Conv(3, 1)),
-    ("conv_5x5", Edge::Conv(5, 1)),
-    ("dilated_3x3", Edge::Conv(3, 2)),
-    ("dilated_5x5", Edge::Conv(5, 2)),
+pub(super) const EDGES: [(&str, EdgeOption); 7] = [
+    ("none", EdgeOption::None),
+    ("skip", EdgeOption::Skip),
+    ("conv_1x1", EdgeOption::Conv(1, 1)),
+    ("conv_3x3", EdgeOption::Conv(3, 1)),
+    ("conv_5x5", EdgeOption::Conv(5, 1)),
+    ("dilated_3x3", EdgeOption::Conv(3, 2)),
+    ("dilated_5x5", EdgeOption::Conv(5, 2)),
 ];
 
 pub(super) const DOWNS: [(&str, Down); 8] = [
@@ -176,7 +176,7 @@ pub fn up(genotype: &Genotype, variable: &str) -> Result<Up> {
 }
 
 /// The edge of a variable such as `generator/cell1/c0`.
-pub fn edge(genotype: &Genotype, variable: &str) -> Result<Edge> {
+pub fn edge(genotype: &Genotype, variable: &str) -> Result<EdgeOption> {
     value(genotype, variable, &EDGES)
 }
 

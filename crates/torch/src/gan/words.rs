@@ -1,6 +1,6 @@
 //! Descriptions of options for diagrams.
 
-use super::space::{Edge, Pool, Up};
+use super::space::{EdgeOption, Pool, Up};
 
 /// The nodes that the edges c0 to c4 of a generator's cell connect: from and to.
 pub const GENERATOR_EDGES: [(usize, usize); 5] = [(0, 2), (1, 2), (0, 3), (1, 3), (2, 3)];
@@ -17,7 +17,7 @@ impl Up {
     }
 }
 
-impl Edge {
+impl EdgeOption {
     pub fn words(self) -> String {
         match self {
             Self::None => "none".into(),

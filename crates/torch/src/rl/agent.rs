@@ -24,13 +24,13 @@ pub struct Agent {
     pub(super) critic: Critic,
     pub(super) target: Critic,
     adam: AdamW,
-    settings: Settings,
+    settings: UpdateSettings,
     device: Device,
 }
 
 /// Settings of an update.
 #[derive(Debug, Clone, Copy)]
-struct Settings {
+struct UpdateSettings {
     target_tau: f64,
     clip: f64,
 }
@@ -112,7 +112,7 @@ impl Agent {
             epsilon: config.epsilon,
             weight_decay: config.weight_decay,
         };
-        let settings = Settings { target_tau: config.target_tau, clip: config.exploration_clip };
+        let settings = UpdateSettings { target_tau: config.target_tau, clip: config.exploration_clip };
         Ok(Self { weights, encoder, actor, critic, target, adam, settings, device })
     }
 

@@ -226,9 +226,9 @@ impl RlConfig {
 }
 
 /// Registers the task.
-pub struct Kind;
+pub struct RlKind;
 
-impl TaskKind for Kind {
+impl TaskKind for RlKind {
     fn name(&self) -> &'static str {
         "rl"
     }

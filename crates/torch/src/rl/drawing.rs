@@ -8,12 +8,12 @@ use super::space::{
 };
 use super::{OBSERVATION, RlTask};
 use pbtnas_core::search::Genotype;
-use pbtnas_engine::task::{Diagram, Kind, Line, Task};
+use pbtnas_engine::task::{Diagram, DiagramLine, NodeKind, Task};
 
 /// All networks of an architecture.
 pub fn diagram(task: &RlTask, genotype: &Genotype) -> Result<Diagram> {
     let (hidden, actions) = (task.config.hidden as i64, task.actions());
-    let mut drawing = Drawing { diagram: Diagram::default(), genotype, hidden };
+    let mut drawing = RlDrawing { diagram: Diagram::default(), genotype, hidden };
     let features = drawing.encoder()?;
     let frame = drawing.frame("actor", None, Some("actor"))?;
     let trunk = drawing.trunk(frame, "actor", features)?;
@@ -41,27 +41,27 @@ pub fn diagram(task: &RlTask, genotype: &Genotype) -> Result<Diagram> {
 }
 
 /// A diagram under construction.
-struct Drawing<'a> {
+struct RlDrawing<'a> {
     diagram: Diagram,
     genotype: &'a Genotype,
     hidden: i64,
 }
 
-impl Drawing<'_> {
+impl RlDrawing<'_> {
     /// A frame around a network; its label says whether the network is spectrally normalised.
     fn frame(&mut self, name: &str, parent: Option<usize>, network: Option<&str>) -> Result<usize> {
         let Some(network) = network else { return Ok(self.diagram.cluster(name, parent)) };
         let on = spectral_norm(self.genotype, network)?;
         let label = format!("{name}{}", if on { " (spectral norm)" } else { "" });
-        Ok(self.diagram.cluster(Line::of(format!("{network}/spectral_norm"), label), parent))
+        Ok(self.diagram.cluster(DiagramLine::of(format!("{network}/spectral_norm"), label), parent))
     }
 
-    fn layer(&mut self, frame: usize, lines: Vec<Line>) -> usize {
-        self.diagram.node(Some(frame), Kind::Layer, lines)
+    fn layer(&mut self, frame: usize, lines: Vec<DiagramLine>) -> usize {
+        self.diagram.node(Some(frame), NodeKind::Layer, lines)
     }
 
-    fn tensor(&mut self, frame: usize, name: impl Into<Line>, width: i64) -> usize {
-        self.diagram.node(Some(frame), Kind::Tensor, vec![name.into(), width.to_string().into()])
+    fn tensor(&mut self, frame: usize, name: impl Into<DiagramLine>, width: i64) -> usize {
+        self.diagram.node(Some(frame), NodeKind::Tensor, vec![name.into(), width.to_string().into()])
     }
 
     fn chain(&mut self, nodes: &[usize]) {
@@ -73,7 +73,7 @@ impl Drawing<'_> {
         let frame = self.frame("encoder", None, Some("encoder"))?;
         let observation = OBSERVATION.map(|size| size.to_string()).join("×");
         let lines = vec!["observation".into(), observation.into()];
-        let input = self.diagram.node(Some(frame), Kind::Tensor, lines);
+        let input = self.diagram.node(Some(frame), NodeKind::Tensor, lines);
         let words = format!("convolution 3x3, stride 2, to {CHANNELS}×{SIDE}×{SIDE}");
         let lines = vec!["layer 0".into(), words.into(), self.activation("encoder", 0)?];
         let mut last = self.layer(frame, lines);
@@ -81,7 +81,7 @@ impl Drawing<'_> {
         for layer in 1..=LAYERS {
             let variable = format!("encoder/layer{layer}");
             let option = convolution(self.genotype, &variable)?;
-            let words = Line::of(variable, option.words());
+            let words = DiagramLine::of(variable, option.words());
             let inner = match option {
                 Convolution::Identity => None,
                 Convolution::Plain(_) | Convolution::Separable(_) => Some(""),
@@ -100,8 +100,9 @@ impl Drawing<'_> {
         let width = representation(self.genotype, network)?;
         let variable = format!("{network}/trunk_activation");
         let words = activation(self.genotype, &variable)?.words();
-        let linear = Line::of(format!("{network}/representation"), format!("linear to {width}, layer norm"));
-        let trunk = self.layer(frame, vec!["trunk".into(), linear, Line::of(variable, words)]);
+        let linear =
+            DiagramLine::of(format!("{network}/representation"), format!("linear to {width}, layer norm"));
+        let trunk = self.layer(frame, vec!["trunk".into(), linear, DiagramLine::of(variable, words)]);
         self.chain(&[features, trunk]);
         Ok(trunk)
     }
@@ -115,7 +116,7 @@ impl Drawing<'_> {
         for layer in 1..=LAYERS {
             let variable = format!("{network}/layer{layer}");
             let option = dense(self.genotype, &variable)?;
-            let words = Line::of(variable, option.words());
+            let words = DiagramLine::of(variable, option.words());
             let inner = match option {
                 Dense::Identity => None,
                 Dense::Linear => Some(""),
@@ -132,25 +133,25 @@ impl Drawing<'_> {
         frame: usize,
         network: &str,
         layer: usize,
-        words: Line,
+        words: DiagramLine,
         inner: Option<&str>,
         last: usize,
     ) -> Result<usize> {
         let mut lines = vec![format!("layer {layer}").into(), words];
-        let kind = if inner.is_some() { Kind::Layer } else { Kind::Operation };
+        let kind = if inner.is_some() { NodeKind::Layer } else { NodeKind::Operation };
         if let Some(inner) = inner {
             let activation = self.activation(network, layer)?;
-            lines.push(Line { text: format!("{}{inner}", activation.text), ..activation });
+            lines.push(DiagramLine { text: format!("{}{inner}", activation.text), ..activation });
         }
         let node = self.diagram.node(Some(frame), kind, lines);
         self.chain(&[last, node]);
         Ok(node)
     }
 
-    fn activation(&self, network: &str, layer: usize) -> Result<Line> {
+    fn activation(&self, network: &str, layer: usize) -> Result<DiagramLine> {
         let variable = format!("{network}/activation{layer}");
         let words = activation(self.genotype, &variable)?.words();
-        Ok(Line::of(variable, words))
+        Ok(DiagramLine::of(variable, words))
     }
 }
 

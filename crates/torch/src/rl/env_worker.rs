@@ -11,7 +11,7 @@ use super::RlConfig;
 use super::environment::Environment;
 use super::replay::FRAME;
 
-enum Command {
+enum WorkerCommand {
     Reset(Box<ChaCha8Rng>),
     Restore(Vec<f64>),
     Step(Vec<f32>),
@@ -32,7 +32,7 @@ pub struct Scene {
 
 /// An environment in its own thread. Commands return at once; [`EnvWorker::look`] waits for their results.
 pub struct EnvWorker {
-    commands: Option<Sender<Command>>,
+    commands: Option<Sender<WorkerCommand>>,
     scenes: Receiver<Result<Scene>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -61,22 +61,22 @@ impl EnvWorker {
 
     /// Begins an episode in a random state.
     pub fn reset(&self, rng: ChaCha8Rng) {
-        self.send(Command::Reset(Box::new(rng)));
+        self.send(WorkerCommand::Reset(Box::new(rng)));
     }
 
     /// Restores a [`Scene::state`].
     pub fn restore(&self, state: Vec<f64>) {
-        self.send(Command::Restore(state));
+        self.send(WorkerCommand::Restore(state));
     }
 
     /// Takes one step of the agent.
     pub fn step(&self, action: Vec<f32>) {
-        self.send(Command::Step(action));
+        self.send(WorkerCommand::Step(action));
     }
 
     /// Requests an image of `size` x `size` pixels.
     pub fn picture(&self, size: u32) {
-        self.send(Command::Image(size));
+        self.send(WorkerCommand::Image(size));
     }
 
     /// Waits for the result of the oldest command whose result has not been read.
@@ -84,7 +84,7 @@ impl EnvWorker {
         self.scenes.recv().unwrap_or_else(|_| Err(anyhow!("the thread of an environment has ended")))
     }
 
-    fn send(&self, command: Command) {
+    fn send(&self, command: WorkerCommand) {
         // If the thread has ended, the next `look` fails.
         let _ = self.commands.as_ref().map(|commands| commands.send(command));
     }
@@ -99,21 +99,21 @@ impl Drop for EnvWorker {
     }
 }
 
-fn perform(environment: &mut Environment, command: Command) -> Result<Scene> {
+fn perform(environment: &mut Environment, command: WorkerCommand) -> Result<Scene> {
     let reward = match command {
-        Command::Image(size) => {
+        WorkerCommand::Image(size) => {
             let image = environment.image(size)?;
             return Ok(Scene { pixels: Vec::new(), reward: 0.0, state: Vec::new(), image });
         }
-        Command::Reset(mut rng) => {
+        WorkerCommand::Reset(mut rng) => {
             environment.reset(&mut rng)?;
             0.0
         }
-        Command::Restore(state) => {
+        WorkerCommand::Restore(state) => {
             environment.restore(&state)?;
             0.0
         }
-        Command::Step(action) => environment.step(&action)?,
+        WorkerCommand::Step(action) => environment.step(&action)?,
     };
     let mut pixels = vec![0; FRAME];
     environment.pixels(&mut pixels)?;

@@ -116,14 +116,14 @@ fn unit(vector: &Tensor) -> Tensor {
 }
 
 /// A convolution of `(n, c, h, w)`.
-pub struct Conv {
+pub struct RlConv {
     affine: Affine,
     stride: i64,
     padding: i64,
     groups: i64,
 }
 
-impl Conv {
+impl RlConv {
     /// A convolution 3x3 with stride 2, from 84x84 to 41x41.
     pub fn first(scope: &mut Scope, path: &str, build: Build, input: i64, output: i64) -> Self {
         let affine = Affine::new(scope, path, build, &[output, input, 3, 3], std::f32::consts::SQRT_2);
@@ -139,7 +139,7 @@ impl Conv {
 }
 
 #[cfg(feature = "libtorch")]
-impl Conv {
+impl RlConv {
     pub fn forward(&self, x: &Tensor, train: bool) -> Tensor {
         let (stride, padding) = ([self.stride; 2], [self.padding; 2]);
         self.affine.apply(x, train, |x, weight, bias| {
@@ -149,11 +149,11 @@ impl Conv {
 }
 
 /// A linear layer on `(n, input)`.
-pub struct Linear {
+pub struct RlLinear {
     affine: Affine,
 }
 
-impl Linear {
+impl RlLinear {
     /// Spectrally normalised if `build` says so.
     pub fn new(scope: &mut Scope, path: &str, build: Build, input: i64, output: i64) -> Self {
         Self { affine: Affine::new(scope, path, build, &[output, input], 1.0) }
@@ -161,7 +161,7 @@ impl Linear {
 }
 
 #[cfg(feature = "libtorch")]
-impl Linear {
+impl RlLinear {
     pub fn forward(&self, x: &Tensor, train: bool) -> Tensor {
         self.affine.apply(x, train, |x, weight, bias| x.linear(weight, Some(bias)))
     }
@@ -223,9 +223,9 @@ impl Norm {
 /// A searched layer of the encoder.
 pub enum ConvLayer {
     Identity,
-    Plain(Conv, Activation),
-    Residual(Conv, Conv, Activation),
-    Separable(Conv, Conv, Activation),
+    Plain(RlConv, Activation),
+    Residual(RlConv, RlConv, Activation),
+    Separable(RlConv, RlConv, Activation),
 }
 
 impl ConvLayer {
@@ -239,7 +239,7 @@ impl ConvLayer {
         activation: Activation,
     ) -> Self {
         let mut conv = |name: &str, kernel, groups| {
-            Conv::keeping(scope, &format!("{path}{name}"), build, channels, kernel, groups)
+            RlConv::keeping(scope, &format!("{path}{name}"), build, channels, kernel, groups)
         };
         match kind {
             Convolution::Identity => Self::Identity,
@@ -275,8 +275,8 @@ impl ConvLayer {
 /// A searched layer of actor or critic.
 pub enum DenseLayer {
     Identity,
-    Linear(Linear, Activation),
-    Residual(Norm, Linear, Linear, Activation),
+    Linear(RlLinear, Activation),
+    Residual(Norm, RlLinear, RlLinear, Activation),
 }
 
 impl DenseLayer {
@@ -291,13 +291,13 @@ impl DenseLayer {
     ) -> Self {
         match kind {
             Dense::Identity => Self::Identity,
-            Dense::Linear => Self::Linear(Linear::new(scope, path, build, width, width), activation),
+            Dense::Linear => Self::Linear(RlLinear::new(scope, path, build, width, width), activation),
             Dense::Residual(multiplier) => {
                 let inner = (width as f64 * multiplier) as i64;
                 Self::Residual(
                     Norm::new(scope, &format!("{path}/norm"), build.roles, width),
-                    Linear::new(scope, &format!("{path}/linear1"), build, width, inner),
-                    Linear::new(scope, &format!("{path}/linear2"), build, inner, width),
+                    RlLinear::new(scope, &format!("{path}/linear1"), build, width, inner),
+                    RlLinear::new(scope, &format!("{path}/linear2"), build, inner, width),
                     activation,
                 )
             }

@@ -33,7 +33,7 @@ use std::path::Path;
 use anyhow::Context;
 use anyhow::Result;
 
-pub use config::{Kind, RlConfig};
+pub use config::{RlConfig, RlKind};
 pub use space::space;
 
 use crate::nn::Scope;

@@ -4,7 +4,7 @@ use crate::nn::Tensor;
 use anyhow::Result;
 
 use super::OBSERVATION;
-use super::layers::{Build, Conv, ConvLayer, DenseLayer, Linear, Norm, Plain, Roles};
+use super::layers::{Build, ConvLayer, DenseLayer, Norm, Plain, RlConv, RlLinear, Roles};
 use super::space::{Activation, LAYERS, activation, convolution, dense, representation, spectral_norm};
 use crate::nn::Scope;
 use pbtnas_core::search::Genotype;
@@ -18,7 +18,7 @@ pub const FEATURES: i64 = CHANNELS * SIDE * SIDE;
 
 /// Computes features of observations.
 pub struct Encoder {
-    first: Conv,
+    first: RlConv,
     activation: Activation,
     layers: Vec<ConvLayer>,
 }
@@ -27,7 +27,7 @@ impl Encoder {
     /// Declares or builds the encoder of an architecture, under `encoder/`.
     pub fn new(genotype: &Genotype, scope: &mut Scope) -> Result<Self> {
         let build = Build { roles: Roles::ALONE, spectral_norm: spectral_norm(genotype, "encoder")? };
-        let first = Conv::first(scope, "encoder/layer0", build, OBSERVATION[0], CHANNELS);
+        let first = RlConv::first(scope, "encoder/layer0", build, OBSERVATION[0], CHANNELS);
         let mut layers = Vec::new();
         for layer in 1..=LAYERS {
             let path = format!("encoder/layer{layer}");
@@ -76,7 +76,7 @@ impl Trunk {
 
 /// A fixed linear layer, searched ones, and a linear head.
 struct Tower {
-    first: Linear,
+    first: RlLinear,
     activation: Activation,
     layers: Vec<DenseLayer>,
     head: Plain,
@@ -91,7 +91,7 @@ impl Tower {
         (input, hidden, output): (i64, i64, i64),
     ) -> Result<Self> {
         let build = Build { roles, spectral_norm: spectral_norm(genotype, path)? };
-        let first = Linear::new(scope, &format!("{path}/layer0"), build, input, hidden);
+        let first = RlLinear::new(scope, &format!("{path}/layer0"), build, input, hidden);
         let mut layers = Vec::new();
         for layer in 1..=LAYERS {
             let name = format!("{path}/layer{layer}");

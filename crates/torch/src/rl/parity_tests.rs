@@ -9,7 +9,7 @@ use super::environment::EnvironmentKind;
 use super::replay::{FRAME, SIDE, shifted};
 use super::{RlConfig, RlTask};
 use crate::nn::{Values, Weights};
-use crate::oracle::{Named, Oracle, assert_close, normal};
+use crate::oracle::{Oracle, OracleTensors, assert_close, normal};
 use pbtnas_core::checkpoint::{Init, TensorSpec, fresh};
 use pbtnas_core::search::{Genotype, Initial, RngKey, initial_population};
 use pbtnas_engine::task::{Hyperparameter, Task};
@@ -72,10 +72,10 @@ fn weights(specs: &[TensorSpec], kind: Kind) -> (Values, Values) {
 }
 
 /// An agent, and its weights as inputs of the oracle.
-fn agent(task: &RlTask, genotype: &Genotype, kind: Kind) -> (Agent, Named) {
+fn agent(task: &RlTask, genotype: &Genotype, kind: Kind) -> (Agent, OracleTensors) {
     let specs = task.tensors(genotype).unwrap();
     let (values, averages) = weights(&specs, kind);
-    let named = |prefix: &str, values: &Values| -> Named {
+    let named = |prefix: &str, values: &Values| -> OracleTensors {
         values.iter().map(|(name, value)| (format!("{prefix}{name}"), value.detach().copy())).collect()
     };
     let mut inputs = named("model/", &values);
@@ -85,7 +85,7 @@ fn agent(task: &RlTask, genotype: &Genotype, kind: Kind) -> (Agent, Named) {
 }
 
 /// All tensors of an agent under their names in a checkpoint.
-fn named(agent: &Agent) -> Named {
+fn named(agent: &Agent) -> OracleTensors {
     let values =
         agent.weights.values.iter().map(|(name, value)| (format!("model/{name}"), value.detach().copy()));
     let averages =
@@ -139,7 +139,7 @@ fn outputs_gradients_and_power_iterations_match_pytorch() {
             ]
             .map(|(name, tensor)| (format!("{mode}/{name}"), tensor))
         };
-        let mut outputs: Named = forward(true).into_iter().collect();
+        let mut outputs: OracleTensors = forward(true).into_iter().collect();
         let mut loss = Tensor::zeros([], (kind, Device::Cpu));
         for name in ["encoding", "mean", "q1", "q2"] {
             let output = &outputs[&format!("training/{name}")];
@@ -188,7 +188,7 @@ fn losses_weights_and_moments_after_updates_match_pytorch() {
     let mut ours = Vec::new();
     for genotype in genotypes(&task).into_iter().skip(1).step_by(2) {
         let (mut agent, mut inputs) = agent(&task, &genotype, Kind::Double);
-        let mut outputs = Named::new();
+        let mut outputs = OracleTensors::new();
         for update in 0..UPDATES {
             let numbers = |shape: &[i64], name: &str| normal(shape, &format!("{update} {name}"));
             let batch = Transitions {
@@ -259,7 +259,7 @@ fn shifted_observation_matches_bilinear_sampling() {
     let ours = Tensor::from_slice(&ours).reshape([BATCH, 9, SIDE as i64, SIDE as i64]).to_kind(Kind::Float);
     let columns_and_rows: Vec<i64> =
         shifts.iter().flat_map(|&(top, left)| [left as i64, top as i64]).collect();
-    let inputs = Named::from([
+    let inputs = OracleTensors::from([
         ("pixels".to_owned(), observations),
         ("shift".to_owned(), Tensor::from_slice(&columns_and_rows).reshape([BATCH, 2])),
     ]);
@@ -282,7 +282,7 @@ fn truncated_noise_and_its_gradient_match_pytorch() {
     let gradient =
         Tensor::run_backward(&[(&sample * &weights).sum(Kind::Double)], &[&mean], false, false).remove(0);
     let inputs = [("mean", &mean), ("noise", &noise), ("weights", &weights)];
-    let inputs: Named =
+    let inputs: OracleTensors =
         inputs.into_iter().map(|(name, value)| (name.to_owned(), value.detach().copy())).collect();
     let mut oracle = Oracle::new("tests/oracle/rl.py");
     oracle.add(&json!({ "kind": "truncated", "deviation": 0.5, "exploration_clip": 0.25 }), &inputs);
@@ -304,7 +304,7 @@ fn fresh_matrices_are_distributed_as_in_pytorch() {
     let tensors: Value =
         shapes.iter().map(|(name, shape, gain)| (*name, json!([shape, gain, DRAWS]))).collect();
     let mut oracle = Oracle::new("tests/oracle/rl.py");
-    oracle.add(&json!({ "kind": "initial", "tensors": tensors }), &Named::new());
+    oracle.add(&json!({ "kind": "initial", "tensors": tensors }), &OracleTensors::new());
     let theirs = oracle.call().remove(0);
     for (name, shape, gain) in shapes {
         let spec = TensorSpec {

@@ -51,21 +51,21 @@ pub struct RlSession<'a> {
     awaited: Option<u64>,
     /// Opened by the first training step: an evaluation does not need it.
     stage: Option<EnvWorker>,
-    episode: Option<Episode>,
+    episode: Option<CurrentEpisode>,
     /// Frames of the last evaluation, for the preview.
     moments: Vec<Vec<u8>>,
-    news: News,
+    news: TrainingMetrics,
 }
 
 /// The current episode.
-struct Episode {
+struct CurrentEpisode {
     recording: Recording,
     /// State of the environment after the last frame.
     state: Vec<f64>,
 }
 
 /// The metrics of training.
-struct News {
+struct TrainingMetrics {
     losses: Option<Losses>,
     last_return: Option<f64>,
     since: Instant,
@@ -93,7 +93,7 @@ impl<'a> RlSession<'a> {
             stage: None,
             episode: None,
             moments: Vec::new(),
-            news: News { losses: None, last_return: None, since: Instant::now(), steps: 0 },
+            news: TrainingMetrics { losses: None, last_return: None, since: Instant::now(), steps: 0 },
             place,
         };
         if let Start::Checkpoint(reader) = start {
@@ -113,7 +113,7 @@ impl<'a> RlSession<'a> {
     }
 
     /// Reads the current episode of a snapshot, if there is one.
-    fn under_way(&self, reader: &Reader) -> Result<Option<Episode>> {
+    fn under_way(&self, reader: &Reader) -> Result<Option<CurrentEpisode>> {
         let Some((_, shape)) = reader.entry(FRAMES) else { return Ok(None) };
         let frames = shape.first().copied().unwrap_or(0);
         let actions = self.config().environment.action_size();
@@ -124,7 +124,7 @@ impl<'a> RlSession<'a> {
             |bytes: Vec<u8>| bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
         let recording = Recording::from_parts(frames?, floats(acted?), floats(rewards?), actions)?;
         let state = state?.as_chunks::<8>().0.iter().map(|b| f64::from_le_bytes(*b)).collect();
-        Ok(Some(Episode { recording, state }))
+        Ok(Some(CurrentEpisode { recording, state }))
     }
 
     /// The environment worker, which [`Self::get_ready`] opens.
@@ -151,7 +151,7 @@ impl<'a> RlSession<'a> {
             stage.reset(rng(&self.place.seeds.at(&purpose)));
             let scene = stage.look().context("failed to begin an episode")?;
             let recording = Recording::new(&scene.pixels, self.config().environment.action_size())?;
-            self.episode = Some(Episode { recording, state: scene.state });
+            self.episode = Some(CurrentEpisode { recording, state: scene.state });
         }
         self.stage = Some(stage);
         Ok(())
@@ -322,7 +322,7 @@ impl Session for RlSession<'_> {
 
     fn describe(&self) -> Result<(Meta, Vec<Entry>)> {
         let mut entries = self.agent.weights.entries();
-        if let Some(Episode { recording, state }) = &self.episode {
+        if let Some(CurrentEpisode { recording, state }) = &self.episode {
             let frames = recording.transitions() + 1;
             entries.extend(parts(frames, recording.action_size(), state.len()));
         }
@@ -340,7 +340,7 @@ impl Session for RlSession<'_> {
     }
 
     fn tensor(&self, entry: &Entry) -> Result<Vec<u8>> {
-        let Some(Episode { recording, state }) = &self.episode else {
+        let Some(CurrentEpisode { recording, state }) = &self.episode else {
             return self.agent.weights.tensor(entry);
         };
         let floats = |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect();

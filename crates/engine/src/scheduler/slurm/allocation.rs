@@ -2,7 +2,6 @@
 //! ([`steps`](super::steps)). The batch script waits for them, advances the search between generations, and requeues
 //! the job before its time limit. For clusters where every submission waits for hours.
 
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -12,14 +11,13 @@ use super::commands::{Slurm, own_allocation};
 use super::requeue_own_job;
 use super::room::{Capacity, Demand, room};
 use super::show::{self, NodeAllocation, RunningJob};
-use super::steps::{MemberContext, Steps, groups};
+use super::steps::{StepPlacement, Steps, groups};
 use super::units::{Limit, gres, mebibytes};
 use crate::config::Config;
+use crate::scheduler::SchedulerError;
 use crate::scheduler::pool;
-use crate::scheduler::pool::Watcher;
-use crate::scheduler::{JobSource, SchedulerError};
+use crate::scheduler::pool::{Round, Watcher};
 use crate::signal::{Signal, StopSignal};
-use pbtnas_core::search::MemberId;
 
 /// The alternative if the job cannot be used.
 const HERE: &str = "`pbtnas run --here` trains on this machine only, without job steps";
@@ -47,7 +45,7 @@ impl Allocation {
         let Some(job) = own_allocation() else { return Ok(None) };
         // The job may have waited for hours, so an unavailable controller is waited for without limit.
         let slurm = Slurm { patience: None };
-        let there = look(&slurm, &job).with_context(|| format!("this is SLURM job {job}; {HERE}"))?;
+        let there = query_job(&slurm, &job).with_context(|| format!("this is SLURM job {job}; {HERE}"))?;
         let nodes = slurm.call("scontrol", &["show", "node", &there.nodes])?;
         let ask = JobRequest::of_members(config);
         if ask.get("gres").is_none() && ask.asks_for_gpu() {
@@ -91,7 +89,7 @@ impl Allocation {
     /// Describes the job and the number of concurrent members, in one or two lines.
     pub fn describe(&self) -> String {
         let nodes = if self.nodes == 1 { "1 node".to_owned() } else { format!("{} nodes", self.nodes) };
-        let members = self.at_once.saturating_mul(self.members_per_step as usize);
+        let members = self.capacity();
         let left = match self.left {
             Some(left) => format!("time left {}", Limit::Seconds(left)),
             None => "no time limit".to_owned(),
@@ -109,7 +107,7 @@ impl Allocation {
         std::thread::spawn(move || {
             while left > warning {
                 std::thread::sleep(Duration::from_secs(left - warning));
-                left = match look(&once, &job) {
+                left = match query_job(&once, &job) {
                     Ok(job) => match job.left() {
                         Some(left) => left,
                         None => return,
@@ -122,20 +120,17 @@ impl Allocation {
         });
     }
 
-    /// Runs units of a round as steps of the job until each has been tried once. False after a signal.
-    pub fn run_round(
-        &self,
-        work: &dyn JobSource,
-        program: &Path,
-        stage: u32,
-        pieces: &[MemberId],
-        stop: &StopSignal,
-        watcher: &mut dyn Watcher,
-    ) -> Result<bool> {
-        let place = MemberContext { job: &self.job, room: &self.room, gres: self.gres.as_deref() };
-        let mut steps = Steps::new(place, work, program, stage);
-        let groups = groups(pieces, work.pieces_per_task());
-        pool::run_round((work, stage), groups, self.at_once, stop, watcher, &mut steps)
+    /// Units that run at a time.
+    pub fn capacity(&self) -> usize {
+        self.at_once.saturating_mul(self.members_per_step as usize)
+    }
+
+    /// Runs the units of a round as steps of the job until each has been tried once. False after a signal.
+    pub fn run_round(&self, round: &Round, watcher: &mut dyn Watcher) -> Result<bool> {
+        let place = StepPlacement { job: &self.job, room: &self.room, gres: self.gres.as_deref() };
+        let mut steps = Steps::new(place, *round);
+        let groups = groups(round.units, round.source.units_per_task());
+        pool::run_round(round, groups, self.at_once, watcher, &mut steps)
     }
 
     /// Requeues the job after a signal, where that is possible, and returns a message on how the search resumes.
@@ -157,7 +152,7 @@ impl Allocation {
 }
 
 /// Queries the running job.
-fn look(slurm: &Slurm, job: &str) -> Result<RunningJob, SchedulerError> {
+fn query_job(slurm: &Slurm, job: &str) -> Result<RunningJob, SchedulerError> {
     let output = slurm.call("scontrol", &["--details", "show", "job", job])?;
     let command = format!("scontrol --details show job {job}");
     show::running_job(&output)

@@ -8,7 +8,7 @@ use nix::unistd::{User, getuid};
 
 use super::commands::{self, Slurm};
 use super::show::{self, ASSOCIATION_FORMAT};
-pub use super::show::{Association, Node, Partition, Preempted, Preemption, Settings};
+pub use super::show::{Association, NodeInfo, Partition, Preempted, Preemption, SlurmSettings};
 use crate::scheduler::SchedulerError;
 use crate::scheduler::slurm::parse;
 
@@ -53,16 +53,16 @@ pub fn is_silent(error: &SchedulerError) -> bool {
 
 /// The configuration of a cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cluster {
-    pub settings: Settings,
+pub struct ClusterInfo {
+    pub settings: SlurmSettings,
     /// All partitions, including hidden ones.
     pub partitions: Vec<Partition>,
-    pub nodes: Vec<Node>,
+    pub nodes: Vec<NodeInfo>,
     /// This user's associations; empty without an accounting database.
     pub associations: Vec<Association>,
 }
 
-impl Cluster {
+impl ClusterInfo {
     /// Queries the controller.
     pub fn ask() -> Result<Self, SchedulerError> {
         let show = |what| ask("scontrol", &["--all", "show", what]);
@@ -80,9 +80,9 @@ impl Cluster {
     }
 
     /// The nodes of at least one of these partitions.
-    pub fn nodes_of<'a>(&'a self, partitions: &[&Partition]) -> Vec<&'a Node> {
+    pub fn nodes_of<'a>(&'a self, partitions: &[&Partition]) -> Vec<&'a NodeInfo> {
         let within =
-            |node: &&Node| node.partitions.iter().any(|name| partitions.iter().any(|p| p.name == *name));
+            |node: &&NodeInfo| node.partitions.iter().any(|name| partitions.iter().any(|p| p.name == *name));
         self.nodes.iter().filter(within).collect()
     }
 }

@@ -4,12 +4,10 @@ use std::io::{Read, Write};
 use std::process::{Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::backoff::retry;
 use crate::scheduler::SchedulerError;
 use crate::scheduler::slurm::parse;
 use pbtnas_core::durable_fs::failpoint;
-
-/// The longest delay between retries.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// Runs SLURM's commands with retries.
 #[derive(Debug, Clone)]
@@ -42,20 +40,17 @@ impl Slurm {
 
     fn retry_with_backoff<T>(
         &self,
-        mut act: impl FnMut() -> Result<T, SchedulerError>,
+        act: impl FnMut() -> Result<T, SchedulerError>,
     ) -> Result<T, SchedulerError> {
         let began = Instant::now();
-        let mut pause = Duration::from_secs(1);
-        loop {
-            match act() {
-                Err(error) if error.is_transient() && self.has_time(began.elapsed() + pause) => {
-                    tracing::warn!("{error}; retrying in {} s", pause.as_secs());
-                    std::thread::sleep(pause);
-                    pause = (pause * 2).min(LONGEST_PAUSE);
-                }
-                other => return other,
+        retry(act, |error, delay| {
+            let again = error.is_transient() && self.has_time(began.elapsed() + delay);
+            if again {
+                tracing::warn!("{error}; retrying in {} s", delay.as_secs());
+                std::thread::sleep(delay);
             }
-        }
+            again
+        })
     }
 
     fn has_time(&self, until: Duration) -> bool {

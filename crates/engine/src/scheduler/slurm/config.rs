@@ -8,7 +8,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Unexpected, Vis
 use serde::ser::{SerializeMap, Serializer};
 use serde::{Deserialize, Serialize};
 
-use super::options::{OPTIONS, OptionValue, SbatchOption, Scope};
+use super::options::{OPTIONS, OptionScope, OptionValue, SbatchOption};
 use crate::config::BadValue;
 
 /// The most of anything that is counted.
@@ -207,7 +207,7 @@ const CONTROLLER_FIELDS: [&str; 2] = ["extra", "program"];
 
 static KEYS: LazyLock<Vec<&'static str>> = LazyLock::new(|| keys(&FIELDS, |_| true));
 static CONTROLLER_KEYS: LazyLock<Vec<&'static str>> =
-    LazyLock::new(|| keys(&CONTROLLER_FIELDS, |option| option.scope == Scope::Both));
+    LazyLock::new(|| keys(&CONTROLLER_FIELDS, |option| option.scope == OptionScope::Both));
 
 fn keys(fields: &[&'static str], wanted: fn(&SbatchOption) -> bool) -> Vec<&'static str> {
     let options = OPTIONS.iter().filter(|option| wanted(option)).map(|option| option.key);
@@ -228,9 +228,9 @@ impl<'de> DeserializeSeed<'de> for Key {
 }
 
 /// The value of an option of sbatch.
-struct Value(OptionValue);
+struct OptionSeed(OptionValue);
 
-impl<'de> DeserializeSeed<'de> for Value {
+impl<'de> DeserializeSeed<'de> for OptionSeed {
     type Value = String;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<String, D::Error> {
@@ -255,7 +255,7 @@ fn read_section<'de, A: MapAccess<'de>>(
     while let Some(key) = map.next_key_seed(Key(keys))? {
         match OPTIONS.iter().find(|option| option.key == key) {
             Some(option) => {
-                options.0.insert(option.key, map.next_value_seed(Value(option.value))?);
+                options.0.insert(option.key, map.next_value_seed(OptionSeed(option.value))?);
             }
             None => field(key, &mut map)?,
         }
@@ -265,8 +265,8 @@ fn read_section<'de, A: MapAccess<'de>>(
 
 impl<'de> Deserialize<'de> for SlurmConfig {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Section;
-        impl<'de> Visitor<'de> for Section {
+        struct SlurmVisitor;
+        impl<'de> Visitor<'de> for SlurmVisitor {
             type Value = SlurmConfig;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -293,14 +293,14 @@ impl<'de> Deserialize<'de> for SlurmConfig {
                 Ok(SlurmConfig { options, ..config })
             }
         }
-        deserializer.deserialize_map(Section)
+        deserializer.deserialize_map(SlurmVisitor)
     }
 }
 
 impl<'de> Deserialize<'de> for ControllerConfig {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Section;
-        impl<'de> Visitor<'de> for Section {
+        struct ControllerVisitor;
+        impl<'de> Visitor<'de> for ControllerVisitor {
             type Value = ControllerConfig;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -320,7 +320,7 @@ impl<'de> Deserialize<'de> for ControllerConfig {
                 Ok(ControllerConfig { options, ..config })
             }
         }
-        deserializer.deserialize_map(Section)
+        deserializer.deserialize_map(ControllerVisitor)
     }
 }
 

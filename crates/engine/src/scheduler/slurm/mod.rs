@@ -31,6 +31,7 @@ use chrono::Utc;
 
 use super::{JobSource, SchedulerError};
 use crate::advance::NextAction;
+use crate::backoff::retry;
 use crate::config::Config;
 use crate::fault::exit::{IO, STOPPED};
 use crate::fault::exit_code;
@@ -50,7 +51,7 @@ use pbtnas_core::run::{
 };
 use pbtnas_core::search::MemberId;
 pub use request::JobRequest;
-use script::{Context, chunks};
+use script::{ScriptContext, chunks};
 
 /// GPUs per member in a job: a GPU that four members share counts as a quarter for each.
 pub fn gpus_per_member(config: &Config) -> f64 {
@@ -122,17 +123,17 @@ pub fn step(work: &dyn JobSource, program: &Path) -> Result<StepOutcome> {
         std::process::exit(STOPPED.into());
     })
     .context("failed to listen for signals")?;
-    let mut pause = Duration::from_secs(1);
-    loop {
-        match step_once(work, program) {
-            Err(error) if exit_code(&error) == IO => {
-                tracing::warn!("{}; retrying in {} s", message(&error), pause.as_secs());
-                std::thread::sleep(pause);
-                pause = (pause * 2).min(Duration::from_secs(60));
+    retry(
+        || step_once(work, program),
+        |error, delay| {
+            let again = exit_code(error) == IO;
+            if again {
+                tracing::warn!("{}; retrying in {} s", message(error), delay.as_secs());
+                std::thread::sleep(delay);
             }
-            other => return other,
-        }
-    }
+            again
+        },
+    )
 }
 
 fn step_once(work: &dyn JobSource, program: &Path) -> Result<StepOutcome> {
@@ -150,7 +151,7 @@ fn step_once(work: &dyn JobSource, program: &Path) -> Result<StepOutcome> {
     // A controller job is not restarted after a failure, so it retries until its time limit.
     let patience = Duration::from_secs(run.config.slurm.retry_seconds);
     let slurm = Slurm { patience: own_job.is_none().then_some(patience) };
-    let cluster = Cluster { work, run, program, slurm, own_job };
+    let cluster = SlurmClient { work, run, program, slurm, own_job };
     let mut next = work.advance(false)?;
     loop {
         let (generation, members) = match next {
@@ -197,7 +198,7 @@ const STEP_SUFFIX: &str = "-step";
 /// The reason for cancelling a job in the state `DependencyNeverSatisfied`.
 const NEVER: &str = "its dependency can never be satisfied (DependencyNeverSatisfied)";
 
-struct Cluster<'a> {
+struct SlurmClient<'a> {
     work: &'a dyn JobSource,
     run: &'a Run,
     program: &'a Path,
@@ -206,7 +207,7 @@ struct Cluster<'a> {
     own_job: Option<String>,
 }
 
-impl Cluster<'_> {
+impl SlurmClient<'_> {
     /// The job names of a submission: an array for each chunk, then the controller job.
     fn names(&self, generation: u32, round: u32, arrays: usize) -> Vec<String> {
         let stem = format!("pbtnas-{}-{}-r{round}", self.run.record.run_id, self.work.label(generation));
@@ -280,13 +281,13 @@ impl Cluster<'_> {
         members: &[MemberId],
         after: &[String],
     ) -> Result<Option<StepOutcome>> {
-        let context = Context::new(self.work, self.program, generation);
+        let context = ScriptContext::new(self.work, self.program, generation);
         let chunks = if members.is_empty() {
             Vec::new()
         } else {
             let config = self.slurm.call("scontrol", &["show", "config"])?;
             let limit = parse::max_array_size(&config).unwrap_or(show::USUAL_ARRAY_SIZE);
-            chunks(members, self.work.pieces_per_task(), limit)
+            chunks(members, self.work.units_per_task(), limit)
         };
         let names = self.names(generation, round, chunks.len());
         let intent = IntentRecord {
@@ -303,8 +304,8 @@ impl Cluster<'_> {
         let submitted = (|| {
             let mut arrays = Vec::new();
             for (chunk, name) in chunks.iter().zip(&names) {
-                let script = context.piece_script(chunk.offset);
-                arrays.push(self.slurm.submit(name, &context.piece_arguments(name, chunk), &script)?);
+                let script = context.unit_script(chunk.offset);
+                arrays.push(self.slurm.submit(name, &context.unit_arguments(name, chunk), &script)?);
             }
             let after: Vec<String> = arrays.iter().chain(after).cloned().collect();
             let name = names.last().map_or("", String::as_str);

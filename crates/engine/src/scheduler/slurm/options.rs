@@ -11,7 +11,7 @@ pub enum OptionValue {
 
 /// Which jobs an option is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scope {
+pub enum OptionScope {
     /// A key of `[slurm]`, for all jobs.
     All,
     /// A key of `[slurm]`, for the jobs that train.
@@ -29,28 +29,33 @@ pub struct SbatchOption {
     /// The short form with its dash; empty if there is none.
     pub short: &'static str,
     pub value: OptionValue,
-    pub scope: Scope,
+    pub scope: OptionScope,
 }
 
-const fn text(key: &'static str, flag: &'static str, short: &'static str, scope: Scope) -> SbatchOption {
+const fn text(
+    key: &'static str,
+    flag: &'static str,
+    short: &'static str,
+    scope: OptionScope,
+) -> SbatchOption {
     SbatchOption { key, flag, short, value: OptionValue::Text, scope }
 }
 
 /// All of them.
 pub static OPTIONS: [SbatchOption; 8] = [
-    text("account", "--account", "-A", Scope::All),
-    text("partition", "--partition", "-p", Scope::Both),
-    text("qos", "--qos", "-q", Scope::Both),
-    text("gres", "--gres", "", Scope::Members),
-    text("memory", "--mem", "", Scope::Both),
-    text("time", "--time", "-t", Scope::Both),
-    text("constraint", "--constraint", "-C", Scope::Members),
+    text("account", "--account", "-A", OptionScope::All),
+    text("partition", "--partition", "-p", OptionScope::Both),
+    text("qos", "--qos", "-q", OptionScope::Both),
+    text("gres", "--gres", "", OptionScope::Members),
+    text("memory", "--mem", "", OptionScope::Both),
+    text("time", "--time", "-t", OptionScope::Both),
+    text("constraint", "--constraint", "-C", OptionScope::Members),
     SbatchOption {
         key: "cpus",
         flag: "--cpus-per-task",
         short: "-c",
         value: OptionValue::Count,
-        scope: Scope::Members,
+        scope: OptionScope::Members,
     },
 ];
 

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::cluster::{Cluster, Node, Partition};
-use super::options::{OPTIONS, Scope, value_of};
+use super::cluster::{ClusterInfo, NodeInfo, Partition};
+use super::options::{OPTIONS, OptionScope, value_of};
 use super::units::gres;
 use crate::config::Config;
 
@@ -38,9 +38,9 @@ impl<'a> JobRequest<'a> {
         let (slurm, controller) = (&config.slurm, &config.slurm.controller);
         let values = OPTIONS.iter().filter_map(|option| {
             let value = match option.scope {
-                Scope::All => slurm.get(option.key),
-                Scope::Both => controller.options.get(option.key),
-                Scope::Members => None,
+                OptionScope::All => slurm.get(option.key),
+                OptionScope::Both => controller.options.get(option.key),
+                OptionScope::Members => None,
             };
             Some((option.key, value?))
         });
@@ -113,7 +113,7 @@ impl<'a> JobRequest<'a> {
     }
 
     /// The partitions that the jobs may run in. The error is the first unknown name.
-    pub fn partitions<'c>(&self, cluster: &'c Cluster) -> Result<Vec<&'c Partition>, &'a str> {
+    pub fn partitions<'c>(&self, cluster: &'c ClusterInfo) -> Result<Vec<&'c Partition>, &'a str> {
         match self.get("partition") {
             None => Ok(cluster.default_partition().into_iter().collect()),
             Some(names) => names
@@ -124,7 +124,7 @@ impl<'a> JobRequest<'a> {
     }
 
     /// The nodes of these partitions.
-    pub fn nodes<'c>(&self, cluster: &'c Cluster) -> Vec<&'c Node> {
+    pub fn nodes<'c>(&self, cluster: &'c ClusterInfo) -> Vec<&'c NodeInfo> {
         self.partitions(cluster).map(|partitions| cluster.nodes_of(&partitions)).unwrap_or_default()
     }
 }

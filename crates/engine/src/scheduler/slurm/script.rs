@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::config::{OptionValues, SlurmConfig};
-use super::options::{OPTIONS, Scope, value_of};
+use super::options::{OPTIONS, OptionScope, value_of};
 use super::parse::array_spec;
 use crate::scheduler::JobSource;
 use pbtnas_core::search::MemberId;
@@ -46,7 +46,7 @@ pub fn quote(word: &str) -> String {
 
 /// The inputs of every script of a run.
 #[derive(Debug, Clone)]
-pub struct Context<'a> {
+pub struct ScriptContext<'a> {
     pub config: &'a SlurmConfig,
     /// The path of pbtnas.
     pub program: &'a Path,
@@ -55,26 +55,26 @@ pub struct Context<'a> {
     /// The round's part of log names.
     pub label: String,
     /// Arguments of pbtnas, except `--state` and the units, that run units of the round.
-    pub piece: Vec<String>,
+    pub unit: Vec<String>,
     /// The option that selects units.
-    pub piece_option: &'static str,
+    pub unit_option: &'static str,
     /// Units per task.
-    pub pieces_per_task: u32,
+    pub units_per_task: u32,
     /// Arguments of pbtnas, except `--state`, of the controller job.
     pub step: Vec<String>,
 }
 
-impl<'a> Context<'a> {
-    pub fn new(work: &'a dyn JobSource, program: &'a Path, stage: u32) -> Self {
+impl<'a> ScriptContext<'a> {
+    pub fn new(work: &'a dyn JobSource, program: &'a Path, round: u32) -> Self {
         let run = work.run();
         Self {
             config: &run.config.slurm,
             program,
             state: run.layout.root(),
-            label: work.label(stage),
-            piece: work.piece_arguments(stage),
-            piece_option: work.piece_option(),
-            pieces_per_task: work.pieces_per_task(),
+            label: work.label(round),
+            unit: work.unit_arguments(round),
+            unit_option: work.unit_option(),
+            units_per_task: work.units_per_task(),
             step: work.step_arguments(),
         }
     }
@@ -99,23 +99,23 @@ impl<'a> Context<'a> {
     }
 
     /// The script of an array task.
-    pub fn piece_script(&self, offset: u32) -> String {
-        let size = self.pieces_per_task;
+    pub fn unit_script(&self, offset: u32) -> String {
+        let size = self.units_per_task;
         let first = format!("first=$(( (SLURM_ARRAY_TASK_ID + {offset}) * {size} ))");
-        let call = self.piece_call(&format!("\"$first-$(( first + {} ))\"", size - 1));
+        let call = self.unit_call(&format!("\"$first-$(( first + {} ))\"", size - 1));
         format!("{}{first}\n{call}", self.head())
     }
 
     /// The script of a job step that runs a range of units.
     pub fn group_script(&self, first: MemberId, last: MemberId) -> String {
-        format!("{}{}", self.head(), self.piece_call(&format!("{}-{}", first.0, last.0)))
+        format!("{}{}", self.head(), self.unit_call(&format!("{}-{}", first.0, last.0)))
     }
 
     /// The last line of such a script. It uses `exec`, so that signals reach the program itself.
-    fn piece_call(&self, pieces: &str) -> String {
+    fn unit_call(&self, units: &str) -> String {
         let (program, state) = self.call(&self.config.program);
-        let (command, rest) = words(&self.piece);
-        format!("exec {program} {command} --state {state}{rest} {} {pieces}\n", self.piece_option)
+        let (command, rest) = words(&self.unit);
+        format!("exec {program} {command} --state {state}{rest} {} {units}\n", self.unit_option)
     }
 
     /// The script of the controller job. It restarts a controller that was killed with SIGKILL (e.g. by the kernel, out
@@ -139,13 +139,13 @@ impl<'a> Context<'a> {
     }
 
     /// The arguments of sbatch for a training array. The array is held until it is recorded.
-    pub fn piece_arguments(&self, name: &str, chunk: &Chunk) -> Vec<String> {
+    pub fn unit_arguments(&self, name: &str, chunk: &Chunk) -> Vec<String> {
         let config = self.config;
         let throttle = config.max_running.map(|count| format!("%{count}")).unwrap_or_default();
         let mut arguments = self.common(name, &log_of(&self.label, "%A", "%a"));
         arguments.extend(["--hold".into(), "--requeue".into()]);
         arguments.push(format!("--array={}{throttle}", array_spec(&chunk.indices)));
-        push_options(&mut arguments, &config.options, &[Scope::Members, Scope::Both]);
+        push_options(&mut arguments, &config.options, &[OptionScope::Members, OptionScope::Both]);
         if config.get("time").is_some() {
             arguments.push(format!("--signal=B:USR1@{}", config.warning_seconds));
         }
@@ -161,7 +161,7 @@ impl<'a> Context<'a> {
         if !after.is_empty() {
             arguments.push(format!("--dependency=afterany:{}", after.join(":")));
         }
-        push_options(&mut arguments, &controller.options, &[Scope::Both]);
+        push_options(&mut arguments, &controller.options, &[OptionScope::Both]);
         if controller.options.get("time").is_some() {
             arguments.push("--signal=B:USR1@60".into());
         }
@@ -194,7 +194,7 @@ impl<'a> Context<'a> {
             format!("--output={output}"),
             "--open-mode=append".to_owned(),
         ];
-        push_options(&mut arguments, &self.config.options, &[Scope::All]);
+        push_options(&mut arguments, &self.config.options, &[OptionScope::All]);
         arguments
     }
 }
@@ -205,7 +205,7 @@ fn words(arguments: &[String]) -> (&str, String) {
     (command, rest.iter().map(|word| format!(" {word}")).collect())
 }
 
-fn push_options(arguments: &mut Vec<String>, values: &OptionValues, scopes: &[Scope]) {
+fn push_options(arguments: &mut Vec<String>, values: &OptionValues, scopes: &[OptionScope]) {
     for option in OPTIONS.iter().filter(|option| scopes.contains(&option.scope)) {
         arguments.extend(values.get(option.key).map(|value| format!("{}={value}", option.flag)));
     }
@@ -250,18 +250,18 @@ mod tests {
             ..SlurmConfig::default()
         };
         let words = |text: &str| text.split(' ').map(str::to_owned).collect();
-        let context = Context {
+        let context = ScriptContext {
             config: &config,
             program: Path::new("/bin/pbt nas"),
             state: Path::new("/run's/dir"),
             label: "g0007".into(),
-            piece: words("train --generation 7"),
-            piece_option: "--member",
-            pieces_per_task: 3,
+            unit: words("train --generation 7"),
+            unit_option: "--member",
+            units_per_task: 3,
             step: words("soup --submit"),
         };
         assert_eq!(
-            context.piece_script(1000),
+            context.unit_script(1000),
             "#!/bin/bash\nexport WHO='it'\\''s'\nmodule load cuda\n\
              first=$(( (SLURM_ARRAY_TASK_ID + 1000) * 3 ))\n\
              exec '/bin/pbt nas' train --state '/run'\\''s/dir' --generation 7 \
@@ -271,7 +271,7 @@ mod tests {
             context.step_script().contains("\n'/bin/pbt nas' soup --state '/run'\\''s/dir' --submit &\n")
         );
         assert_eq!(
-            context.piece_arguments("n", &Chunk { offset: 1000, indices: vec![0, 1, 2, 5] }).join(" "),
+            context.unit_arguments("n", &Chunk { offset: 1000, indices: vec![0, 1, 2, 5] }).join(" "),
             "--parsable --job-name=n --chdir=/run's/dir --output=logs/g0007-%a-%A.log --open-mode=append --hold \
              --requeue --array=0-2,5%8 --partition=gpu --gres=gpu:1 --time=04:00:00 --signal=B:USR1@120 --exclusive"
         );
@@ -289,14 +289,14 @@ mod tests {
         for extra in ["--exclude=bad", "-xbad", "--nodelist=n1", "-wn1", "-Fnodes"] {
             let mut config = SlurmConfig::default();
             config.controller.extra = vec![extra.to_owned()];
-            let context = Context {
+            let context = ScriptContext {
                 config: &config,
                 program: Path::new("p"),
                 state: Path::new("s"),
                 label: String::new(),
-                piece: Vec::new(),
-                piece_option: "",
-                pieces_per_task: 1,
+                unit: Vec::new(),
+                unit_option: "",
+                units_per_task: 1,
                 step: Vec::new(),
             };
             let trial = context.trial_arguments("n", 5, &["here".into()]).join(" ");
@@ -319,22 +319,22 @@ mod tests {
         let mut config =
             SlurmConfig { program: words("apptainer run my$image.sif"), ..SlurmConfig::default() };
         let script = |config: &SlurmConfig| {
-            let context = Context {
+            let context = ScriptContext {
                 config,
                 program: Path::new("/bin/pbtnas"),
                 state: Path::new("s"),
                 label: String::new(),
-                piece: words("train"),
-                piece_option: "--member",
-                pieces_per_task: 1,
+                unit: words("train"),
+                unit_option: "--member",
+                units_per_task: 1,
                 step: words("step"),
             };
-            (context.piece_script(0), context.step_script())
+            (context.unit_script(0), context.step_script())
         };
-        let (piece, step) = script(&config);
+        let (unit, step) = script(&config);
         assert!(
-            piece.contains("\nexec 'apptainer' 'run' 'my$image.sif' train --state 's' --member "),
-            "{piece}"
+            unit.contains("\nexec 'apptainer' 'run' 'my$image.sif' train --state 's' --member "),
+            "{unit}"
         );
         assert!(step.contains("\n'/bin/pbtnas' step --state 's' &\n"), "{step}");
         config.controller.program = words("wrapped pbtnas");
@@ -369,20 +369,20 @@ mod tests {
             let environment = [("A".to_owned(), a.clone()), ("B".to_owned(), b.clone())].into();
             let config = SlurmConfig { environment, ..SlurmConfig::default() };
             let words = |text: &str| text.split(' ').map(str::to_owned).collect();
-            let context = Context {
+            let context = ScriptContext {
                 config: &config,
                 program: &program,
                 state: Path::new(&state),
                 label: "g0001".into(),
-                piece: words("train --generation 1"),
-                piece_option: "--member",
-                pieces_per_task: 2,
+                unit: words("train --generation 1"),
+                unit_option: "--member",
+                units_per_task: 2,
                 step: words("step"),
             };
             let train = vec!["train", "--state", &state, "--generation", "1", "--member", "26-27"];
             for (script, arguments) in [
                 (context.step_script(), vec!["step", "--state", &state]),
-                (context.piece_script(10), train.clone()),
+                (context.unit_script(10), train.clone()),
                 (context.group_script(MemberId(26), MemberId(27)), train),
             ] {
                 let output = std::process::Command::new("bash")
@@ -408,14 +408,14 @@ mod tests {
             let _ = std::fs::remove_file(&log);
             std::fs::write(&program, format!("#!/bin/bash\necho x >>{}\n{body}\n", log.display())).unwrap();
             std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-            let context = Context {
+            let context = ScriptContext {
                 config: &SlurmConfig::default(),
                 program: &program,
                 state: Path::new("s"),
                 label: String::new(),
-                piece: Vec::new(),
-                piece_option: "",
-                pieces_per_task: 1,
+                unit: Vec::new(),
+                unit_option: "",
+                units_per_task: 1,
                 step: vec!["step".into()],
             };
             let script = context.step_script();

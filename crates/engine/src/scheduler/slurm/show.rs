@@ -7,7 +7,7 @@ pub const USUAL_ARRAY_SIZE: u32 = 1001;
 
 /// The relevant part of `scontrol show config`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Settings {
+pub struct SlurmSettings {
     pub name: String,
     /// Array indices are below it.
     pub max_array_size: Option<u32>,
@@ -97,7 +97,7 @@ impl Partition {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Node {
+pub struct NodeInfo {
     /// SLURM's name of the node.
     pub name: String,
     /// The host name of the machine.
@@ -114,7 +114,7 @@ pub struct Node {
     pub state: String,
 }
 
-impl Node {
+impl NodeInfo {
     /// Whether it accepts jobs now or once other jobs have ended.
     pub fn usable(&self) -> bool {
         const NOT: [&str; 8] = ["DOWN", "DRAIN", "DRAINED", "DRAINING", "FAIL", "FAILING", "ERROR", "FUTURE"];
@@ -144,7 +144,7 @@ pub struct Association {
 pub const ASSOCIATION_FORMAT: &str = "account,partition,maxsubmitjobs,maxjobs";
 
 /// Parses `scontrol show config`.
-pub fn settings(output: &str) -> Settings {
+pub fn settings(output: &str) -> SlurmSettings {
     let value = |key: &str| {
         output.lines().find_map(|line| {
             let (name, value) = line.split_once('=')?;
@@ -162,7 +162,7 @@ pub fn settings(output: &str) -> Settings {
         name if name.ends_with("/qos") => Preemption::ByQos,
         _ => Preemption::None,
     };
-    Settings {
+    SlurmSettings {
         name: value("ClusterName").unwrap_or_default().into(),
         max_array_size: number("MaxArraySize").and_then(|size| size.try_into().ok()),
         max_job_count: number("MaxJobCount"),
@@ -201,7 +201,7 @@ pub fn partitions(output: &str) -> Vec<Partition> {
 }
 
 /// Parses `scontrol show node`.
-pub fn nodes(output: &str) -> Vec<Node> {
+pub fn nodes(output: &str) -> Vec<NodeInfo> {
     let read = |record: Record| {
         let name = record.get("NodeName")?;
         let list = |key: &str| {
@@ -209,7 +209,7 @@ pub fn nodes(output: &str) -> Vec<Node> {
             words.map(str::trim).filter(|word| !word.is_empty()).map(str::to_owned).collect()
         };
         let reserved = record.number("MemSpecLimit").unwrap_or(0);
-        Some(Node {
+        Some(NodeInfo {
             name: name.into(),
             host: record.get("NodeHostName").unwrap_or(name).into(),
             cpus: record.number("CPUEfctv").or(record.number("CPUTot")),

@@ -73,7 +73,7 @@ fn recorded_nodes() {
     assert_eq!(first.memory, Some(24_105));
     assert_eq!((first.gres[0].to_string(), first.gres.len()), ("gpu:1".to_owned(), 1));
     assert_eq!(first.partitions, ["main", "low", "high"]);
-    assert!(first.features.is_empty() && nodes.iter().all(Node::usable));
+    assert!(first.features.is_empty() && nodes.iter().all(NodeInfo::usable));
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn unusual_nodes() {
     assert_eq!((odd[0].memory, odd[0].cpus, &*odd[0].host), (Some(900), Some(64), "g01"));
     assert_eq!(odd[0].features, ["a100", "ib"]);
     assert_eq!(odd[0].gres.len(), 2);
-    assert_eq!(odd.iter().map(Node::usable).collect::<Vec<_>>(), [false, true, false, false]);
+    assert_eq!(odd.iter().map(NodeInfo::usable).collect::<Vec<_>>(), [false, true, false, false]);
 }
 
 #[test]

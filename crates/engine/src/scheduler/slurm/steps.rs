@@ -17,11 +17,11 @@ use nix::unistd::Pid;
 
 use super::commands::srun;
 use super::room::Capacity;
-use crate::scheduler::JobSource;
+use crate::backoff::Backoff;
 use crate::scheduler::local::{PARENT, log_of, open_log};
-use crate::scheduler::pool::{Group, LOOK, WorkerPool};
+use crate::scheduler::pool::{Group, POLL_INTERVAL, Round, WorkerPool};
 use crate::scheduler::slurm::parse;
-use crate::scheduler::slurm::script::Context;
+use crate::scheduler::slurm::script::ScriptContext;
 use pbtnas_core::search::MemberId;
 
 /// How long no step is started after one was stopped by a signal that this process has not received: SLURM signals all
@@ -30,15 +30,13 @@ const PAUSE: Duration = Duration::from_secs(5);
 /// The interval between signals to a step that has not exited.
 const AGAIN: Duration = Duration::from_secs(1);
 /// The time in addition to the members' grace period before a step is killed.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// The longest delay before retrying a step for which the SLURM controller did not answer.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const EXTRA_GRACE: Duration = Duration::from_secs(10);
 /// How many bytes of the end of a log are searched for errors of srun.
 const END: u64 = 4096;
 
 /// A job and the resources of each of its job steps.
 #[derive(Debug, Clone)]
-pub struct MemberContext<'a> {
+pub struct StepPlacement<'a> {
     pub job: &'a str,
     pub room: &'a Capacity,
     /// The generic resources of a step.
@@ -46,7 +44,7 @@ pub struct MemberContext<'a> {
 }
 
 /// The arguments of srun for a job step.
-pub fn arguments(place: &MemberContext, name: &str, state: &Path, script: &str) -> Vec<String> {
+pub fn arguments(place: &StepPlacement, name: &str, state: &Path, script: &str) -> Vec<String> {
     let mut arguments: Vec<String> =
         ["--quiet", "--exact", "--nodes=1", "--ntasks=1"].map(str::to_owned).into();
     arguments.extend([
@@ -65,52 +63,51 @@ pub fn arguments(place: &MemberContext, name: &str, state: &Path, script: &str) 
 
 /// The job steps that run the groups of a round.
 pub struct Steps<'a> {
-    place: MemberContext<'a>,
-    work: &'a dyn JobSource,
-    stage: u32,
-    context: Context<'a>,
-    running: Vec<Step>,
+    place: StepPlacement<'a>,
+    round: Round<'a>,
+    context: ScriptContext<'a>,
+    running: Vec<RunningStep>,
     delayed: Vec<Delayed>,
     leaving: Option<Leaving>,
 }
 
-struct Step {
+struct RunningStep {
     group: Group,
     child: Child,
     log: PathBuf,
     /// The length of the log at the start of the step.
     logged: u64,
-    /// The delay before a retry if the SLURM controller does not answer.
-    pause: Duration,
+    /// The delays before retries if the SLURM controller does not answer.
+    backoff: Backoff,
 }
 
 /// A group whose step is retried because the SLURM controller did not answer.
 struct Delayed {
     group: Group,
     until: Instant,
-    pause: Duration,
+    backoff: Backoff,
 }
 
 struct Leaving {
     since: Instant,
-    told: Instant,
+    signalled: Instant,
 }
 
 impl<'a> Steps<'a> {
-    pub fn new(place: MemberContext<'a>, work: &'a dyn JobSource, program: &'a Path, stage: u32) -> Self {
-        let context = Context::new(work, program, stage);
-        Self { place, work, stage, context, running: Vec::new(), delayed: Vec::new(), leaving: None }
+    pub fn new(place: StepPlacement<'a>, round: Round<'a>) -> Self {
+        let context = ScriptContext::new(round.source, round.program, round.number);
+        Self { place, round, context, running: Vec::new(), delayed: Vec::new(), leaving: None }
     }
 
-    fn start(&mut self, group: Group, pause: Duration) -> Result<()> {
+    fn start(&mut self, group: Group, backoff: Backoff) -> Result<()> {
         let (Some(&first), Some(&last)) = (group.iter().min(), group.iter().max()) else { return Ok(()) };
-        let log = log_of(self.work, self.stage, first);
+        let log = log_of(self.round.source, self.round.number, first);
         let file = open_log(&log)?;
         let logged = file.metadata().map_or(0, |metadata| metadata.len());
         let errors = file.try_clone().with_context(|| format!("failed to open {}", log.display()))?;
-        let name = format!("pbtnas-{}-{}-{first}", self.work.run().record.run_id, self.context.label);
+        let name = format!("pbtnas-{}-{}-{first}", self.round.source.run().record.run_id, self.context.label);
         let script = self.context.group_script(first, last);
-        let state = self.work.run().layout.root();
+        let state = self.round.source.run().layout.root();
         let child = srun(self.place.job, &arguments(&self.place, &name, state, &script))
             .env(PARENT, "srun")
             .stdin(Stdio::null())
@@ -120,7 +117,7 @@ impl<'a> Steps<'a> {
             .process_group(0)
             .spawn()
             .context("failed to start srun (use --here to train on this machine without it)")?;
-        self.running.push(Step { group, child, log, logged, pause });
+        self.running.push(RunningStep { group, child, log, logged, backoff });
         Ok(())
     }
 
@@ -130,11 +127,11 @@ impl<'a> Steps<'a> {
         let (due, delayed) = std::mem::take(&mut self.delayed).into_iter().partition(|one| one.until <= now);
         self.delayed = delayed;
         let due: Vec<Delayed> = due;
-        due.into_iter().try_for_each(|one| self.start(one.group, (one.pause * 2).min(LONGEST_PAUSE)))
+        due.into_iter().try_for_each(|one| self.start(one.group, one.backoff))
     }
 
     /// Takes a step that has ended, with its exit code.
-    fn ended(&mut self) -> Result<Option<(Step, Option<u8>)>> {
+    fn ended(&mut self) -> Result<Option<(RunningStep, Option<u8>)>> {
         for (at, step) in self.running.iter_mut().enumerate() {
             if let Some(status) = step.child.try_wait().context("failed to wait for srun")? {
                 let code = status.code().and_then(|code| u8::try_from(code).ok());
@@ -148,13 +145,13 @@ impl<'a> Steps<'a> {
     /// the steps.
     fn urge(&mut self) {
         let Some(leaving) = &mut self.leaving else { return };
-        if leaving.told.elapsed() < AGAIN {
+        if leaving.signalled.elapsed() < AGAIN {
             return;
         }
-        leaving.told = Instant::now();
-        let allowed = self.work.run().config.grace() + PATIENCE;
+        leaving.signalled = Instant::now();
+        let allowed = self.round.source.run().config.grace() + EXTRA_GRACE;
         let signal = match leaving.since.elapsed() {
-            late if late > allowed + PATIENCE => Unix::SIGKILL,
+            late if late > allowed + EXTRA_GRACE => Unix::SIGKILL,
             late if late > allowed => Unix::SIGTERM,
             _ => Unix::SIGUSR1,
         };
@@ -165,11 +162,11 @@ impl<'a> Steps<'a> {
 }
 
 impl WorkerPool for Steps<'_> {
-    fn give(&mut self, group: Group) -> Result<()> {
-        self.start(group, Duration::from_secs(1))
+    fn submit(&mut self, group: Group) -> Result<()> {
+        self.start(group, Backoff::default())
     }
 
-    fn hear(&mut self) -> Result<Option<(Group, Option<u8>)>> {
+    fn poll(&mut self) -> Result<Option<(Group, Option<u8>)>> {
         if self.leaving.is_some() {
             self.urge();
             if let Some(delayed) = self.delayed.pop() {
@@ -179,17 +176,18 @@ impl WorkerPool for Steps<'_> {
             self.start_delayed()?;
         }
         let Some((step, code)) = self.ended()? else {
-            std::thread::sleep(LOOK);
+            std::thread::sleep(POLL_INTERVAL);
             return Ok(None);
         };
         match complaint(&end_of(&step.log, step.logged)) {
             Some(complaint) if code != Some(0) && self.leaving.is_none() => {
+                let mut backoff = step.backoff;
+                let delay = backoff.next_delay();
                 // Reported once for simultaneous failures.
                 if self.delayed.is_empty() {
-                    tracing::warn!("{complaint}; retrying in {} s", step.pause.as_secs());
+                    tracing::warn!("{complaint}; retrying in {} s", delay.as_secs());
                 }
-                let until = Instant::now() + step.pause;
-                self.delayed.push(Delayed { group: step.group, until, pause: step.pause });
+                self.delayed.push(Delayed { group: step.group, until: Instant::now() + delay, backoff });
                 Ok(None)
             }
             _ => Ok(Some((step.group, code))),
@@ -198,7 +196,7 @@ impl WorkerPool for Steps<'_> {
 
     fn stop(&mut self) {
         let now = Instant::now();
-        self.leaving = Some(Leaving { since: now, told: now.checked_sub(AGAIN).unwrap_or(now) });
+        self.leaving = Some(Leaving { since: now, signalled: now.checked_sub(AGAIN).unwrap_or(now) });
         self.urge();
     }
 
@@ -218,7 +216,7 @@ impl Drop for Steps<'_> {
             self.urge();
             match self.ended() {
                 Ok(Some(_)) => {}
-                Ok(None) => std::thread::sleep(LOOK),
+                Ok(None) => std::thread::sleep(POLL_INTERVAL),
                 Err(_) => return,
             }
         }
@@ -246,11 +244,11 @@ fn end_of(log: &Path, from: u64) -> String {
 }
 
 /// Divides the members of a round into groups of neighbours that share a step.
-pub fn groups(pieces: &[MemberId], size: u32) -> Vec<Group> {
-    let mut pieces = pieces.to_vec();
-    pieces.sort_unstable();
+pub fn groups(units: &[MemberId], size: u32) -> Vec<Group> {
+    let mut units = units.to_vec();
+    units.sort_unstable();
     let size = size.max(1);
-    pieces.chunk_by(|one, other| one.0 / size == other.0 / size).map(<[MemberId]>::to_vec).collect()
+    units.chunk_by(|one, other| one.0 / size == other.0 / size).map(<[MemberId]>::to_vec).collect()
 }
 
 #[cfg(test)]
@@ -261,7 +259,7 @@ mod tests {
     fn a_step_requests_its_share_of_the_job() {
         let said = |memory, gres| {
             let room = Capacity { steps: 8, cpus: 2, memory };
-            let place = MemberContext { job: "12", room: &room, gres };
+            let place = StepPlacement { job: "12", room: &room, gres };
             arguments(&place, "pbtnas-x-g0001-03", Path::new("/a run"), "exec true\n")
         };
         let expected = [

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Result, bail};
 
 use super::mapped::Records;
-use super::{DataSet, Format, Layout, Opened};
+use super::{DataSet, ImageFormat, ImageLayout, Opened};
 use crate::gan::GanConfig;
 
 const IMAGES_PER_FILE: usize = 10_000;
@@ -13,7 +13,7 @@ const PIXELS: usize = 3 * 32 * 32;
 
 pub struct Cifar10;
 
-impl Format for Cifar10 {
+impl ImageFormat for Cifar10 {
     fn open(&self, config: &GanConfig, _: &Path) -> Result<Opened> {
         let mut files = Vec::new();
         let mut labels = Vec::new();
@@ -32,7 +32,7 @@ impl Format for Cifar10 {
             }
             files.push(records);
         }
-        let layout = Layout { channels: 3, height: 32, width: 32, by_column: false };
+        let layout = ImageLayout { channels: 3, height: 32, width: 32, by_column: false };
         Ok(Opened { records: files, layout, labels })
     }
 }

@@ -17,7 +17,7 @@ use walkdir::{DirEntry, WalkDir};
 
 use super::decode::{Rgb, decode};
 use super::mapped::Records;
-use super::{DataSet, Format, Layout, Opened, fit, idx};
+use super::{DataSet, ImageFormat, ImageLayout, Opened, fit, idx};
 use crate::gan::GanConfig;
 use pbtnas_core::parallel;
 use pbtnas_core::search::{RngKey, rng};
@@ -29,9 +29,9 @@ const LABELS: &str = "labels-idx1-int";
 /// Images that are decoded at a time. A photograph of 12 megapixels takes 200 MB while it is scaled down.
 const AT_ONCE: usize = 32;
 
-pub struct Folder;
+pub struct ImageFolder;
 
-impl Format for Folder {
+impl ImageFormat for ImageFolder {
     fn prepare(&self, config: &GanConfig, dir: &Path) -> Result<Vec<String>> {
         DataSet::Folder.check(&config.data)?;
         let images = shuffled(list(&config.data)?, config.subset);
@@ -60,7 +60,7 @@ impl Format for Folder {
             .chunks_exact(4)
             .map(|bytes| i64::from(u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])))
             .collect();
-        let layout = Layout { channels: 3, height: size as i64, width: size as i64, by_column: false };
+        let layout = ImageLayout { channels: 3, height: size as i64, width: size as i64, by_column: false };
         Ok(Opened { records: vec![Records::behind(&path, images, head, 3 * size * size)], layout, labels })
     }
 }

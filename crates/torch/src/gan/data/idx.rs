@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use memmap2::Mmap;
 
 use super::mapped::{Records, map};
-use super::{DataSet, Format, Layout, Opened};
+use super::{DataSet, ImageFormat, ImageLayout, Opened};
 use crate::gan::GanConfig;
 
 /// Type of unsigned bytes.
@@ -16,7 +16,7 @@ pub const INT: u8 = 12;
 
 pub struct Idx;
 
-impl Format for Idx {
+impl ImageFormat for Idx {
     fn open(&self, config: &GanConfig, _: &Path) -> Result<Opened> {
         let paths = DataSet::Idx.paths(&config.data)?;
         let (path, label_path) = (&paths[0], &paths[1]);
@@ -35,7 +35,8 @@ impl Format for Idx {
             );
         }
         let labels = labels[label_head..].iter().map(|&label| i64::from(label)).collect();
-        let layout = Layout { channels: 1, height: height as i64, width: width as i64, by_column: false };
+        let layout =
+            ImageLayout { channels: 1, height: height as i64, width: width as i64, by_column: false };
         Ok(Opened { records: vec![Records::behind(path, images, head, height * width)], layout, labels })
     }
 }

@@ -10,7 +10,7 @@ use crate::gan::GanConfig;
 use crate::nn::to_device;
 
 /// Reads the files of one format.
-pub trait Format {
+pub trait ImageFormat {
     /// See [`super::DataSet::prepare`]. Only formats that cannot be mapped as they are need it.
     fn prepare(&self, _: &GanConfig, _dir: &Path) -> Result<Vec<String>> {
         Ok(Vec::new())
@@ -23,14 +23,14 @@ pub trait Format {
 /// Mapped files.
 pub struct Opened {
     pub records: Vec<Records>,
-    pub layout: Layout,
+    pub layout: ImageLayout,
     /// Classes of the first images.
     pub labels: Vec<i64>,
 }
 
 /// The layout of the bytes of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Layout {
+pub struct ImageLayout {
     pub channels: i64,
     pub height: i64,
     pub width: i64,
@@ -41,7 +41,7 @@ pub struct Layout {
 /// The images of a data set, in mapped files.
 pub struct Images {
     records: Vec<Records>,
-    layout: Layout,
+    layout: ImageLayout,
     /// Classes of the first images: of all of them, except in STL-10 and in a folder without classes.
     labels: Vec<i64>,
     count: usize,
@@ -97,7 +97,7 @@ impl Images {
 
     /// The images at these positions, 8-bit, `(n, channels, side, side)`, on the CPU.
     pub fn pixels(&self, positions: &[i64]) -> Tensor {
-        let Layout { channels, height, width, by_column } = self.layout;
+        let ImageLayout { channels, height, width, by_column } = self.layout;
         let mut bytes = Vec::with_capacity(positions.len() * (channels * height * width) as usize);
         for &position in positions {
             let mut position = position as usize;

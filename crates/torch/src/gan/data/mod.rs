@@ -4,7 +4,7 @@
 //! The files are memory-mapped and each batch is copied from them, so that all members on a node share the pages.
 //!
 //! A new format takes a variant of [`DataSet`], with its lines in the two tables here, and a module that implements
-//! `Format`.
+//! `ImageFormat`.
 
 #[cfg(feature = "libtorch")]
 mod cifar;
@@ -35,7 +35,7 @@ use serde::{Deserialize, Serialize};
 #[cfg(feature = "libtorch")]
 use super::GanConfig;
 #[cfg(feature = "libtorch")]
-use images::{Format, Layout, Opened, fit};
+use images::{ImageFormat, ImageLayout, Opened, fit};
 #[cfg(feature = "libtorch")]
 pub use images::{Images, quantise, scale};
 #[cfg(feature = "libtorch")]
@@ -102,12 +102,12 @@ impl DataSet {
     }
 
     #[cfg(feature = "libtorch")]
-    fn format(self) -> &'static dyn Format {
+    fn format(self) -> &'static dyn ImageFormat {
         match self {
             Self::Idx => &idx::Idx,
             Self::Cifar10 => &cifar::Cifar10,
             Self::Stl10 => &stl::Stl10,
-            Self::Folder => &folder::Folder,
+            Self::Folder => &folder::ImageFolder,
         }
     }
 

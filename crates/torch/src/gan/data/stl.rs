@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Result, bail};
 
 use super::mapped::Records;
-use super::{DataSet, Format, Layout, Opened};
+use super::{DataSet, ImageFormat, ImageLayout, Opened};
 use crate::gan::GanConfig;
 
 const LABELLED: usize = 5000;
@@ -14,7 +14,7 @@ const PIXELS: usize = 3 * 96 * 96;
 
 pub struct Stl10;
 
-impl Format for Stl10 {
+impl ImageFormat for Stl10 {
     /// The labelled images, then the others; the labels of the former.
     fn open(&self, config: &GanConfig, _: &Path) -> Result<Opened> {
         let source = DataSet::Stl10.source();
@@ -32,7 +32,7 @@ impl Format for Stl10 {
                 ),
             }
         }
-        let layout = Layout { channels: 3, height: 96, width: 96, by_column: true };
+        let layout = ImageLayout { channels: 3, height: 96, width: 96, by_column: true };
         Ok(Opened { records: vec![train, unlabelled], layout, labels })
     }
 }

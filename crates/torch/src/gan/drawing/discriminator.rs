@@ -2,13 +2,13 @@
 
 use anyhow::Result;
 
-use super::{Drawing, shape};
+use super::{GanDrawing, shape};
 use crate::gan::SpaceKind;
-use crate::gan::space::{DISCRIMINATOR_CELLS, Down, Edge, Pool, down, edge, enabled};
+use crate::gan::space::{DISCRIMINATOR_CELLS, Down, EdgeOption, Pool, down, edge, enabled};
 use crate::gan::words::{BRANCHES, convolution};
-use pbtnas_engine::task::{Kind, Line};
+use pbtnas_engine::task::{DiagramLine, NodeKind};
 
-impl Drawing<'_> {
+impl GanDrawing<'_> {
     /// Draws the discriminator, and returns the box of its score.
     pub fn discriminator(&mut self) -> Result<usize> {
         let frame = self.diagram.cluster("discriminator (spectral norm)", None);
@@ -31,7 +31,7 @@ impl Drawing<'_> {
             }
         }
         let head = self.layer(frame, vec!["head".into(), "ReLU, sum of all pixels".into(), "linear".into()]);
-        let score = self.diagram.node(Some(frame), Kind::Tensor, vec!["score".into()]);
+        let score = self.diagram.node(Some(frame), NodeKind::Tensor, vec!["score".into()]);
         self.diagram.edge(last, head);
         self.diagram.edge(head, score);
         Ok(score)
@@ -41,7 +41,7 @@ impl Drawing<'_> {
     fn block(&mut self, frame: usize, number: usize, x: usize, side: i64) -> usize {
         let (first, down) = (number == 1, number <= 2);
         let size = shape(self.config.discriminator_width as i64, side);
-        let lines = |texts: &[&str]| texts.iter().map(|text| Line::from(*text)).collect::<Vec<_>>();
+        let lines = |texts: &[&str]| texts.iter().map(|text| DiagramLine::from(*text)).collect::<Vec<_>>();
         let before = if first { "convolution 3x3" } else { "ReLU, convolution 3x3" };
         let conv1 = self.layer(frame, lines(&["conv 1", before]));
         let after = ["conv 2", "ReLU, convolution 3x3", "average pooling"];
@@ -78,18 +78,18 @@ impl Drawing<'_> {
         let half = if downsample { (side + 1) / 2 } else { side };
         let channels = self.config.discriminator_width as i64;
         let label = format!("cell {number}{}", if downsample { ", downsampling" } else { "" });
-        let frame = self.diagram.cluster(Line::of(&flag, label), Some(frame));
+        let frame = self.diagram.cluster(DiagramLine::of(&flag, label), Some(frame));
 
         let mut nodes = Vec::new();
         for index in 0..3 {
             let variable = path(format!("c{index}"));
             let option = edge(self.genotype, &variable)?;
-            if option == Edge::None {
+            if option == EdgeOption::None {
                 nodes.push(None);
                 continue;
             }
-            let kind = if option == Edge::Skip { Kind::Operation } else { Kind::Layer };
-            let words = Line::of(variable, format!("c{index}: {}", option.words()));
+            let kind = if option == EdgeOption::Skip { NodeKind::Operation } else { NodeKind::Layer };
+            let words = DiagramLine::of(variable, format!("c{index}: {}", option.words()));
             let lines = vec![format!("node {index}").into(), words, shape(channels, side).into()];
             let node = self.diagram.node(Some(frame), kind, lines);
             self.diagram.edge(x, node);
@@ -112,7 +112,7 @@ impl Drawing<'_> {
             }
             let from0 = path(format!("c{}", 3 + index));
             if let Some(node0) = nodes[0]
-                && edge(self.genotype, &from0)? != Edge::None
+                && edge(self.genotype, &from0)? != EdgeOption::None
             {
                 let size = shape(channels, if pool.is_some() { half } else { side });
                 let sum = self.tensor(frame, format!("{}: sum", BRANCHES[index]), size);
@@ -130,7 +130,7 @@ impl Drawing<'_> {
                     pool
                 }
                 Some(Down::Conv(kernel, dilation)) => {
-                    let words = Line::of(&variable, convolution(kernel, dilation));
+                    let words = DiagramLine::of(&variable, convolution(kernel, dilation));
                     let layer =
                         self.layer(frame, vec![format!("down{index}").into(), words, "stride 2".into()]);
                     self.diagram.edge(branch, layer);
@@ -156,21 +156,21 @@ impl Drawing<'_> {
     /// Adds a box of a pooling operation.
     fn pool(&mut self, frame: usize, variable: &str, pool: Pool) -> usize {
         let name = variable.rsplit('/').next().unwrap_or_default();
-        let lines = vec![Line::of(variable, format!("{name}: {}", pool.words()))];
-        self.diagram.node(Some(frame), Kind::Operation, lines)
+        let lines = vec![DiagramLine::of(variable, format!("{name}: {}", pool.words()))];
+        self.diagram.node(Some(frame), NodeKind::Operation, lines)
     }
 
     /// Draws the last operation of a branch unless it is none, and returns the end of the branch.
     fn last(&mut self, frame: usize, variable: &str, branch: usize) -> Result<usize> {
         let name = variable.rsplit('/').next().unwrap_or_default();
         let node = match edge(self.genotype, variable)? {
-            Edge::None => return Ok(branch),
-            Edge::Skip => {
-                let lines = vec![Line::of(variable, format!("{name}: skip"))];
-                self.diagram.node(Some(frame), Kind::Operation, lines)
+            EdgeOption::None => return Ok(branch),
+            EdgeOption::Skip => {
+                let lines = vec![DiagramLine::of(variable, format!("{name}: skip"))];
+                self.diagram.node(Some(frame), NodeKind::Operation, lines)
             }
-            option @ Edge::Conv(..) => {
-                self.layer(frame, vec![name.into(), Line::of(variable, option.words())])
+            option @ EdgeOption::Conv(..) => {
+                self.layer(frame, vec![name.into(), DiagramLine::of(variable, option.words())])
             }
         };
         self.diagram.edge(branch, node);

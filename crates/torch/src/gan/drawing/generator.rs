@@ -2,14 +2,14 @@
 
 use anyhow::Result;
 
-use super::{Drawing, shape};
+use super::{GanDrawing, shape};
 use crate::gan::projection::Projection;
 use crate::gan::space::{CELLS, Up, up};
 use crate::gan::words::GENERATOR_EDGES;
 use crate::nn::Scope;
-use pbtnas_engine::task::{Kind, Line};
+use pbtnas_engine::task::{DiagramLine, NodeKind};
 
-impl Drawing<'_> {
+impl GanDrawing<'_> {
     /// Draws the generator, and returns the box of its image.
     pub fn generator(&mut self) -> Result<usize> {
         let frame = self.diagram.cluster("generator", None);
@@ -31,7 +31,7 @@ impl Drawing<'_> {
             last = self.generator_cell(number, cell, input, 2 * side, &mut skips)?;
         }
         let lines = ["to image", "batch norm, ReLU", "convolution 3x3, tanh"];
-        let to_image = self.layer(frame, lines.map(Line::from).into());
+        let to_image = self.layer(frame, lines.map(DiagramLine::from).into());
         let image =
             self.tensor(frame, "generated image", shape(self.channels, self.config.image_size as i64));
         self.diagram.edge(last, to_image);
@@ -45,11 +45,11 @@ impl Drawing<'_> {
         let mut found = Vec::new();
         for (number, part) in (1..).zip(&parts) {
             let path = format!("generator/projection{number}");
-            let of = |name: &str, text: String| Line::of(format!("{path}/{name}"), text);
+            let of = |name: &str, text: String| DiagramLine::of(format!("{path}/{name}"), text);
             let name = format!("projection {number}");
             if !part.enabled {
                 let off = vec![name.into(), of("enabled", "switched off".into())];
-                let node = self.diagram.node(Some(frame), Kind::Layer, off);
+                let node = self.diagram.node(Some(frame), NodeKind::Layer, off);
                 self.diagram.edge(latent, node);
                 found.push(None);
                 continue;
@@ -94,8 +94,10 @@ impl Drawing<'_> {
         for index in 0..2 {
             let variable = path(format!("up{index}"));
             let words = up(self.genotype, &variable)?.words();
-            let lines =
-                vec![format!("node {index}").into(), Line::of(&variable, format!("up{index}: {words}"))];
+            let lines = vec![
+                format!("node {index}").into(),
+                DiagramLine::of(&variable, format!("up{index}: {words}")),
+            ];
             let node = self.layer(frame, [lines, vec![size.clone().into()]].concat());
             self.diagram.edge(input, node);
             nodes.push(node);
@@ -112,7 +114,7 @@ impl Drawing<'_> {
                 let mode = if cell == 2 { Up::Bilinear } else { Up::Nearest };
                 let lines = [format!("skip of cell {number}"), format!("{} to {side}×{side}", mode.words())];
                 let lines = [&lines[..], &["convolution 1x1".to_owned()]].concat();
-                let layer = self.layer(frame, lines.into_iter().map(Line::from).collect());
+                let layer = self.layer(frame, lines.into_iter().map(DiagramLine::from).collect());
                 self.diagram.edge(from, layer);
                 self.diagram.edge(layer, sum);
             }

@@ -9,13 +9,13 @@ mod tests;
 use anyhow::Result;
 
 use super::GanConfig;
-use super::space::{Edge, edge};
+use super::space::{EdgeOption, edge};
 use pbtnas_core::search::Genotype;
-use pbtnas_engine::task::{Diagram, Kind, Line};
+use pbtnas_engine::task::{Diagram, DiagramLine, NodeKind};
 
 /// Both networks of an architecture.
 pub fn diagram(config: &GanConfig, channels: i64, genotype: &Genotype) -> Result<Diagram> {
-    let mut drawing = Drawing { diagram: Diagram::default(), config, channels, genotype };
+    let mut drawing = GanDrawing { diagram: Diagram::default(), config, channels, genotype };
     let outputs = [drawing.generator()?, drawing.discriminator()?];
     drawing.diagram.mark_unused(&outputs);
     drawing.diagram.hyperparameters(&config.search_space(), genotype);
@@ -23,32 +23,34 @@ pub fn diagram(config: &GanConfig, channels: i64, genotype: &Genotype) -> Result
 }
 
 /// A diagram under construction.
-struct Drawing<'a> {
+struct GanDrawing<'a> {
     diagram: Diagram,
     config: &'a GanConfig,
     channels: i64,
     genotype: &'a Genotype,
 }
 
-impl Drawing<'_> {
+impl GanDrawing<'_> {
     /// Adds a box with the name of a tensor and its shape.
-    fn tensor(&mut self, cluster: usize, name: impl Into<Line>, shape: String) -> usize {
-        self.diagram.node(Some(cluster), Kind::Tensor, vec![name.into(), shape.into()])
+    fn tensor(&mut self, cluster: usize, name: impl Into<DiagramLine>, shape: String) -> usize {
+        self.diagram.node(Some(cluster), NodeKind::Tensor, vec![name.into(), shape.into()])
     }
 
     /// Adds a box of a layer with weights.
-    fn layer(&mut self, cluster: usize, lines: Vec<Line>) -> usize {
-        self.diagram.node(Some(cluster), Kind::Layer, lines)
+    fn layer(&mut self, cluster: usize, lines: Vec<DiagramLine>) -> usize {
+        self.diagram.node(Some(cluster), NodeKind::Layer, lines)
     }
 
     /// Draws the edge of a variable between two boxes of a frame. Returns false if its option is none.
     fn edge(&mut self, cluster: usize, variable: &str, from: usize, to: usize) -> Result<bool> {
         let name = variable.rsplit('/').next().unwrap_or_default();
         match edge(self.genotype, variable)? {
-            Edge::None => return Ok(false),
-            Edge::Skip => self.diagram.labelled(from, to, Line::of(variable, format!("{name}: skip"))),
-            option @ Edge::Conv(..) => {
-                let layer = self.layer(cluster, vec![name.into(), Line::of(variable, option.words())]);
+            EdgeOption::None => return Ok(false),
+            EdgeOption::Skip => {
+                self.diagram.labelled(from, to, DiagramLine::of(variable, format!("{name}: skip")))
+            }
+            option @ EdgeOption::Conv(..) => {
+                let layer = self.layer(cluster, vec![name.into(), DiagramLine::of(variable, option.words())]);
                 self.diagram.edge(from, layer);
                 self.diagram.edge(layer, to);
             }

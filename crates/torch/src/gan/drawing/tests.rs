@@ -27,7 +27,7 @@ fn flowing(task: &crate::gan::GanTask, genotype: &Genotype) -> BTreeSet<String> 
 
 /// The variables with weights that the boxes of layers in use name.
 fn drawn(task: &crate::gan::GanTask, diagram: &Diagram) -> BTreeSet<String> {
-    let layers = diagram.nodes.iter().filter(|node| node.kind == Kind::Layer && !node.unused);
+    let layers = diagram.nodes.iter().filter(|node| node.kind == NodeKind::Layer && !node.unused);
     let named = layers.flat_map(|node| &node.lines).flat_map(|line| &line.variables);
     let owns = |name: &&String| task.space().owner(&format!("{name}/")).is_some();
     named.filter(owns).cloned().collect()

@@ -25,14 +25,14 @@ const INCEPTION: &str = "inception";
 /// Images per forward pass.
 const BATCH: usize = 100;
 
-enum Network {
+enum FeatureNetwork {
     Classifier(Classifier),
     Inception(Box<Inception>),
 }
 
 /// A feature network, and the statistics of the real images.
 pub struct Features {
-    network: Network,
+    network: FeatureNetwork,
     /// Mean and covariance of the features of the training images, in double precision.
     pub real: (Tensor, Tensor),
     device: Device,
@@ -46,12 +46,12 @@ impl Features {
         let (network, dimension) = match config.inception {
             Some(_) => {
                 let inception = Inception::load(&shared.join(INCEPTION), device)?;
-                (Network::Inception(Box::new(inception)), inception::FEATURES)
+                (FeatureNetwork::Inception(Box::new(inception)), inception::FEATURES)
             }
             None => {
                 let classifier = Classifier::load(&values, config, channels);
                 let classifier = classifier.with_context(|| format!("{} is damaged", path.display()))?;
-                (Network::Classifier(classifier), classifier::DIMENSION)
+                (FeatureNetwork::Classifier(classifier), classifier::DIMENSION)
             }
         };
         let statistic = |name: &str, shape: &[i64]| {
@@ -69,8 +69,8 @@ impl Features {
     /// `(n, channels, size, size)`.
     pub fn of(&self, pixels: &Tensor) -> Result<(Tensor, Tensor)> {
         match &self.network {
-            Network::Classifier(classifier) => Ok(classifier.of(&pixels.to_device(self.device))),
-            Network::Inception(inception) => inception.features_and_probabilities(pixels),
+            FeatureNetwork::Classifier(classifier) => Ok(classifier.of(&pixels.to_device(self.device))),
+            FeatureNetwork::Inception(inception) => inception.features_and_probabilities(pixels),
         }
     }
 }
@@ -84,7 +84,7 @@ pub fn prepare(config: &GanConfig, images: &Images, dir: &Path) -> Result<Vec<St
     let file = dir.join(FEATURES);
     let Some(inception) = &config.inception else {
         let mut values = classifier::train(config, images)?;
-        let network = Network::Classifier(Classifier::load(&values, config, images.channels())?);
+        let network = FeatureNetwork::Classifier(Classifier::load(&values, config, images.channels())?);
         let (mean, covariance) = statistics(&network, images, device)?;
         values.insert("statistics/mean".into(), mean);
         values.insert("statistics/covariance".into(), covariance);
@@ -98,7 +98,7 @@ pub fn prepare(config: &GanConfig, images: &Images, dir: &Path) -> Result<Vec<St
         let (copy, inception) = (copy.display().to_string(), inception.display().to_string());
         anyhow!(format!("{error:#}").replace(&copy, &inception))
     });
-    let network = Network::Inception(Box::new(loaded?));
+    let network = FeatureNetwork::Inception(Box::new(loaded?));
     let cached = cache::place(config, images, &copy)?;
     if let Some(cached) = cached.as_ref().filter(|cached| cache::take(cached, &file)) {
         tracing::info!("statistics of the real images: {}", cached.display());
@@ -117,7 +117,7 @@ pub fn prepare(config: &GanConfig, images: &Images, dir: &Path) -> Result<Vec<St
 }
 
 /// Mean and covariance of the features of all images.
-fn statistics(network: &Network, images: &Images, device: Device) -> Result<(Tensor, Tensor)> {
+fn statistics(network: &FeatureNetwork, images: &Images, device: Device) -> Result<(Tensor, Tensor)> {
     let mut statistics: Option<Statistics> = None;
     let positions: Vec<i64> = (0..images.len() as i64).collect();
     let begun = std::time::Instant::now();
@@ -125,8 +125,8 @@ fn statistics(network: &Network, images: &Images, device: Device) -> Result<(Ten
     for batch in positions.chunks(BATCH) {
         let pixels = images.pixels(batch);
         let (features, _) = match network {
-            Network::Classifier(classifier) => classifier.of(&pixels.to_device(device)),
-            Network::Inception(inception) => inception.features_and_probabilities(&pixels)?,
+            FeatureNetwork::Classifier(classifier) => classifier.of(&pixels.to_device(device)),
+            FeatureNetwork::Inception(inception) => inception.features_and_probabilities(&pixels)?,
         };
         let statistics = statistics.get_or_insert_with(|| Statistics::new(features.size()[1]));
         statistics.add(&features);

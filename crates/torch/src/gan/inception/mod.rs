@@ -33,24 +33,24 @@ const WANTED: &str = "use inception-2015-12-05.pt (TorchScript, distributed by N
 
 /// The Inception network. The features of both files agree to rounding.
 pub struct Inception {
-    network: Network,
+    network: InceptionNetwork,
     device: Device,
 }
 
-enum Network {
+enum InceptionNetwork {
     Script(script::Script),
-    Native(native::Network),
+    Native(native::NativeNetwork),
 }
 
 /// The kind of a file by its first bytes.
-enum Content {
+enum WeightsFormat {
     Zip,
     Pickle,
     Safetensors,
     Unknown,
 }
 
-impl Content {
+impl WeightsFormat {
     fn of(path: &Path) -> std::io::Result<Self> {
         let mut start = Vec::new();
         fs::File::open(path)?.take(9).read_to_end(&mut start)?;
@@ -68,22 +68,25 @@ impl Inception {
     ///
     /// On CUDA, convolutions may round to TF32 (features to 1e-3) unless `NVIDIA_TF32_OVERRIDE=0` is set.
     pub fn load(path: &Path, device: Device) -> Result<Self> {
-        let content = Content::of(path).with_context(|| format!("failed to read {}", path.display()))?;
+        let content =
+            WeightsFormat::of(path).with_context(|| format!("failed to read {}", path.display()))?;
         let wrong =
             |what: String| anyhow!("{} is not the Inception network: {what}; {WANTED}", path.display());
         let network = no_grad(|| match content {
-            Content::Zip => {
-                script::Script::load(path, device, &probe().to_device(device)).map(Network::Script).map_err(
-                    |error| wrong(format!("it is a PyTorch archive, but not that TorchScript ({error})")),
-                )
-            }
-            Content::Safetensors => {
+            WeightsFormat::Zip => script::Script::load(path, device, &probe().to_device(device))
+                .map(InceptionNetwork::Script)
+                .map_err(|error| {
+                    wrong(format!("it is a PyTorch archive, but not that TorchScript ({error})"))
+                }),
+            WeightsFormat::Safetensors => {
                 let bytes = fs::read(path).with_context(|| format!("failed to read {}", path.display()))?;
-                let loaded = native::Network::load(&bytes, device);
-                loaded.map(Network::Native).map_err(|error| wrong(format!("it is safetensors, but {error}")))
+                let loaded = native::NativeNetwork::load(&bytes, device);
+                loaded
+                    .map(InceptionNetwork::Native)
+                    .map_err(|error| wrong(format!("it is safetensors, but {error}")))
             }
-            Content::Pickle => Err(wrong("it is a Python pickle, which pbtnas does not read".into())),
-            Content::Unknown => Err(wrong("it is neither TorchScript nor safetensors".into())),
+            WeightsFormat::Pickle => Err(wrong("it is a Python pickle, which pbtnas does not read".into())),
+            WeightsFormat::Unknown => Err(wrong("it is neither TorchScript nor safetensors".into())),
         })?;
         Ok(Self { network, device })
     }
@@ -91,8 +94,8 @@ impl Inception {
     /// The kind of the file that it was loaded from.
     pub fn file(&self) -> InceptionFile {
         match self.network {
-            Network::Script(_) => InceptionFile::TorchScript,
-            Network::Native(_) => InceptionFile::Safetensors,
+            InceptionNetwork::Script(_) => InceptionFile::TorchScript,
+            InceptionNetwork::Native(_) => InceptionFile::Safetensors,
         }
     }
 
@@ -112,8 +115,8 @@ impl Inception {
         for batch in images.split(BATCH, 0) {
             let colours = batch.to_device(self.device).expand([-1, 3, -1, -1], false);
             let (of_batch, classes) = no_grad(|| match &self.network {
-                Network::Script(script) => script.forward(&colours),
-                Network::Native(network) => Ok(network.forward(&colours)),
+                InceptionNetwork::Script(script) => script.forward(&colours),
+                InceptionNetwork::Native(network) => Ok(network.forward(&colours)),
             })?;
             features.push(of_batch);
             probabilities.push(classes);

@@ -4,31 +4,31 @@ use anyhow::{Context, Result, bail};
 use safetensors::{Dtype, SafeTensors};
 use tch::{Device, Kind, Tensor};
 
-use super::table::{self, Part, Pool};
+use super::table::{self, InceptionPart, InceptionPool};
 use super::{CLASSES, FEATURES, resize};
 use crate::nn::channels_last;
 
 /// Added to variances (TensorFlow's value for this network).
 const EPSILON: f64 = 1e-3;
 
-pub struct Network {
-    parts: Vec<Layer>,
+pub struct NativeNetwork {
+    parts: Vec<NativeLayer>,
     /// `(1008, 2048)`.
     classes: Tensor,
 }
 
-/// A [`Part`] with its weights.
-enum Layer {
+/// A [`InceptionPart`] with its weights.
+enum NativeLayer {
     Conv { weight: Tensor, bias: Tensor, stride: i64, padding: [i64; 2] },
-    Pool(Pool),
-    Fork(Vec<Vec<Layer>>),
+    Pool(InceptionPool),
+    Fork(Vec<Vec<NativeLayer>>),
 }
 
-impl Network {
+impl NativeNetwork {
     /// Reads the bytes of a safetensors file. Fails at the first tensor that is missing or has a wrong shape; superfluous
     /// tensors are ignored.
     pub fn load(bytes: &[u8], device: Device) -> Result<Self> {
-        let weights = Weights { file: SafeTensors::deserialize(bytes)?, device };
+        let weights = NativeWeights { file: SafeTensors::deserialize(bytes)?, device };
         let (parts, channels) = weights.build(&table::network(), 3)?;
         if channels != FEATURES {
             bail!("the table of layers ends with {channels} channels instead of {FEATURES}");
@@ -47,12 +47,12 @@ impl Network {
     }
 }
 
-struct Weights<'a> {
+struct NativeWeights<'a> {
     file: SafeTensors<'a>,
     device: Device,
 }
 
-impl Weights<'_> {
+impl NativeWeights<'_> {
     /// A tensor in double precision.
     fn tensor(&self, name: &str, shape: &[i64]) -> Result<Tensor> {
         let view = self.file.tensor(name).ok().with_context(|| format!("it lacks the tensor {name:?}"))?;
@@ -65,29 +65,29 @@ impl Weights<'_> {
     }
 
     /// Layers for an input of `channels`, and the channels of their output.
-    fn build(&self, parts: &[Part], mut channels: i64) -> Result<(Vec<Layer>, i64)> {
+    fn build(&self, parts: &[InceptionPart], mut channels: i64) -> Result<(Vec<NativeLayer>, i64)> {
         let mut layers = Vec::new();
         for part in parts {
             layers.push(match part {
-                Part::Conv(conv) => {
+                InceptionPart::Conv(conv) => {
                     let input = std::mem::replace(&mut channels, conv.output);
                     self.convolution(conv, input)?
                 }
-                Part::Fork(branches) => {
+                InceptionPart::Fork(branches) => {
                     let built = branches.iter().map(|branch| self.build(branch, channels));
                     let (branches, widths): (Vec<_>, Vec<_>) =
                         built.collect::<Result<Vec<_>>>()?.into_iter().unzip();
                     channels = widths.iter().sum();
-                    Layer::Fork(branches)
+                    NativeLayer::Fork(branches)
                 }
-                Part::Pool(pool) => Layer::Pool(*pool),
+                InceptionPart::Pool(pool) => NativeLayer::Pool(*pool),
             });
         }
         Ok((layers, channels))
     }
 
     /// A convolution with its batch normalisation folded in: both are linear, and the statistics are fixed.
-    fn convolution(&self, conv: &table::Conv, input: i64) -> Result<Layer> {
+    fn convolution(&self, conv: &table::InceptionConv, input: i64) -> Result<NativeLayer> {
         let name = &conv.name;
         let [height, width] = conv.kernel;
         let weight = self.tensor(&format!("{name}.conv.weight"), &[conv.output, input, height, width])?;
@@ -95,7 +95,7 @@ impl Weights<'_> {
         let scale = channel("weight")? / (channel("running_var")? + EPSILON).sqrt();
         let bias = channel("bias")? - channel("running_mean")? * &scale;
         let padding = if conv.padded { [(height - 1) / 2, (width - 1) / 2] } else { [0, 0] };
-        Ok(Layer::Conv {
+        Ok(NativeLayer::Conv {
             weight: channels_last(&(weight * scale.reshape([-1, 1, 1, 1])).to_kind(Kind::Float)),
             bias: bias.to_kind(Kind::Float),
             stride: conv.stride,
@@ -104,15 +104,15 @@ impl Weights<'_> {
     }
 }
 
-fn run(layers: &[Layer], input: Tensor) -> Tensor {
+fn run(layers: &[NativeLayer], input: Tensor) -> Tensor {
     layers.iter().fold(input, |x, layer| match layer {
-        Layer::Conv { weight, bias, stride, padding } => {
+        NativeLayer::Conv { weight, bias, stride, padding } => {
             x.conv2d(weight, Some(bias), [*stride; 2], *padding, [1, 1], 1).relu_()
         }
-        Layer::Pool(Pool::Halve) => x.max_pool2d([3, 3], [2, 2], [0, 0], [1, 1], false),
-        Layer::Pool(Pool::Maximum) => x.max_pool2d([3, 3], [1, 1], [1, 1], [1, 1], false),
-        Layer::Pool(Pool::Average) => x.avg_pool2d([3, 3], [1, 1], [1, 1], false, false, None),
-        Layer::Fork(branches) => {
+        NativeLayer::Pool(InceptionPool::Halve) => x.max_pool2d([3, 3], [2, 2], [0, 0], [1, 1], false),
+        NativeLayer::Pool(InceptionPool::Maximum) => x.max_pool2d([3, 3], [1, 1], [1, 1], [1, 1], false),
+        NativeLayer::Pool(InceptionPool::Average) => x.avg_pool2d([3, 3], [1, 1], [1, 1], false, false, None),
+        NativeLayer::Fork(branches) => {
             let outputs: Vec<Tensor> = branches.iter().map(|branch| run(branch, x.shallow_clone())).collect();
             Tensor::cat(&outputs, 1)
         }

@@ -6,18 +6,18 @@
 
 /// A part of the network; its input is the output of the part before it.
 #[derive(Debug)]
-pub enum Part {
+pub enum InceptionPart {
     /// A convolution, batch normalisation and ReLU.
-    Conv(Conv),
+    Conv(InceptionConv),
     /// A pool over 3x3.
-    Pool(Pool),
+    Pool(InceptionPool),
     /// Branches with the same input; the channels of their outputs are concatenated.
-    Fork(Vec<Vec<Part>>),
+    Fork(Vec<Vec<InceptionPart>>),
 }
 
 /// A pool over 3x3 positions.
 #[derive(Debug, Clone, Copy)]
-pub enum Pool {
+pub enum InceptionPool {
     /// Maximum, with stride 2 and no border.
     Halve,
     /// Maximum around every position.
@@ -27,7 +27,7 @@ pub enum Pool {
 }
 
 #[derive(Debug)]
-pub struct Conv {
+pub struct InceptionConv {
     /// Path in the state dict, e.g. `Mixed_5b.branch1x1`.
     pub name: String,
     /// Output channels.
@@ -39,30 +39,30 @@ pub struct Conv {
     pub padded: bool,
 }
 
-fn conv(name: &str, output: i64, kernel: [i64; 2], stride: i64, padded: bool) -> Part {
-    Part::Conv(Conv { name: name.to_owned(), output, kernel, stride, padded })
+fn conv(name: &str, output: i64, kernel: [i64; 2], stride: i64, padded: bool) -> InceptionPart {
+    InceptionPart::Conv(InceptionConv { name: name.to_owned(), output, kernel, stride, padded })
 }
 
 /// A convolution that keeps width and height.
-fn same(name: &str, output: i64, height: i64, width: i64) -> Part {
+fn same(name: &str, output: i64, height: i64, width: i64) -> InceptionPart {
     conv(name, output, [height, width], 1, true)
 }
 
 /// A convolution of 3x3 without a border.
-fn inner(name: &str, output: i64, stride: i64) -> Part {
+fn inner(name: &str, output: i64, stride: i64) -> InceptionPart {
     conv(name, output, [3, 3], stride, false)
 }
 
 /// All parts up to the last feature maps, for images of 299x299.
-pub fn network() -> Vec<Part> {
+pub fn network() -> Vec<InceptionPart> {
     vec![
         inner("Conv2d_1a_3x3", 32, 2),
         inner("Conv2d_2a_3x3", 32, 1),
         same("Conv2d_2b_3x3", 64, 3, 3),
-        Part::Pool(Pool::Halve),
+        InceptionPart::Pool(InceptionPool::Halve),
         same("Conv2d_3b_1x1", 80, 1, 1),
         inner("Conv2d_4a_3x3", 192, 1),
-        Part::Pool(Pool::Halve),
+        InceptionPart::Pool(InceptionPool::Halve),
         named("Mixed_5b", block_a(32)),
         named("Mixed_5c", block_a(64)),
         named("Mixed_5d", block_a(64)),
@@ -72,13 +72,13 @@ pub fn network() -> Vec<Part> {
         named("Mixed_6d", block_c(160)),
         named("Mixed_6e", block_c(192)),
         named("Mixed_7a", block_d()),
-        named("Mixed_7b", block_e(Pool::Average)),
-        named("Mixed_7c", block_e(Pool::Maximum)),
+        named("Mixed_7b", block_e(InceptionPool::Average)),
+        named("Mixed_7c", block_e(InceptionPool::Maximum)),
     ]
 }
 
 /// 35x35, with `pooled` channels from the pool.
-fn block_a(pooled: i64) -> Vec<Vec<Part>> {
+fn block_a(pooled: i64) -> Vec<Vec<InceptionPart>> {
     vec![
         vec![same("branch1x1", 64, 1, 1)],
         vec![same("branch5x5_1", 48, 1, 1), same("branch5x5_2", 64, 5, 5)],
@@ -87,12 +87,12 @@ fn block_a(pooled: i64) -> Vec<Vec<Part>> {
             same("branch3x3dbl_2", 96, 3, 3),
             same("branch3x3dbl_3", 96, 3, 3),
         ],
-        vec![Part::Pool(Pool::Average), same("branch_pool", pooled, 1, 1)],
+        vec![InceptionPart::Pool(InceptionPool::Average), same("branch_pool", pooled, 1, 1)],
     ]
 }
 
 /// From 35x35 to 17x17.
-fn block_b() -> Vec<Vec<Part>> {
+fn block_b() -> Vec<Vec<InceptionPart>> {
     vec![
         vec![inner("branch3x3", 384, 2)],
         vec![
@@ -100,12 +100,12 @@ fn block_b() -> Vec<Vec<Part>> {
             same("branch3x3dbl_2", 96, 3, 3),
             inner("branch3x3dbl_3", 96, 2),
         ],
-        vec![Part::Pool(Pool::Halve)],
+        vec![InceptionPart::Pool(InceptionPool::Halve)],
     ]
 }
 
 /// 17x17, with 7x7 convolutions factored into 1x7 and 7x1, of `width` channels.
-fn block_c(width: i64) -> Vec<Vec<Part>> {
+fn block_c(width: i64) -> Vec<Vec<InceptionPart>> {
     vec![
         vec![same("branch1x1", 192, 1, 1)],
         vec![
@@ -120,12 +120,12 @@ fn block_c(width: i64) -> Vec<Vec<Part>> {
             same("branch7x7dbl_4", width, 7, 1),
             same("branch7x7dbl_5", 192, 1, 7),
         ],
-        vec![Part::Pool(Pool::Average), same("branch_pool", 192, 1, 1)],
+        vec![InceptionPart::Pool(InceptionPool::Average), same("branch_pool", 192, 1, 1)],
     ]
 }
 
 /// From 17x17 to 8x8.
-fn block_d() -> Vec<Vec<Part>> {
+fn block_d() -> Vec<Vec<InceptionPart>> {
     vec![
         vec![same("branch3x3_1", 192, 1, 1), inner("branch3x3_2", 320, 2)],
         vec![
@@ -134,14 +134,14 @@ fn block_d() -> Vec<Vec<Part>> {
             same("branch7x7x3_3", 192, 7, 1),
             inner("branch7x7x3_4", 192, 2),
         ],
-        vec![Part::Pool(Pool::Halve)],
+        vec![InceptionPart::Pool(InceptionPool::Halve)],
     ]
 }
 
 /// 8x8, with branches that fork again, and one that begins with `pool`.
-fn block_e(pool: Pool) -> Vec<Vec<Part>> {
+fn block_e(pool: InceptionPool) -> Vec<Vec<InceptionPart>> {
     let halves = |across: &str, down: &str| {
-        Part::Fork(vec![vec![same(across, 384, 1, 3)], vec![same(down, 384, 3, 1)]])
+        InceptionPart::Fork(vec![vec![same(across, 384, 1, 3)], vec![same(down, 384, 3, 1)]])
     };
     vec![
         vec![same("branch1x1", 320, 1, 1)],
@@ -151,19 +151,22 @@ fn block_e(pool: Pool) -> Vec<Vec<Part>> {
             same("branch3x3dbl_2", 384, 3, 3),
             halves("branch3x3dbl_3a", "branch3x3dbl_3b"),
         ],
-        vec![Part::Pool(pool), same("branch_pool", 192, 1, 1)],
+        vec![InceptionPart::Pool(pool), same("branch_pool", 192, 1, 1)],
     ]
 }
 
 /// A fork whose convolutions have names that begin with that of a block.
-fn named(block: &str, branches: Vec<Vec<Part>>) -> Part {
-    fn under(block: &str, part: Part) -> Part {
+fn named(block: &str, branches: Vec<Vec<InceptionPart>>) -> InceptionPart {
+    fn under(block: &str, part: InceptionPart) -> InceptionPart {
         match part {
-            Part::Conv(conv) => Part::Conv(Conv { name: format!("{block}.{}", conv.name), ..conv }),
-            Part::Fork(branches) => named(block, branches),
-            Part::Pool(pool) => Part::Pool(pool),
+            InceptionPart::Conv(conv) => {
+                InceptionPart::Conv(InceptionConv { name: format!("{block}.{}", conv.name), ..conv })
+            }
+            InceptionPart::Fork(branches) => named(block, branches),
+            InceptionPart::Pool(pool) => InceptionPart::Pool(pool),
         }
     }
-    let under_block = |branch: Vec<Part>| branch.into_iter().map(|part| under(block, part)).collect();
-    Part::Fork(branches.into_iter().map(under_block).collect())
+    let under_block =
+        |branch: Vec<InceptionPart>| branch.into_iter().map(|part| under(block, part)).collect();
+    InceptionPart::Fork(branches.into_iter().map(under_block).collect())
 }

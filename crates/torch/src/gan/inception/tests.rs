@@ -104,11 +104,11 @@ fn script_with_other_outputs_is_refused() {
 
 #[test]
 fn table_has_the_convolutions_of_inception_v3() {
-    fn count(parts: &[table::Part]) -> usize {
-        let of = |part: &table::Part| match part {
-            table::Part::Conv(_) => 1,
-            table::Part::Pool(_) => 0,
-            table::Part::Fork(branches) => branches.iter().map(|branch| count(branch)).sum(),
+    fn count(parts: &[table::InceptionPart]) -> usize {
+        let of = |part: &table::InceptionPart| match part {
+            table::InceptionPart::Conv(_) => 1,
+            table::InceptionPart::Pool(_) => 0,
+            table::InceptionPart::Fork(branches) => branches.iter().map(|branch| count(branch)).sum(),
         };
         parts.iter().map(of).sum()
     }

@@ -2,42 +2,43 @@
 
 use crate::nn::Tensor;
 
-use super::mixed::{Mixed, Relax};
+use super::mixed::{MixedEdge, Relax};
 use crate::gan::GanConfig;
 #[cfg(feature = "libtorch")]
 use crate::gan::discriminator::pooled;
 use crate::gan::discriminator_cell::{Downsampling, Operation};
-use crate::gan::layers::{Linear, Node};
+use crate::gan::layers::{CellNode, Linear};
 use crate::gan::space::{DISCRIMINATOR_CELLS, DOWNS, EDGES};
 use crate::nn::Scope;
 #[cfg(feature = "libtorch")]
 use crate::nn::channels_last;
 
 /// From images `(n, channels, size, size)` to scores `(n, 1)`.
-pub struct Discriminator {
-    cells: Vec<Cell>,
+pub struct SupernetDiscriminator {
+    cells: Vec<SupernetDiscriminatorCell>,
     linear: Linear,
 }
 
 /// Edges c0, c1, c2 lead from the input to nodes 0, 1, 2; c3 and c4 from node 0 to 1 and 2. Nodes 1 and 2 are downsampled and
 /// summed.
-struct Cell {
-    edges: [Mixed<Operation>; 5],
-    downs: [Mixed<Downsampling>; 2],
+struct SupernetDiscriminatorCell {
+    edges: [MixedEdge<Operation>; 5],
+    downs: [MixedEdge<Downsampling>; 2],
 }
 
-impl Discriminator {
+impl SupernetDiscriminator {
     /// Declares or builds the discriminator, under `discriminator/` and `discriminator_architecture/`.
     pub fn new(config: &GanConfig, channels: i64, scope: &mut Scope) -> Self {
         let width = config.discriminator_width as i64;
-        let cells =
-            (1..=DISCRIMINATOR_CELLS).map(|number| Cell::new(scope, number, channels, width)).collect();
+        let cells = (1..=DISCRIMINATOR_CELLS)
+            .map(|number| SupernetDiscriminatorCell::new(scope, number, channels, width))
+            .collect();
         Self { cells, linear: Linear::spectral(scope, "discriminator/linear", width, 1) }
     }
 }
 
 #[cfg(feature = "libtorch")]
-impl Discriminator {
+impl SupernetDiscriminator {
     /// Every spectral norm does one power iteration.
     pub fn forward(&self, images: &Tensor, relax: &Relax) -> Tensor {
         let x = self.cells.iter().fold(channels_last(images), |x, cell| cell.forward(&x, relax));
@@ -45,20 +46,20 @@ impl Discriminator {
     }
 }
 
-impl Cell {
+impl SupernetDiscriminatorCell {
     fn new(scope: &mut Scope, number: usize, channels: i64, width: i64) -> Self {
         let variable = |name: &str, index: usize| format!("discriminator/cell{number}/{name}{index}");
         let edges = [0, 1, 2, 3, 4].map(|index| {
             // An edge that reads the image is always a convolution, without an activation before it.
             let on_image = number == 1 && index < 3;
             let (options, input) = if on_image { (&EDGES[2..], channels) } else { (&EDGES[..], width) };
-            Mixed::new(scope, &variable("c", index), options, |scope, path, edge| {
+            MixedEdge::new(scope, &variable("c", index), options, |scope, path, edge| {
                 Operation::new(scope, path, edge, input, width, !on_image)
             })
         });
         let downs = [0, 1].map(|index| {
             // Without the options that downsample at the start.
-            Mixed::new(scope, &variable("down", index), &DOWNS[2..], |scope, path, down| {
+            MixedEdge::new(scope, &variable("down", index), &DOWNS[2..], |scope, path, down| {
                 Downsampling::new(scope, path, down, width)
             })
         });
@@ -67,16 +68,17 @@ impl Cell {
 }
 
 #[cfg(feature = "libtorch")]
-impl Cell {
+impl SupernetDiscriminatorCell {
     fn forward(&self, x: &Tensor, relax: &Relax) -> Tensor {
-        let along =
-            |edge: usize, node: &Node| self.edges[edge].forward(relax, |option| option.forward(node, true));
-        let input = Node::new(x.shallow_clone());
-        let node0 = Node::new(along(0, &input));
+        let along = |edge: usize, node: &CellNode| {
+            self.edges[edge].forward(relax, |option| option.forward(node, true))
+        };
+        let input = CellNode::new(x.shallow_clone());
+        let node0 = CellNode::new(along(0, &input));
         let node1 = along(1, &input) + along(3, &node0);
         let node2 = along(2, &input) + along(4, &node0);
         let [down0, down1] = &self.downs;
-        let halve = |down: &Mixed<Downsampling>, node: &Tensor| {
+        let halve = |down: &MixedEdge<Downsampling>, node: &Tensor| {
             down.forward(relax, |option| Some(option.at_end(node, true)))
         };
         halve(down0, &node1) + halve(down1, &node2)

@@ -3,54 +3,57 @@
 use crate::nn::Tensor;
 use anyhow::Result;
 
-use super::mixed::{Mixed, Relax};
+use super::mixed::{MixedEdge, Relax};
 use crate::gan::GanConfig;
-use crate::gan::generator::{EdgeLayer, Frame, Skips, UpEdge};
-use crate::gan::layers::Node;
+use crate::gan::generator::{EdgeLayer, GeneratorFrame, Skips, UpEdge};
+use crate::gan::layers::CellNode;
 use crate::gan::projection::Mode;
 use crate::gan::space::{CELLS, EDGES, UPS};
 use crate::nn::Scope;
 use pbtnas_core::search::Genotype;
 
 /// From latents `(n, latent)` to images `(n, channels, size, size)` in [-1, 1].
-pub struct Generator {
-    frame: Frame,
-    cells: Vec<Cell>,
+pub struct SupernetGenerator {
+    frame: GeneratorFrame,
+    cells: Vec<SupernetGeneratorCell>,
 }
 
-struct Cell {
-    ups: [Mixed<UpEdge>; 2],
-    edges: [Mixed<Option<EdgeLayer>>; 5],
+struct SupernetGeneratorCell {
+    ups: [MixedEdge<UpEdge>; 2],
+    edges: [MixedEdge<Option<EdgeLayer>>; 5],
     skips: Skips,
 }
 
-impl Generator {
+impl SupernetGenerator {
     /// Declares or builds the generator, under `generator/` and `generator_architecture/`.
     pub fn new(config: &GanConfig, channels: i64, genotype: &Genotype, scope: &mut Scope) -> Result<Self> {
-        let frame = Frame::new(config, channels, genotype, scope)?;
+        let frame = GeneratorFrame::new(config, channels, genotype, scope)?;
         let width = config.generator_width as i64;
-        Ok(Self { frame, cells: (1..=CELLS).map(|cell| Cell::new(scope, cell, width)).collect() })
+        Ok(Self {
+            frame,
+            cells: (1..=CELLS).map(|cell| SupernetGeneratorCell::new(scope, cell, width)).collect(),
+        })
     }
 }
 
 #[cfg(feature = "libtorch")]
-impl Generator {
+impl SupernetGenerator {
     pub fn forward(&self, latents: &Tensor, mode: Mode, relax: &Relax) -> Tensor {
         self.frame
             .forward(latents, mode, &self.cells, |cell, input, skips, _| cell.forward(input, skips, relax))
     }
 }
 
-impl Cell {
+impl SupernetGeneratorCell {
     fn new(scope: &mut Scope, cell: usize, width: i64) -> Self {
         let variable = |name: &str, index: usize| format!("generator/cell{cell}/{name}{index}");
         let ups = [0, 1].map(|index| {
-            Mixed::new(scope, &variable("up", index), &UPS, |scope, path, up| {
+            MixedEdge::new(scope, &variable("up", index), &UPS, |scope, path, up| {
                 UpEdge::new(scope, path, up, width)
             })
         });
         let edges = [0, 1, 2, 3, 4].map(|index| {
-            Mixed::new(scope, &variable("c", index), &EDGES, |scope, path, edge| {
+            MixedEdge::new(scope, &variable("c", index), &EDGES, |scope, path, edge| {
                 EdgeLayer::new(scope, path, edge, width)
             })
         });
@@ -59,17 +62,17 @@ impl Cell {
 }
 
 #[cfg(feature = "libtorch")]
-impl Cell {
+impl SupernetGeneratorCell {
     /// The skip output, and the output.
     fn forward(&self, x: &Tensor, skips: &[Tensor], relax: &Relax) -> (Option<Tensor>, Tensor) {
-        let along = |edge: &Mixed<Option<EdgeLayer>>, node: &Node| {
+        let along = |edge: &MixedEdge<Option<EdgeLayer>>, node: &CellNode| {
             edge.forward(relax, |option| Some(option.as_ref()?.forward(node)))
         };
         let [node0, node1] =
-            [0, 1].map(|up| Node::new(self.ups[up].forward(relax, |option| Some(option.forward(x)))));
+            [0, 1].map(|up| CellNode::new(self.ups[up].forward(relax, |option| Some(option.forward(x)))));
         let [c0, c1, c2, c3, c4] = &self.edges;
         let skip = along(c0, &node0) + along(c1, &node1);
-        let node2 = Node::new(self.skips.add(&skip, skips));
+        let node2 = CellNode::new(self.skips.add(&skip, skips));
         (Some(skip), along(c2, &node0) + along(c3, &node1) + along(c4, &node2))
     }
 }

@@ -50,12 +50,12 @@ impl<'a> Relax<'a> {
 }
 
 /// The options of an edge and their architecture parameters.
-pub struct Mixed<T> {
+pub struct MixedEdge<T> {
     parameters: Tensor,
     options: Vec<T>,
 }
 
-impl<T> Mixed<T> {
+impl<T> MixedEdge<T> {
     /// Declares or builds the edge of a variable; the layers of each option are under its name.
     pub fn new<O: Copy>(
         scope: &mut Scope,
@@ -75,7 +75,7 @@ impl<T> Mixed<T> {
 }
 
 #[cfg(feature = "libtorch")]
-impl<T> Mixed<T> {
+impl<T> MixedEdge<T> {
     /// The weighted sum of the outputs of the options, where `None` counts as zero. `apply` must return an output for at least one
     /// option.
     pub fn forward(&self, relax: &Relax, apply: impl Fn(&T) -> Option<Tensor>) -> Tensor {

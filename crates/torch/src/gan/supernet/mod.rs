@@ -26,8 +26,8 @@ pub use session::SupernetSession;
 
 use super::GanConfig;
 use crate::nn::Scope;
-use discriminator::Discriminator;
-use generator::Generator;
+use discriminator::SupernetDiscriminator;
+use generator::SupernetGenerator;
 use pbtnas_core::search::Genotype;
 
 /// Both networks: declared, or built from the values in the scope. The sizes are those of `config`.
@@ -36,7 +36,7 @@ pub fn networks(
     channels: i64,
     genotype: &Genotype,
     scope: &mut Scope,
-) -> Result<(Generator, Discriminator)> {
-    let generator = Generator::new(config, channels, genotype, scope)?;
-    Ok((generator, Discriminator::new(config, channels, scope)))
+) -> Result<(SupernetGenerator, SupernetDiscriminator)> {
+    let generator = SupernetGenerator::new(config, channels, genotype, scope)?;
+    Ok((generator, SupernetDiscriminator::new(config, channels, scope)))
 }

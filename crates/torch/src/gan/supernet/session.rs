@@ -6,8 +6,8 @@ use anyhow::Result;
 use rand_chacha::ChaCha8Rng;
 use tch::{Device, Kind, Tensor, no_grad};
 
-use super::discriminator::Discriminator;
-use super::generator::Generator;
+use super::discriminator::SupernetDiscriminator;
+use super::generator::SupernetGenerator;
 use super::mixed::{Relax, variable_of};
 use super::networks;
 use crate::device::device;
@@ -30,8 +30,8 @@ pub struct SupernetSession<'a> {
     channels: i64,
     genotype: Genotype,
     pub(super) weights: Weights,
-    generator: Generator,
-    discriminator: Discriminator,
+    generator: SupernetGenerator,
+    discriminator: SupernetDiscriminator,
     pub(super) cursor: DataCursor,
     evaluator: Evaluator<'a>,
     device: Device,
@@ -128,14 +128,14 @@ impl<'a> SupernetSession<'a> {
     }
 
     /// The generator with averaged parameters and the running statistics of the trained one.
-    fn averaged_generator(&self) -> Result<Generator> {
+    fn averaged_generator(&self) -> Result<SupernetGenerator> {
         let values = self.weights.averaged_values();
         let mut scope = Scope::load(&values).computing_in(compute_kind(self.config.precision));
-        Generator::new(&self.config, self.channels, &self.genotype, &mut scope)
+        SupernetGenerator::new(&self.config, self.channels, &self.genotype, &mut scope)
     }
 
     /// 8-bit images of a generator, whose edges sample their weights for each batch.
-    fn sample(&self, generator: &Generator, rng: &mut ChaCha8Rng, count: usize) -> Tensor {
+    fn sample(&self, generator: &SupernetGenerator, rng: &mut ChaCha8Rng, count: usize) -> Tensor {
         let latents = self.latents(rng, count);
         let mut draw = |shape: &[i64]| gumbel(rng, shape, self.device);
         let relax = Relax::new(self.temperature(), &mut draw);

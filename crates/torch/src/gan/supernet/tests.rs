@@ -12,7 +12,7 @@ use crate::gan::projection::Mode;
 use crate::gan::space::{EDGES, UPS};
 use crate::gan::{GanConfig, GanTask, SpaceKind, space};
 use crate::nn::{Scope, Values, names, normal as random_normal, uniform};
-use crate::oracle::{Named, Oracle, assert_close, normal};
+use crate::oracle::{Oracle, OracleTensors, assert_close, normal};
 use pbtnas_core::checkpoint::{Reader, write};
 use pbtnas_core::search::{Genotype, MemberId, OptionWeights, rng};
 use pbtnas_engine::task::{Measure, MemberContext, Seeds, Session, Start, Task};
@@ -58,7 +58,7 @@ fn case(kind: &str, config: &GanConfig, extra: &Value) -> Value {
 fn mixed_edges_and_their_gradients_match_pytorch() {
     let dir = tempfile::tempdir().unwrap();
     let mut oracle = Oracle::new(SCRIPT);
-    let mut ours: Vec<Named> = Vec::new();
+    let mut ours: Vec<OracleTensors> = Vec::new();
     for (number, temperature) in [5.0, 0.7, 0.1].into_iter().enumerate() {
         let mut task = small(dir.path());
         task.config.projections = 2 + number % 2;
@@ -71,7 +71,7 @@ fn mixed_edges_and_their_gradients_match_pytorch() {
                 (value.detach().to_kind(Kind::Double) * scale).set_requires_grad(value.requires_grad());
             doubles.insert(name, double);
         }
-        let mut inputs: Named =
+        let mut inputs: OracleTensors =
             doubles.iter().map(|(name, value)| (format!("model/{name}"), value.detach().copy())).collect();
         inputs.insert("latents".into(), normal(&[5, 6], &format!("latents {number}")));
         inputs.insert("image_weights".into(), normal(&[5, 1, 16, 16], "images"));
@@ -97,7 +97,7 @@ fn mixed_edges_and_their_gradients_match_pytorch() {
         let trained: Vec<(&String, &Tensor)> = doubles.iter().filter(|(_, v)| v.requires_grad()).collect();
         let leaves: Vec<&Tensor> = trained.iter().map(|(_, value)| *value).collect();
         let gradients = Tensor::run_backward(&[loss], &leaves, false, false);
-        let mut outputs = Named::from([("images".into(), images), ("scores".into(), scores)]);
+        let mut outputs = OracleTensors::from([("images".into(), images), ("scores".into(), scores)]);
         for ((name, _), gradient) in trained.iter().zip(gradients) {
             assert!(gradient.defined(), "{name}");
             outputs.insert(format!("gradient/{name}"), gradient);
@@ -131,7 +131,7 @@ fn training_ends_in_the_weights_and_architectures_of_pytorch() {
     let everything = everything();
     let start = || SupernetSession::new(&task, Start::Fresh(&everything, 0), SEEDS, PathBuf::new()).unwrap();
     let mut session = start();
-    let named = |values: &Values, prefix: &str| -> Named {
+    let named = |values: &Values, prefix: &str| -> OracleTensors {
         values.iter().map(|(name, value)| (format!("{prefix}/{name}"), value.detach().copy())).collect()
     };
     let mut inputs = named(&session.weights.values, "model");
@@ -204,7 +204,7 @@ fn temperature_falls_as_in_the_published_code() {
     for (first, last, epochs) in schedules {
         oracle.add(
             &json!({ "kind": "temperatures", "first": first, "last": last, "epochs": epochs }),
-            &Named::new(),
+            &OracleTensors::new(),
         );
     }
     for ((first, last, epochs), theirs) in schedules.into_iter().zip(oracle.call()) {
@@ -242,7 +242,7 @@ fn architectures_are_derived_as_in_the_published_code() {
     // "none" is likely to win, so that nodes lose all their edges.
     let _ = edges.narrow(3, 0, 1).f_add_scalar_(2.0).unwrap();
     let ups = normal(&[count, 3, 2, 3], "derived ups");
-    let inputs = Named::from([("edges".into(), edges.shallow_clone()), ("ups".into(), ups)]);
+    let inputs = OracleTensors::from([("edges".into(), edges.shallow_clone()), ("ups".into(), ups)]);
     oracle.add(&json!({ "kind": "derivations" }), &inputs);
     let theirs = oracle.call().remove(0);
     let mut repaired = 0;

@@ -12,9 +12,9 @@ use glutin::context::{ContextApi, ContextAttributesBuilder, GlProfile, Version};
 use glutin::prelude::{GlDisplay, PossiblyCurrentGlContext};
 
 /// A context, usable in the thread that created it.
-pub struct Context(PossiblyCurrentContext);
+pub struct EglContext(PossiblyCurrentContext);
 
-impl Context {
+impl EglContext {
     /// Creates a context, current in this thread, on the device that the environment variables select, or else on the first
     /// device that works.
     pub fn new() -> Result<Self> {

@@ -9,7 +9,7 @@ use mujoco_rs::wrappers::{
 };
 
 use super::SIDE;
-use super::egl::Context;
+use super::egl::EglContext;
 
 /// As in dm-control.
 const MAX_GEOMS: usize = 1000;
@@ -25,13 +25,13 @@ pub struct Camera {
     image: Vec<u8>,
     /// Textures and buffers in the context. It must outlive them: fields are dropped in order.
     buffers: MjrContext,
-    context: Context,
+    context: EglContext,
 }
 
 impl Camera {
     /// Creates the context, textures and buffers. Fails without EGL or a working device.
     pub fn new(model: &MjModel, camera: usize) -> Result<Self> {
-        let context = Context::new()?;
+        let context = EglContext::new()?;
         // Safety: the context is current in this thread, and is made current again before every use and before the drop.
         let mut buffers = unsafe { MjrContext::new(model) };
         buffers.offscreen();

@@ -48,7 +48,7 @@ pub struct Batch {
 pub(in crate::rl) type Shift = (usize, usize);
 
 /// A sampled transition.
-struct Draw<'a> {
+struct SampledTransition<'a> {
     episode: &'a Episode,
     index: usize,
     shift: Shift,
@@ -104,7 +104,7 @@ impl Batch {
             .zip(self.actions.chunks_exact_mut(action_size.max(1)))
             .zip(self.rewards.iter_mut().zip(&mut self.discounts))
             .zip(self.next_observations.chunks_exact_mut(OBSERVATION));
-        let mut work: Vec<(Draw, Slot)> = draws
+        let mut work: Vec<(SampledTransition, Slot)> = draws
             .into_iter()
             .zip(slots.map(|(((observation, action), (reward, discount)), next_observation)| Slot {
                 observation,
@@ -127,7 +127,11 @@ impl Batch {
 }
 
 /// Makes the random choices of a batch.
-fn draw<'a>(pool: &'a EpisodePool, sampling: &Sampling, rng: &mut ChaCha8Rng) -> Result<Vec<Draw<'a>>> {
+fn draw<'a>(
+    pool: &'a EpisodePool,
+    sampling: &Sampling,
+    rng: &mut ChaCha8Rng,
+) -> Result<Vec<SampledTransition<'a>>> {
     let Sampling { batch, steps, pad, .. } = *sampling;
     if steps == 0 || pad >= SIDE {
         bail!(
@@ -152,13 +156,13 @@ fn draw<'a>(pool: &'a EpisodePool, sampling: &Sampling, rng: &mut ChaCha8Rng) ->
         let at = ends.partition_point(|(end, _)| *end <= place);
         let (end, episode) = *ends.get(at).context("a place beyond all episodes")?;
         let index = place + pool::windows(episode, steps) - end;
-        draws.push(Draw { episode, index, shift, next_shift });
+        draws.push(SampledTransition { episode, index, shift, next_shift });
     }
     Ok(draws)
 }
 
 /// Fills the slots of one thread.
-fn fill(sampling: &Sampling, work: &mut [(Draw, Slot)]) -> Result<()> {
+fn fill(sampling: &Sampling, work: &mut [(SampledTransition, Slot)]) -> Result<()> {
     let mut filler = Filler::new(sampling)?;
     work.iter_mut().try_for_each(|(draw, slot)| filler.fill(draw, slot))
 }
@@ -175,9 +179,9 @@ impl Filler {
         Ok(Self { sampling: *sampling, unpacker: Unpacker::new()?, frame: vec![0; FRAME] })
     }
 
-    fn fill(&mut self, draw: &Draw, slot: &mut Slot) -> Result<()> {
+    fn fill(&mut self, draw: &SampledTransition, slot: &mut Slot) -> Result<()> {
         let Sampling { steps, discount, pad, .. } = self.sampling;
-        let Draw { episode, index, .. } = *draw;
+        let SampledTransition { episode, index, .. } = *draw;
         episode.action(index, slot.action)?;
         (*slot.reward, *slot.discount) = (0.0, 1.0);
         for step in 0..steps {
@@ -337,7 +341,7 @@ mod tests {
         let (pool, _) = pool(&dir, &[3]);
         let sampling = Sampling { batch: 81_000, pad: 4, ..PLAIN };
         let draws = draw(&pool, &sampling, &mut generator(2)).unwrap();
-        let chi_square = |cell: &dyn Fn(&Draw) -> Shift| {
+        let chi_square = |cell: &dyn Fn(&SampledTransition) -> Shift| {
             let mut counts = [[0.0; 9]; 9];
             for draw in &draws {
                 let (a, b) = cell(draw);

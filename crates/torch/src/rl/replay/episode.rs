@@ -58,7 +58,7 @@ impl EpisodeError {
 pub struct Episode {
     path: PathBuf,
     map: Mmap,
-    parts: Parts,
+    parts: EpisodeParts,
 }
 
 impl Episode {
@@ -101,7 +101,7 @@ impl Episode {
         if !Digest::of(&map).starts_with(digest) {
             return Err(damaged("its digest is not the one in its name".into()));
         }
-        let parts = Parts::of(&map).map_err(damaged)?;
+        let parts = EpisodeParts::of(&map).map_err(damaged)?;
         Ok(Self { path: path.to_owned(), map, parts })
     }
 
@@ -180,7 +180,7 @@ pub(super) fn digits(path: &Path) -> Option<&str> {
 
 /// The byte ranges of a file's tensors.
 #[derive(Debug)]
-struct Parts {
+struct EpisodeParts {
     frames: Range<usize>,
     offsets: Range<usize>,
     actions: Range<usize>,
@@ -189,7 +189,7 @@ struct Parts {
     transitions: usize,
 }
 
-impl Parts {
+impl EpisodeParts {
     /// Parses the header. The error is the reason why the file is invalid.
     fn of(bytes: &[u8]) -> Result<Self, String> {
         let (length, rest) = bytes.split_at_checked(8).ok_or("it ends within its header")?;
