@@ -91,8 +91,8 @@ fn experiments_of_the_paper_differ_only_in_their_subject() {
 
 #[test]
 fn control_experiments_have_the_values_of_the_paper() {
+    use crate::rl::Share;
     use crate::rl::environment::EnvironmentKind::{HumanoidRun, QuadrupedRun, WalkerRun};
-    use crate::rl::replay::Share;
     let folder = configs().join("paper");
     let load = |name: &str| Config::load(&folder.join(name)).unwrap();
     for (name, environment, epochs, steps, rate, batch, n_step, noise, capacity, share) in [

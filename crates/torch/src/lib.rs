@@ -1,6 +1,6 @@
 //! The tasks `gan` and `rl`. Their search spaces, tensors and drawings need nothing else; training needs the feature
 //! `libtorch`, and the environments of `rl` the feature `mujoco`.
-#![cfg_attr(not(feature = "libtorch"), allow(dead_code, unused_imports))]
+#![cfg_attr(not(feature = "mujoco"), allow(dead_code, unused_imports))]
 
 #[cfg(test)]
 mod config_tests;
@@ -23,13 +23,16 @@ pub use tch;
 /// The tasks, for the engine's registry.
 pub static KINDS: [&dyn TaskKind; 2] = [&gan::GanKind, &rl::RlKind];
 
-/// The error of training in a program without libtorch.
-#[cfg(not(feature = "libtorch"))]
-pub(crate) fn without_libtorch(task: &str) -> anyhow::Error {
-    let feature = if task == "rl" { "rl" } else { "torch" };
+/// The error of training in a program that was built without a feature: `torch` for the task `gan`, `rl` for `rl`.
+#[cfg(not(feature = "mujoco"))]
+pub(crate) fn built_without(feature: &str) -> anyhow::Error {
+    let (lacks, setup) = match feature {
+        "rl" => ("libtorch and MuJoCo, which the task \"rl\" trains with", "scripts/setup rl"),
+        _ => ("libtorch, which the task \"gan\" trains with", "scripts/setup"),
+    };
     anyhow::anyhow!(
-        "this pbtnas was built without libtorch, which the task {task:?} trains with; build one that has it: \
-         scripts/setup && cargo build --release --locked --features {feature}"
+        "this pbtnas was built without {lacks}; build one that has it: {setup} && cargo build --release --locked \
+         --features {feature}"
     )
 }
 

@@ -3,40 +3,19 @@
 //! Sources of the search space and of the training settings are given in [`GanConfig`] and [`space`].
 
 mod config;
-#[cfg(feature = "libtorch")]
-mod cursor;
 mod data;
 mod discriminator;
 mod discriminator_cell;
 mod drawing;
-#[cfg(feature = "libtorch")]
-mod evaluation;
-#[cfg(feature = "libtorch")]
-mod features;
-#[cfg(feature = "libtorch")]
-mod frechet;
 mod generator;
-#[cfg(feature = "libtorch")]
-mod grid;
-#[cfg(feature = "libtorch")]
-mod inception;
 mod inception_report;
-#[cfg(feature = "libtorch")]
-mod inception_score;
 mod layers;
 mod projection;
-#[cfg(feature = "libtorch")]
-mod session;
 mod space;
 mod supernet;
+#[cfg(feature = "libtorch")]
+mod training;
 mod words;
-
-#[cfg(test)]
-#[cfg(feature = "libtorch")]
-mod networks_tests;
-#[cfg(test)]
-#[cfg(feature = "libtorch")]
-mod parity_tests;
 
 use std::path::Path;
 
@@ -48,15 +27,11 @@ pub use config::{GanConfig, GanKind};
 pub use data::DataSet;
 #[cfg(feature = "libtorch")]
 pub use data::{Images, map};
-#[cfg(feature = "libtorch")]
-pub use features::Features;
-#[cfg(feature = "libtorch")]
-pub use frechet::{Statistics, frechet_distance};
-#[cfg(feature = "libtorch")]
-pub use inception::check_inception;
 pub use inception_report::InceptionReport;
 pub use space::{SpaceKind, space};
 pub use supernet::{SupernetConfig, derive};
+#[cfg(feature = "libtorch")]
+pub use training::{Features, Statistics, check_inception, frechet_distance};
 
 use crate::nn::Scope;
 use discriminator::Discriminator;
@@ -112,7 +87,7 @@ impl Task for GanTask {
 
     #[cfg(not(feature = "libtorch"))]
     fn check(&self) -> Result<()> {
-        Err(crate::without_libtorch("gan"))
+        Err(crate::built_without("torch"))
     }
 
     #[cfg(feature = "libtorch")]
@@ -145,7 +120,7 @@ impl Task for GanTask {
 
     #[cfg(not(feature = "libtorch"))]
     fn prepare(&self, _: &Path) -> Result<Vec<String>> {
-        Err(crate::without_libtorch("gan"))
+        Err(crate::built_without("torch"))
     }
 
     #[cfg(feature = "libtorch")]
@@ -153,7 +128,7 @@ impl Task for GanTask {
         tch::set_num_threads(self.config.threads);
         let mut names = self.config.dataset.prepare(&self.config, dir)?;
         let images = Images::open(&self.config, dir)?;
-        names.extend(features::prepare(&self.config, &images, dir)?);
+        names.extend(training::prepare_features(&self.config, &images, dir)?);
         Ok(names)
     }
 
@@ -163,17 +138,17 @@ impl Task for GanTask {
 
     #[cfg(not(feature = "libtorch"))]
     fn session<'a>(&'a self, _: Start<'a>, _: MemberContext) -> Result<Box<dyn Session + 'a>> {
-        Err(crate::without_libtorch("gan"))
+        Err(crate::built_without("torch"))
     }
 
     #[cfg(feature = "libtorch")]
     fn session<'a>(&'a self, start: Start<'a>, place: MemberContext) -> Result<Box<dyn Session + 'a>> {
         tch::set_num_threads(self.config.threads);
         if start.genotype().is_supernet() {
-            let session = supernet::SupernetSession::new(self, start, place.seeds, place.shared);
+            let session = training::SupernetSession::new(self, start, place.seeds, place.shared);
             return Ok(Box::new(session.context("failed to set up the supernet of [gan.supernet]")?));
         }
-        let session = session::GanSession::new(self, start, place.seeds, place.shared);
+        let session = training::GanSession::new(self, start, place.seeds, place.shared);
         Ok(Box::new(session.context("failed to set up the GAN")?))
     }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use toml::de::ValueDeserializer;
 
 use super::environment::{ACTION_REPEAT, EnvironmentKind};
-use super::replay::{Inherit, Share};
+use super::{Inherit, Share};
 use super::{RlTask, space};
 use pbtnas_core::search::{Genotype, Space};
 use pbtnas_engine::config::{BadValue, SearchConfig, TrainingConfig, absolute};

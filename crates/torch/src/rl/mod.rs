@@ -2,50 +2,40 @@
 //!
 //! Sources of the search space and of the training settings are given in [`RlConfig`] and [`space()`].
 
-#[cfg(feature = "libtorch")]
-mod agent;
 mod config;
 mod drawing;
-#[cfg(feature = "libtorch")]
-mod env_worker;
 pub mod environment;
-#[cfg(feature = "libtorch")]
-mod evaluation;
+mod inherit;
 mod layers;
 mod networks;
-#[cfg(test)]
-#[cfg(feature = "libtorch")]
-mod parity_tests;
-pub mod replay;
-#[cfg(feature = "libtorch")]
-mod session;
-#[cfg(test)]
-#[cfg(feature = "mujoco")]
-mod session_tests;
+mod share;
 mod space;
-#[cfg(feature = "libtorch")]
-pub mod video;
+#[cfg(feature = "mujoco")]
+mod training;
 mod words;
 
 use std::path::Path;
 
-#[cfg(feature = "libtorch")]
+#[cfg(feature = "mujoco")]
 use anyhow::Context;
 use anyhow::Result;
 
 pub use config::{RlConfig, RlKind};
+pub use inherit::Inherit;
+pub use share::Share;
 pub use space::space;
 
 use crate::nn::Scope;
-use environment::{ACTION_REPEAT, Environment, PICTURE};
+use environment::{ACTION_REPEAT, COLOURS, PICTURE, SIDE};
 use networks::{Actor, Critic, Encoder};
 use pbtnas_core::checkpoint::{InitialTensors, Meta, Reader, TensorSpec};
 use pbtnas_core::search::{Genotype, Space};
 use pbtnas_engine::task::{Diagram, MemberContext, Part, Session, Start, Task};
 
+/// Frames per observation.
+const STACK: usize = 3;
 /// Channels, height and width of an observation: three frames of three colours.
-pub const OBSERVATION: [i64; 3] =
-    [(replay::STACK * replay::COLOURS) as i64, replay::SIDE as i64, replay::SIDE as i64];
+const OBSERVATION: [i64; 3] = [(STACK * COLOURS) as i64, SIDE as i64, SIDE as i64];
 
 /// The task `rl`.
 pub struct RlTask {
@@ -95,28 +85,31 @@ impl Task for RlTask {
     }
 
     fn check(&self) -> Result<()> {
-        Environment::check(self.config.environment, &self.config.models)
+        #[cfg(feature = "mujoco")]
+        return training::Environment::check(self.config.environment, &self.config.models);
+        #[cfg(not(feature = "mujoco"))]
+        Err(crate::built_without("rl"))
     }
 
-    #[cfg(feature = "libtorch")]
+    #[cfg(feature = "mujoco")]
     fn self_tests(&self) -> Vec<pbtnas_engine::task::SelfTest> {
         let mut tests = crate::device_tests(self.config.device);
-        tests.push(environment::test(self.config.environment, &self.config.models));
+        tests.push(training::test(self.config.environment, &self.config.models));
         tests
     }
 
     fn inherit(&self, base: &Meta, donor: Option<&Meta>) -> Vec<String> {
         // An offspring by mutation has one parent.
-        replay::inherit(self.config.inherit, &base.files, &donor.unwrap_or(base).files)
+        inherit::inherit(self.config.inherit, &base.files, &donor.unwrap_or(base).files)
     }
 
     /// Each transition takes one frame, compressed to a third.
     fn collects(&self, members: u64, epochs: u32) -> u64 {
         let seen = self.config.frames_per_epoch.saturating_mul(u64::from(epochs)) / u64::from(ACTION_REPEAT);
         let (kept, buffers) = match self.config.share {
-            replay::Share::None => (seen, members),
+            Share::None => (seen, members),
             // One per machine, or one for the run.
-            replay::Share::Node | replay::Share::Run => (seen.saturating_mul(members), 1),
+            Share::Node | Share::Run => (seen.saturating_mul(members), 1),
         };
         let transitions = kept.min(self.config.replay_capacity as u64).saturating_mul(buffers);
         transitions.saturating_mul(PICTURE as u64 / 3)
@@ -138,15 +131,15 @@ impl Task for RlTask {
         drawing::diagram(self, genotype)
     }
 
-    #[cfg(not(feature = "libtorch"))]
+    #[cfg(not(feature = "mujoco"))]
     fn session<'a>(&'a self, _: Start<'a>, _: MemberContext) -> Result<Box<dyn Session + 'a>> {
-        Err(crate::without_libtorch("rl"))
+        Err(crate::built_without("rl"))
     }
 
-    #[cfg(feature = "libtorch")]
+    #[cfg(feature = "mujoco")]
     fn session<'a>(&'a self, start: Start<'a>, place: MemberContext) -> Result<Box<dyn Session + 'a>> {
         tch::set_num_threads(self.config.threads);
-        let session = session::RlSession::new(self, start, place);
+        let session = training::RlSession::new(self, start, place);
         Ok(Box::new(session.context("failed to set up the agent")?))
     }
 }
@@ -154,7 +147,6 @@ impl Task for RlTask {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use replay::Inherit;
 
     #[test]
     fn a_mutation_inherits_from_its_only_parent() {

@@ -4,8 +4,8 @@ use tch::{Kind as TensorKind, Tensor};
 
 use super::*;
 use crate::gan::SpaceKind;
-use crate::gan::networks_tests::{task, values};
 use crate::gan::projection::Mode;
+use crate::gan::training::networks_tests::{task, values};
 use crate::nn::Scope;
 use crate::oracle::normal;
 use pbtnas_core::search::{Initial, initial_population};

@@ -8,21 +8,14 @@
 
 mod config;
 mod derive;
-mod discriminator;
-mod generator;
-mod mixed;
-#[cfg(feature = "libtorch")]
-mod session;
-#[cfg(test)]
-#[cfg(feature = "libtorch")]
-mod tests;
+pub(super) mod discriminator;
+pub(super) mod generator;
+pub(super) mod mixed;
 
 use anyhow::Result;
 
 pub use config::SupernetConfig;
 pub use derive::derive;
-#[cfg(feature = "libtorch")]
-pub use session::SupernetSession;
 
 use super::GanConfig;
 use crate::nn::Scope;

@@ -7,8 +7,8 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use tch::{Device, Tensor};
 
-use super::GanConfig;
-use super::data::Images;
+use crate::gan::GanConfig;
+use crate::gan::data::Images;
 use pbtnas_core::search::{Genotype, rng};
 use pbtnas_engine::task::{Seeds, Start};
 

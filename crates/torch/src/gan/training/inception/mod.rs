@@ -16,7 +16,7 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow, bail};
 use tch::{Device, Kind, Tensor, no_grad};
 
-use super::inception_report::InceptionFile;
+use crate::gan::inception_report::InceptionFile;
 pub use check::check_inception;
 
 /// Number of features of an image, which FID compares.

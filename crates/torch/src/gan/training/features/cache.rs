@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use super::super::GanConfig;
-use super::super::data::Images;
+use crate::gan::GanConfig;
+use crate::gan::data::Images;
 use pbtnas_core::durable_fs::digest_file;
 
 /// The cache file for these images and this network; `None` without a cache folder.

@@ -5,10 +5,10 @@ use anyhow::Result;
 use rand_chacha::ChaCha8Rng;
 use tch::{Device, Kind, Reduction, Tensor, no_grad};
 
-use super::networks::{Actor, Critic, Encoder};
-use super::replay::Batch;
-use super::{OBSERVATION, RlTask};
 use crate::nn::{AdamW, Scope, Weights, compute_kind, normal, to_device};
+use crate::rl::networks::{Actor, Critic, Encoder};
+use crate::rl::training::replay::Batch;
+use crate::rl::{OBSERVATION, RlTask};
 use pbtnas_core::search::Genotype;
 use pbtnas_engine::task::{Seeds, Start};
 

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use tch::{Device, Kind, Tensor};
 
-use super::data::tests::write_data_set;
-use super::projection::Mode;
-use super::{GanConfig, GanTask, SpaceKind};
+use crate::gan::data::tests::write_data_set;
+use crate::gan::projection::Mode;
+use crate::gan::{GanConfig, GanTask, SpaceKind};
 use crate::nn::{Scope, Values, uniform as uniform_numbers};
 use crate::oracle::normal;
 use pbtnas_core::checkpoint::{TensorSpec, fresh};

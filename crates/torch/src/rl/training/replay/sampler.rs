@@ -17,7 +17,7 @@ struct Order {
 }
 
 /// Samples batches in the background in the order of the requests, each with several threads. The results are those of
-/// [`Batch::draw`].
+/// [`Batch::redraw`].
 pub struct Sampler {
     orders: Option<Sender<Order>>,
     batches: Option<Receiver<Result<Batch>>>,

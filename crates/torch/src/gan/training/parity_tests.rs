@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor, no_grad};
 
-use super::networks_tests::{task, values};
-use super::projection::Mode;
-use super::session::GanSession;
-use super::{GanConfig, GanTask, SpaceKind};
+use crate::gan::projection::Mode;
+use crate::gan::training::networks_tests::{task, values};
+use crate::gan::training::session::GanSession;
+use crate::gan::{GanConfig, GanTask, SpaceKind};
 use crate::nn::{Scope, Values, uniform};
 use crate::oracle::{Oracle, OracleTensors, assert_close, normal};
 use pbtnas_core::checkpoint::fresh;

@@ -6,14 +6,14 @@ use anyhow::Result;
 use rand_chacha::ChaCha8Rng;
 use tch::{Device, Kind, Tensor, no_grad};
 
-use super::cursor::DataCursor;
-use super::data::quantise;
-use super::discriminator::Discriminator;
-use super::evaluation::Evaluator;
-use super::generator::Generator;
-use super::projection::Mode;
-use super::{GanConfig, GanTask};
 use crate::device::device;
+use crate::gan::data::quantise;
+use crate::gan::discriminator::Discriminator;
+use crate::gan::generator::Generator;
+use crate::gan::projection::Mode;
+use crate::gan::training::cursor::DataCursor;
+use crate::gan::training::evaluation::Evaluator;
+use crate::gan::{GanConfig, GanTask};
 use crate::nn::{Scope, Weights, compute_kind, normal, uniform};
 use pbtnas_core::checkpoint::{Entry, Meta};
 use pbtnas_core::search::Genotype;
@@ -180,9 +180,9 @@ impl Session for GanSession<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::SpaceKind;
-    use super::super::data::tests::write_data_set;
     use super::*;
+    use crate::gan::SpaceKind;
+    use crate::gan::data::tests::write_data_set;
     use pbtnas_core::checkpoint::{Reader, write};
     use pbtnas_core::search::{Initial, MemberId, initial_population};
     use pbtnas_engine::task::{Hyperparameter, MemberContext, Task};

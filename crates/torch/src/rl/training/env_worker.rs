@@ -7,9 +7,9 @@ use std::thread::JoinHandle;
 use anyhow::{Context, Result, anyhow};
 use rand_chacha::ChaCha8Rng;
 
-use super::RlConfig;
-use super::environment::Environment;
-use super::replay::FRAME;
+use crate::rl::RlConfig;
+use crate::rl::environment::PICTURE as FRAME;
+use crate::rl::training::environment::Environment;
 
 enum WorkerCommand {
     Reset(Box<ChaCha8Rng>),

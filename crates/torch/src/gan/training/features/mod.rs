@@ -10,11 +10,11 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow, bail};
 use tch::{Device, Kind, Tensor};
 
-use super::GanConfig;
-use super::data::Images;
-use super::frechet::Statistics;
-use super::inception::{self, Inception};
 use crate::device::device;
+use crate::gan::GanConfig;
+use crate::gan::data::Images;
+use crate::gan::training::frechet::Statistics;
+use crate::gan::training::inception::{self, Inception};
 use crate::nn::Values;
 use classifier::Classifier;
 
@@ -148,8 +148,8 @@ fn statistics(network: &FeatureNetwork, images: &Images, device: Device) -> Resu
 
 #[cfg(test)]
 mod tests {
-    use super::super::data::tests::write_data_set;
     use super::*;
+    use crate::gan::data::tests::write_data_set;
 
     #[test]
     fn file_with_other_tensors_is_refused() {

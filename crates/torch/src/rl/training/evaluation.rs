@@ -4,12 +4,12 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::RlConfig;
-use super::agent::Agent;
-use super::env_worker::EnvWorker;
-use super::environment::ACTION_REPEAT;
-use super::replay::{FRAME, OBSERVATION, SIDE};
-use super::video::Video;
+use crate::rl::RlConfig;
+use crate::rl::environment::{ACTION_REPEAT, PICTURE as FRAME, SIDE};
+use crate::rl::training::agent::Agent;
+use crate::rl::training::env_worker::EnvWorker;
+use crate::rl::training::replay::OBSERVATION;
+use crate::rl::training::video::Video;
 use pbtnas_core::search::rng;
 use pbtnas_engine::png::encode;
 use pbtnas_engine::task::{Interrupted, MemberContext};

@@ -4,12 +4,12 @@
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor, no_grad};
 
-use super::agent::{Agent, Noise, Transitions};
-use super::environment::EnvironmentKind;
-use super::replay::{FRAME, SIDE, shifted};
-use super::{RlConfig, RlTask};
 use crate::nn::{Values, Weights};
 use crate::oracle::{Oracle, OracleTensors, assert_close, normal};
+use crate::rl::environment::{EnvironmentKind, PICTURE as FRAME, SIDE};
+use crate::rl::training::agent::{Agent, Noise, Transitions};
+use crate::rl::training::replay::shifted;
+use crate::rl::{RlConfig, RlTask};
 use pbtnas_core::checkpoint::{Init, TensorSpec, fresh};
 use pbtnas_core::search::{Genotype, Initial, RngKey, initial_population};
 use pbtnas_engine::task::{Hyperparameter, Task};

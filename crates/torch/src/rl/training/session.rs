@@ -13,16 +13,16 @@ use rand::Rng;
 use rand_distr::{Distribution, StandardNormal};
 use safetensors::Dtype;
 
-use super::agent::{Agent, Losses, MARGIN, Transitions};
-use super::config::steps;
-use super::env_worker::EnvWorker;
-use super::environment::ACTION_REPEAT;
-use super::evaluation::{self, Episodes, strip};
-use super::replay::{
-    Batch, COLOURS, Episode as Finished, EpisodePool, Recording, SIDE, Sampler, Sampling, Share, Store,
-};
-use super::{RlConfig, RlTask};
 use crate::device::device;
+use crate::rl::config::steps;
+use crate::rl::environment::{ACTION_REPEAT, COLOURS, SIDE};
+use crate::rl::training::agent::{Agent, Losses, MARGIN, Transitions};
+use crate::rl::training::env_worker::EnvWorker;
+use crate::rl::training::evaluation::{self, Episodes, strip};
+use crate::rl::training::replay::{
+    Batch, Episode as Finished, EpisodePool, Recording, Sampler, Sampling, Store,
+};
+use crate::rl::{RlConfig, RlTask, Share};
 use pbtnas_core::checkpoint::{Entry, Meta, Reader};
 use pbtnas_core::search::{Genotype, rng};
 use pbtnas_engine::task::{Evaluation, Measure, MemberContext, Session, Start};

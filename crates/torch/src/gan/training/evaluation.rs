@@ -6,11 +6,11 @@ use anyhow::{Context, Result};
 use rand_chacha::ChaCha8Rng;
 use tch::{Device, Tensor};
 
-use super::features::Features;
-use super::frechet::{Statistics, frechet_distance};
-use super::grid::grid;
-use super::inception_score::InceptionScore;
-use super::{GanConfig, GanTask};
+use crate::gan::training::features::Features;
+use crate::gan::training::frechet::{Statistics, frechet_distance};
+use crate::gan::training::grid::grid;
+use crate::gan::training::inception_score::InceptionScore;
+use crate::gan::{GanConfig, GanTask};
 use pbtnas_core::search::{RngKey, rng};
 use pbtnas_engine::task::{Evaluation, Measure, Seeds};
 

@@ -7,10 +7,10 @@ use anyhow::{Result, bail};
 use rand::seq::SliceRandom;
 use tch::{Kind, Tensor, no_grad};
 
-use super::super::GanConfig;
-use super::super::data::{Images, scale};
-use super::super::layers::{Conv, Linear, Shape};
 use crate::device::device;
+use crate::gan::GanConfig;
+use crate::gan::data::{Images, scale};
+use crate::gan::layers::{Conv, Linear, Shape};
 use crate::nn::AdamW;
 use crate::nn::{Role, Scope, Values};
 use pbtnas_core::checkpoint::{TensorSpec, fresh};

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor};
 
-use super::mixed::Relax;
-use super::{SupernetConfig, SupernetSession, derive, networks};
-use crate::gan::networks_tests::{task, values};
+use super::SupernetSession;
 use crate::gan::projection::Mode;
 use crate::gan::space::{EDGES, UPS};
+use crate::gan::supernet::mixed::Relax;
+use crate::gan::supernet::{SupernetConfig, derive, networks};
+use crate::gan::training::networks_tests::{task, values};
 use crate::gan::{GanConfig, GanTask, SpaceKind, space};
 use crate::nn::{Scope, Values, names, normal as random_normal, uniform};
 use crate::oracle::{Oracle, OracleTensors, assert_close, normal};

@@ -65,8 +65,8 @@ struct Slot<'a> {
 }
 
 impl Batch {
-    /// Samples a batch. It depends on the pool, the settings and the generator, but not on the number of threads. Fails if the
-    /// pool has no episode of n transitions, or a damaged one.
+    /// Samples a batch into new memory.
+    #[cfg(test)]
     pub fn draw(
         pool: &EpisodePool,
         sampling: &Sampling,
@@ -78,7 +78,8 @@ impl Batch {
         Ok(batch)
     }
 
-    /// Samples a batch into the memory of one that is no longer needed.
+    /// Samples a batch into the memory of one that is no longer needed. It depends on the pool, the settings and the
+    /// generator, but not on the number of threads. Fails if the pool has no episode of n transitions, or a damaged one.
     pub fn redraw(
         &mut self,
         pool: &EpisodePool,

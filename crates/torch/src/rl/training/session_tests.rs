@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use super::replay::Share;
-use super::{RlConfig, RlTask};
+use crate::rl::Share;
+use crate::rl::{RlConfig, RlTask};
 use pbtnas_core::checkpoint::{Reader, write};
 use pbtnas_core::search::{Genotype, Initial, MemberId, initial_population};
 use pbtnas_engine::signal::Signal;
@@ -14,7 +14,7 @@ const SEEDS: Seeds = Seeds { run: 1, generation: 2, member: MemberId(3) };
 /// Episodes of 10 steps, two to an epoch; learning from the second episode on.
 fn task(change: impl FnOnce(&mut RlConfig)) -> RlTask {
     let mut config = RlConfig {
-        environment: super::environment::EnvironmentKind::WalkerRun,
+        environment: crate::rl::environment::EnvironmentKind::WalkerRun,
         models: Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.deps/data/dm-control"),
         episode_frames: 20,
         frames_per_epoch: 40,
