@@ -115,7 +115,7 @@ fn main() -> Result<()> {
 }
 
 /// The search, as `pbtnas run` does it.
-fn soak(run: &Run, workers: usize, mut tell: impl FnMut(u32, Sample)) -> Result<()> {
+fn soak(run: &Run, workers: usize, mut record: impl FnMut(u32, Sample)) -> Result<()> {
     let task = run.config.task();
     let search = Search { run, task: task.as_ref() };
     let program = Path::new(env!("CARGO_BIN_EXE_pbtnas"));
@@ -135,7 +135,7 @@ fn soak(run: &Run, workers: usize, mut tell: impl FnMut(u32, Sample)) -> Result<
             let (files, bytes) = count_files(run.layout.root());
             let train_seconds = training.elapsed().as_secs_f64() - step_seconds;
             let (memory, workers_memory) = (resident("self"), WORKERS_MEMORY.swap(0, Ordering::Relaxed));
-            tell(generation, Sample { step_seconds, train_seconds, memory, workers_memory, files, bytes });
+            record(generation, Sample { step_seconds, train_seconds, memory, workers_memory, files, bytes });
             current = Some(generation);
             training = Instant::now();
         }

@@ -132,7 +132,7 @@ fn run(trial: &Trial, findings: &mut Vec<Finding>) -> Result<(), Finding> {
     findings.push(check_first_writer(exchange));
     // The log is complete when the job has exited.
     let _ = wait_for(EXIT, QUEUE, trial.stop, || {
-        Ok(matches!(job.look(), Ok(Standing::Over(..)) | Err(_)).then_some(()))
+        Ok(matches!(job.query(), Ok(Standing::Over(..)) | Err(_)).then_some(()))
     });
     findings.extend(check_log(&log(&folder)));
     Ok(())
@@ -184,18 +184,18 @@ fn wait_for_file<T: serde::de::DeserializeOwned>(
         .with_context(|| format!("{} did not appear within {} s", path.display(), limit.as_secs()))
 }
 
-/// Calls `look` until it returns a value, with pauses of a tenth of the time waited. None after `limit`; an error if a
+/// Calls `find` until it returns a value, with pauses of a tenth of the time waited. None after `limit`; an error if a
 /// signal arrives.
 fn wait_for<T>(
     limit: Duration,
     (shortest, longest): (Duration, Duration),
     stop: &StopSignal,
-    mut look: impl FnMut() -> Result<Option<T>>,
+    mut find: impl FnMut() -> Result<Option<T>>,
 ) -> Result<Option<T>> {
     const SLICE: Duration = Duration::from_millis(200);
     let began = Instant::now();
     loop {
-        if let Some(found) = look()? {
+        if let Some(found) = find()? {
             return Ok(Some(found));
         }
         let waited = began.elapsed();
@@ -258,7 +258,7 @@ fn wait_for_report(
         if let Some(report) = find()? {
             return Ok(Some(Ok(report)));
         }
-        Ok(match job.look() {
+        Ok(match job.query() {
             // The job, if it runs, reports without SLURM.
             Err(error) if is_silent(&error) => None,
             Err(error) => return Err(error.into()),

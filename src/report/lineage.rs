@@ -21,7 +21,6 @@ pub struct Lineage {
     /// Null before the result, and for failed and diverged members.
     pub fitness: Option<f64>,
     /// The member, its base or only parent, and so on, back to a member that was sampled at random.
-    #[serde(rename = "ancestry")]
     pub ancestors: Vec<LineageMember>,
     /// In the order of the search space.
     pub variables: Vec<VariablePath>,

@@ -104,7 +104,7 @@ pub fn poll_jobs(run: &Run, mut send: impl FnMut(Jobs) -> bool) {
     let mut jobs = Jobs::default();
     loop {
         let latest = run.latest_generation().ok().flatten();
-        let answer = latest.map(|latest| slurm::look(run, latest)).transpose();
+        let answer = latest.map(|latest| slurm::query_queue(run, latest)).transpose();
         let of_slurm = match answer {
             Err(error) => {
                 let is_absent = error.chain().any(|cause| {

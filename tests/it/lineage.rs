@@ -23,10 +23,10 @@ fn draw_diff_and_lineage_agree_with_the_records() {
     // The lineage agrees with the plans.
     let lineage = json(&["lineage", &id.to_string(), "--json"]);
     assert_eq!((&lineage["generation"], &lineage["member"]), (&2.into(), &id.into()));
-    let ancestry = lineage["ancestry"].as_array().unwrap();
-    assert_eq!(ancestry.len(), 3);
-    assert_eq!((&ancestry[0]["origin"], &ancestry[1]["member"]), (origin, &base.into()));
-    assert_eq!(ancestry[2]["origin"]["kind"], "random");
+    let ancestors = lineage["ancestors"].as_array().unwrap();
+    assert_eq!(ancestors.len(), 3);
+    assert_eq!((&ancestors[0]["origin"], &ancestors[1]["member"]), (origin, &base.into()));
+    assert_eq!(ancestors[2]["origin"]["kind"], "random");
     let result = search.json(&format!("generations/0002/members/{id:02}/result.json"));
     assert_eq!(lineage["fitness"], result["outcome"]["fitness"]);
     let variables = lineage["variables"].as_array().unwrap();

@@ -18,7 +18,7 @@ use pbtnas_core::search::{
 };
 
 /// Receives the lines of the report as they are produced.
-pub type Tell<'a> = &'a mut dyn FnMut(String);
+pub type Report<'a> = &'a mut dyn FnMut(String);
 
 /// Runs the test in an existing scratch folder. Fails with the first problem that a search would have.
 pub fn rehearse(
@@ -26,7 +26,7 @@ pub fn rehearse(
     settings: &SearchSettings,
     seed: u64,
     folder: &Path,
-    tell: Tell,
+    report: Report,
 ) -> Result<()> {
     task.check()?;
     for name in task.prepare(folder).context("failed to write the shared files of the members")? {
@@ -38,12 +38,12 @@ pub fn rehearse(
     let genotype =
         initial_population(task.space(), 1, Initial::Uniform, seed).pop().context("no genotype")?;
     let mut rehearsal = Rehearsal { task, seed, folder, calls: 0 };
-    rehearsal.ownership(&genotype, tell)?;
-    rehearsal.training(&genotype, tell)?;
+    rehearsal.ownership(&genotype, report)?;
+    rehearsal.training(&genotype, report)?;
     let first = first_generation(task.space(), settings, seed).pop().context("no member")?.genotype;
     if first.is_supernet() {
-        tell("the supernet:".into());
-        rehearsal.training(&first, tell)?;
+        report("the supernet:".into());
+        rehearsal.training(&first, report)?;
     }
     Ok(())
 }
@@ -71,11 +71,11 @@ impl Rehearsal<'_> {
         Ok(tensors)
     }
 
-    fn ownership(&mut self, genotype: &Genotype, tell: Tell) -> Result<()> {
+    fn ownership(&mut self, genotype: &Genotype, report: Report) -> Result<()> {
         let space = self.task.space();
         let began = Instant::now();
         let first = self.tensors(genotype)?;
-        tell(format!("a fresh network has {} tensors and took {}", first.len(), seconds(began)));
+        report(format!("a fresh network has {} tensors and took {}", first.len(), seconds(began)));
         for variable in &space.variables {
             if let Some(prefix) = variable.owns().iter().find(|prefix| prefix.starts_with("model/")) {
                 bail!(
@@ -119,7 +119,7 @@ impl Rehearsal<'_> {
                 );
             }
         }
-        tell(format!(
+        report(format!(
             "changed each variable alone, {made} networks: tensors depend only on their owners ({})",
             seconds(began)
         ));
@@ -127,7 +127,7 @@ impl Rehearsal<'_> {
     }
 
     /// Trains an epoch and evaluates, then trains the epoch once more with an interruption.
-    fn training(&mut self, genotype: &Genotype, tell: Tell) -> Result<()> {
+    fn training(&mut self, genotype: &Genotype, report: Report) -> Result<()> {
         let began = Instant::now();
         let place = self.place();
         let mut session = self.task.session(Start::Fresh(genotype, 0), place)?;
@@ -135,17 +135,17 @@ impl Rehearsal<'_> {
             session.advance(1)?;
         }
         let whole = began.elapsed();
-        tell(format!("an epoch took {}", seconds(began)));
+        report(format!("an epoch took {}", seconds(began)));
         let began = Instant::now();
         let evaluation = session.evaluate(Measure::Search).context("failed to evaluate the network")?;
         let metrics: String =
             evaluation.metrics.iter().map(|(name, value)| format!(", {name} {value:.4}")).collect();
-        tell(format!("fitness {:.4}{metrics}; the evaluation took {}", evaluation.fitness, seconds(began)));
+        report(format!("fitness {:.4}{metrics}; the evaluation took {}", evaluation.fitness, seconds(began)));
         if !evaluation.fitness.is_finite() {
-            tell("the fitness is not finite: such a member counts as diverged and ranks last".into());
+            report("the fitness is not finite: such a member counts as diverged and ranks last".into());
         }
         match session.file().map(digest_file).transpose()? {
-            Some(undisturbed) => self.interruption(genotype, whole, &undisturbed.digest.to_string(), tell),
+            Some(undisturbed) => self.interruption(genotype, whole, &undisturbed.digest.to_string(), report),
             None => Ok(()),
         }
     }
@@ -155,7 +155,7 @@ impl Rehearsal<'_> {
         genotype: &Genotype,
         whole: Duration,
         undisturbed: &str,
-        tell: Tell,
+        report: Report,
     ) -> Result<()> {
         let place = self.place();
         let mut session = self.task.session(Start::Fresh(genotype, 0), place)?;
@@ -167,7 +167,7 @@ impl Rehearsal<'_> {
         let asked = Instant::now();
         let left = session.leave();
         let (epoch, step) = session.position();
-        tell(match &left {
+        report(match &left {
             Ok(()) => {
                 format!("stopped {} after SIGTERM, with epoch {epoch} and step {step} saved", seconds(asked))
             }
@@ -176,14 +176,14 @@ impl Rehearsal<'_> {
             }
         });
         if epoch >= 1 {
-            tell("the epoch ended before it could be interrupted".to_owned());
+            report("the epoch ended before it could be interrupted".to_owned());
             return Ok(());
         }
         while session.position().0 < 1 {
             session.advance(1)?;
         }
         let again = session.file().map(digest_file).transpose()?.context("the task wrote no checkpoint")?;
-        tell(match again.digest.to_string() == undisturbed {
+        report(match again.digest.to_string() == undisturbed {
             true => "resuming after the interruption gives the same bytes".to_owned(),
             false => {
                 "note: resuming after the interruption changed the result, so a run is not exactly repeatable; \

@@ -33,7 +33,7 @@ pub use plan::{
 pub use range::{Range, RangeError, Scale};
 pub use rule::Rule;
 pub use schedule::{Piece, Schedule, ScheduleError};
-pub use seed::{RngKey, rng, word};
+pub use seed::{RngKey, rng, seed_i64};
 pub use select::{Selection, rank, select, truncation_count};
 pub use space::{Space, SpaceError};
 pub use variable::{Domain, Variable};

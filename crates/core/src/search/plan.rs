@@ -225,7 +225,7 @@ pub fn next_generation(
 
 /// Seed for the architecture that replaces a failed member of a random search.
 fn redraw_seed(run: u64, generation: u32, member: MemberId) -> u64 {
-    super::word(&RngKey { run, generation, member: Some(member), purpose: "redraw" }).unsigned_abs()
+    super::seed_i64(&RngKey { run, generation, member: Some(member), purpose: "redraw" }).unsigned_abs()
 }
 
 /// Draws base and donor, as positions in the population, from the best without replacement; the better one is the

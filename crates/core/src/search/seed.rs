@@ -35,7 +35,7 @@ pub fn rng(address: &RngKey) -> ChaCha8Rng {
 }
 
 /// A non-negative number derived from a key, to seed another generator.
-pub fn word(address: &RngKey) -> i64 {
+pub fn seed_i64(address: &RngKey) -> i64 {
     let [a, b, c, d, e, f, g, h, ..] = key(address);
     i64::from_le_bytes([a, b, c, d, e, f, g, h]) & i64::MAX
 }
@@ -58,7 +58,7 @@ mod tests {
         assert_eq!(rng(&base).next_u64(), rng(&base).next_u64());
         for other in others {
             assert_ne!(rng(&base).next_u64(), rng(&other).next_u64(), "{other:?}");
-            assert_ne!(word(&base), word(&other), "{other:?}");
+            assert_ne!(seed_i64(&base), seed_i64(&other), "{other:?}");
         }
     }
 
@@ -67,6 +67,6 @@ mod tests {
     fn stream_is_pinned() {
         let address = RngKey { run: 1, generation: 2, member: Some(MemberId(3)), purpose: "mix" };
         assert_eq!(rng(&address).next_u64(), 9_436_426_705_615_750_092);
-        assert_eq!(word(&address), 320_758_010_470_617_905);
+        assert_eq!(seed_i64(&address), 320_758_010_470_617_905);
     }
 }

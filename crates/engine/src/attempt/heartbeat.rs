@@ -29,7 +29,7 @@ pub struct LastMetrics {
 
 impl LastMetrics {
     /// Continues the curve of the previous attempt up to `epoch`, the position of the restored checkpoint.
-    pub fn go_on_from(&self, before: Option<Heartbeat>, epoch: f64) {
+    pub fn resume_from(&self, before: Option<Heartbeat>, epoch: f64) {
         let curve = before.map(|beat| beat.curve).unwrap_or_default();
         *self.curve.borrow_mut() = curve.into_iter().filter(|point| point.epoch <= epoch).collect();
     }
@@ -85,10 +85,10 @@ impl AttemptRun<'_> {
             phase: phase.into(),
             metrics: point.metrics.clone(),
             attempt: self.attempt,
-            saved: self.told.saved.get(),
+            saved: self.last_metrics.saved.get(),
             curve: {
-                self.told.add(point);
-                self.told.curve()
+                self.last_metrics.add(point);
+                self.last_metrics.curve()
             },
             at: Utc::now(),
         };
@@ -112,11 +112,11 @@ mod tests {
 
     #[test]
     fn long_curves_are_averaged_to_few_points() {
-        let told = LastMetrics::default();
+        let last_metrics = LastMetrics::default();
         for step in 0..1000 {
-            told.add(point(f64::from(step), f64::from(step)));
+            last_metrics.add(point(f64::from(step), f64::from(step)));
         }
-        let curve = told.curve();
+        let curve = last_metrics.curve();
         assert!(curve.len() > POINTS / 4 && curve.len() <= POINTS, "{}", curve.len());
         assert!(curve.is_sorted_by(|a, b| a.epoch < b.epoch));
         assert_eq!(curve.last().map(|point| point.epoch), Some(999.0));
@@ -142,12 +142,12 @@ mod tests {
 
     #[test]
     fn a_restored_member_continues_the_curve() {
-        let told = LastMetrics::default();
-        told.add(point(1.0, 1.0));
-        told.add(point(1.0, 9.0));
-        told.add(CurvePoint { epoch: 1.5, metrics: Default::default() });
-        told.add(point(2.0, 2.0));
-        told.add(point(3.0, 3.0));
+        let last_metrics = LastMetrics::default();
+        last_metrics.add(point(1.0, 1.0));
+        last_metrics.add(point(1.0, 9.0));
+        last_metrics.add(CurvePoint { epoch: 1.5, metrics: Default::default() });
+        last_metrics.add(point(2.0, 2.0));
+        last_metrics.add(point(3.0, 3.0));
         let before = Heartbeat {
             format: FORMAT,
             epoch: 3,
@@ -156,13 +156,13 @@ mod tests {
             metrics: Default::default(),
             attempt: 1,
             saved: None,
-            curve: told.curve(),
+            curve: last_metrics.curve(),
             at: Utc::now(),
         };
         let next = LastMetrics::default();
-        next.go_on_from(Some(before), 2.5);
+        next.resume_from(Some(before), 2.5);
         assert_eq!(next.curve(), [point(1.0, 1.0), point(2.0, 2.0)]);
-        next.go_on_from(None, 2.5);
+        next.resume_from(None, 2.5);
         assert_eq!(next.curve(), []);
     }
 }

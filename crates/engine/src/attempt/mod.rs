@@ -94,12 +94,12 @@ impl Trainer<'_> {
             std::fs::read(&heartbeat).ok()
         };
         let mut seen = (look(), Instant::now());
-        let (mut told, mut told_stuck) = (false, false);
+        let (mut reported, mut reported_stuck) = (false, false);
         let name = format!("member {member} of generation {}", plan.generation);
         loop {
             // Compares neither clocks nor file times: only a changed heartbeat counts.
             let stuck = seen.1.elapsed() >= patience;
-            if stuck && told && !std::mem::replace(&mut told_stuck, true) {
+            if stuck && reported && !std::mem::replace(&mut reported_stuck, true) {
                 let silent = patience.as_secs();
                 tracing::warn!(
                     "no heartbeat from the other process that trains {name} for {silent} s; taking over"
@@ -111,7 +111,7 @@ impl Trainer<'_> {
             if self.stop.get().is_some() {
                 return Ok(TrainOutcome::Busy);
             }
-            if !std::mem::replace(&mut told, true) {
+            if !std::mem::replace(&mut reported, true) {
                 tracing::info!(
                     "another process trains {name}; waiting until it ends or has no heartbeat for {} s",
                     patience.as_secs()
@@ -158,9 +158,10 @@ impl Trainer<'_> {
             Ok(begin_attempt(&dir, identity.job, identity.host, left.clone())?)
         })?;
         self.claim.set(Some((dir.clone(), attempt)));
-        let life = AttemptRun { trainer: self, plan, planned, attempt, told: LastMetrics::default() };
+        let training =
+            AttemptRun { trainer: self, plan, planned, attempt, last_metrics: LastMetrics::default() };
         // libtorch reports errors, e.g. insufficient memory, as panics: the attempt fails with their message.
-        let ended = catch_unwind(AssertUnwindSafe(|| life.live(start.started, before)))
+        let ended = catch_unwind(AssertUnwindSafe(|| training.run(start.started, before)))
             .unwrap_or_else(|panic| Err(anyhow!("panic: {}", panic_message(panic.as_ref()))));
         let (ending, outcome) = match ended {
             Ok(AttemptOutcome::Done) => (AttemptEnd::Done, Ok(TrainOutcome::Done)),

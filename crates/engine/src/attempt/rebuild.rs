@@ -97,19 +97,20 @@ impl AttemptRun<'_> {
         let plan = run.plan(generation)?;
         let planned = plan.members.get(member.0 as usize).context("the plan does not contain the member")?;
         let (trainer, attempt) = (self.trainer, self.attempt);
-        let life = AttemptRun { trainer, plan: &plan, planned, attempt, told: LastMetrics::default() };
-        let restored = match life.restore()? {
+        let attempt_run =
+            AttemptRun { trainer, plan: &plan, planned, attempt, last_metrics: LastMetrics::default() };
+        let restored = match attempt_run.restore()? {
             Restored::From(reader) => reader,
             Restored::Ended(end) => return Ok(Some(end)),
         };
-        let mut session = life.session(restored.as_ref())?;
-        if let Some(end) = life.train_until_target(session.as_mut(), false)? {
+        let mut session = attempt_run.session(restored.as_ref())?;
+        if let Some(end) = attempt_run.train_until_target(session.as_mut(), false)? {
             return Ok(Some(end));
         }
         // Retention may have removed the generation's files.
         let dir = run.layout.member(generation, member);
         ensure_dir(&dir)?;
-        let (staged, written) = life.stage_in(&dir, session.as_ref())?;
+        let (staged, written) = attempt_run.stage_in(&dir, session.as_ref())?;
         if written.digest != file.digest {
             let path = run.layout.final_checkpoint(generation, member);
             // Not a state error: another attempt would fail too, and the member is to be replaced.

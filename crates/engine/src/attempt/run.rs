@@ -44,12 +44,12 @@ pub struct AttemptRun<'a> {
     pub plan: &'a PlanRecord,
     pub planned: &'a MemberPlan,
     pub attempt: u32,
-    pub told: LastMetrics,
+    pub last_metrics: LastMetrics,
 }
 
 impl AttemptRun<'_> {
     /// `before` is the last heartbeat of the previous attempt.
-    pub fn live(&self, started: DateTime<Utc>, before: Option<Heartbeat>) -> Result<AttemptOutcome> {
+    pub fn run(&self, started: DateTime<Utc>, before: Option<Heartbeat>) -> Result<AttemptOutcome> {
         let (run, generation, member) = (self.trainer.run, self.plan.generation, self.planned.id);
         let began = Instant::now();
         let restored = match self.restore()? {
@@ -58,7 +58,7 @@ impl AttemptRun<'_> {
         };
         let published;
         let mut session = self.session(restored.as_ref())?;
-        self.told.go_on_from(before, session.progress());
+        self.last_metrics.resume_from(before, session.progress());
         tracing::info!("ready to train after {:.2} s", began.elapsed().as_secs_f64());
         if let Some(end) = self.train_until_target(session.as_mut(), true)? {
             return Ok(end);
@@ -83,7 +83,7 @@ impl AttemptRun<'_> {
             outcome: Outcome::Trained {
                 fitness: fitness.is_finite().then_some(fitness),
                 metrics: metrics.into_iter().filter(|(_, value)| value.is_finite()).collect(),
-                curve: self.told.curve(),
+                curve: self.last_metrics.curve(),
                 option_weights: session.option_weights(),
                 preview,
                 epoch: self.target(),
@@ -125,7 +125,7 @@ impl AttemptRun<'_> {
         let (generation, member) = (self.plan.generation, self.planned.id);
         let path = run.layout.final_checkpoint(generation, member);
         let (snapshot, mine) = self.snapshot(session)?;
-        self.told.saved();
+        self.last_metrics.saved();
         let mut published = link(&snapshot, &path)?;
         // The linked file's digest is known already.
         let mut there = match published {

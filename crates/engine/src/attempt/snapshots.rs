@@ -30,7 +30,7 @@ impl AttemptRun<'_> {
             tracing::warn!("failed to save a snapshot: {}", message(&error));
             return false;
         }
-        self.told.saved();
+        self.last_metrics.saved();
         if let Err(error) = self.drop_snapshots(KEPT) {
             tracing::warn!("failed to remove an old snapshot: {}", message(&error));
         }

@@ -20,7 +20,7 @@ use crate::signal::StopSignal;
 use crate::task::Interrupted;
 
 /// The polling interval of a running program.
-const LOOK: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// A longer gap between two polls means that this process was suspended.
 const BREAK: Duration = Duration::from_secs(10);
@@ -106,14 +106,14 @@ impl<'a> Process<'a> {
         })
     }
 
-    /// Polls the program for up to [`LOOK`]; true once it has exited successfully. Fails if it exited otherwise,
+    /// Polls the program for up to [`POLL_INTERVAL`]; true once it has exited successfully. Fails if it exited otherwise,
     /// exceeds the output limit or hangs.
-    pub fn look(&mut self) -> Result<bool> {
+    pub fn poll(&mut self) -> Result<bool> {
         // The time in which the job was suspended does not count as hanging.
         if self.looked.elapsed() > BREAK {
             self.awake = Instant::now();
         }
-        let ended = self.wait(LOOK)?;
+        let ended = self.wait(POLL_INTERVAL)?;
         let heard = self.progress.read();
         self.looked = Instant::now();
         if let Some(status) = ended {
@@ -153,7 +153,7 @@ impl<'a> Process<'a> {
     /// Waits until the program has exited successfully; returns [`Interrupted`] if this process receives a signal.
     pub fn finish(&mut self, stop: &StopSignal) -> Result<()> {
         loop {
-            match self.look() {
+            match self.poll() {
                 Ok(true) => return Ok(()),
                 Ok(false) if stop.get().is_some() => return Err(Interrupted.into()),
                 Ok(false) => {}
@@ -173,10 +173,10 @@ impl<'a> Process<'a> {
             let _ = kill(self.pid(), Signal::SIGTERM);
         }
         while began.elapsed() < grace {
-            match (self.wait(LOOK)?, killpg(self.pid(), None)) {
+            match (self.wait(POLL_INTERVAL)?, killpg(self.pid(), None)) {
                 (None, _) => {}
                 (Some(_), Err(_)) => return Ok(()),
-                (Some(_), Ok(())) if asked => std::thread::sleep(LOOK),
+                (Some(_), Ok(())) if asked => std::thread::sleep(POLL_INTERVAL),
                 (Some(_), Ok(())) => {
                     let _ = killpg(self.pid(), Signal::SIGTERM);
                     asked = true;
@@ -189,7 +189,7 @@ impl<'a> Process<'a> {
 
     /// The progress that the program has reported so far.
     pub fn progress(&self) -> &ScriptProgress {
-        &self.progress.told
+        &self.progress.latest
     }
 
     /// Makes an error from what happened and the end of the program's output.
@@ -273,13 +273,19 @@ struct Follower {
     path: PathBuf,
     file: Option<BufReader<fs::File>>,
     line: String,
-    told: ScriptProgress,
+    latest: ScriptProgress,
     last: Instant,
 }
 
 impl Follower {
     fn new(path: PathBuf) -> Self {
-        Self { path, file: None, line: String::new(), told: ScriptProgress::default(), last: Instant::now() }
+        Self {
+            path,
+            file: None,
+            line: String::new(),
+            latest: ScriptProgress::default(),
+            last: Instant::now(),
+        }
     }
 
     /// Reads new lines; returns the time of the latest one.
@@ -298,7 +304,7 @@ impl Follower {
                 Err(_) => self.line.clear(),
             }
             if self.line.ends_with('\n') {
-                self.told.update(ScriptProgress::parse(&self.line));
+                self.latest.update(ScriptProgress::parse(&self.line));
                 self.line.clear();
             } else if self.line.len() > MOST {
                 self.line.clear();
@@ -322,11 +328,11 @@ mod tests {
         let mut follower = Follower::new(file.path().to_owned());
         file.write_all(b"{\"epoch\": 1}\n{\"step\":").unwrap();
         follower.read();
-        assert_eq!((follower.told.epoch, follower.told.step), (Some(1), None));
+        assert_eq!((follower.latest.epoch, follower.latest.step), (Some(1), None));
         file.write_all(b" 7}\n").unwrap();
         file.write_all(b"\xff\xfe\n{\"steps\": 9}\n").unwrap();
         follower.read();
         follower.read();
-        assert_eq!((follower.told.step, follower.told.steps), (Some(7), Some(9)));
+        assert_eq!((follower.latest.step, follower.latest.steps), (Some(7), Some(9)));
     }
 }

@@ -13,7 +13,7 @@ use super::process::{Process, is_leaving};
 use crate::device;
 use crate::task::{Evaluation, Measure, MemberContext, Session};
 use pbtnas_core::checkpoint::{Entry, Meta, Reader};
-use pbtnas_core::search::{Genotype, word};
+use pbtnas_core::search::{Genotype, seed_i64};
 
 /// The folder of the requests and of the program's files; removed on drop.
 pub struct ScriptFolder(PathBuf);
@@ -63,7 +63,7 @@ impl<'a> Caller<'a, '_> {
             action,
             genotype: values(&self.task.space, self.genotype),
             // The lower 32 bits, which every library accepts.
-            seed: word(&seeds.at(purpose)) as u32,
+            seed: seed_i64(&seeds.at(purpose)) as u32,
             device: device::device_name(config.device)?,
             threads: config.threads,
             checkpoint: from.map(|(path, _)| path),
@@ -220,15 +220,15 @@ impl Session for CommandSession<'_> {
 
     fn progress(&self) -> f64 {
         let saved = f64::from(self.state.meta().epoch);
-        let Some(told) = self.process.as_ref().map(Process::progress) else { return saved };
-        let Some(epoch) = told.epoch else { return saved };
-        let part = told.step.unwrap_or(0) as f64 / told.steps.unwrap_or(0).max(1) as f64;
-        f64::max(saved, f64::from(epoch) + if told.steps.is_some() { part.min(1.0) } else { 0.0 })
+        let Some(progress) = self.process.as_ref().map(Process::progress) else { return saved };
+        let Some(epoch) = progress.epoch else { return saved };
+        let part = progress.step.unwrap_or(0) as f64 / progress.steps.unwrap_or(0).max(1) as f64;
+        f64::max(saved, f64::from(epoch) + if progress.steps.is_some() { part.min(1.0) } else { 0.0 })
     }
 
     fn metrics(&self) -> Vec<(String, f64)> {
-        let told = self.process.iter().flat_map(|process| &process.progress().metrics);
-        told.filter_map(|(name, value)| Some((name.clone(), (*value)?))).collect()
+        let progress = self.process.iter().flat_map(|process| &process.progress().metrics);
+        progress.filter_map(|(name, value)| Some((name.clone(), (*value)?))).collect()
     }
 
     /// Starts the program if it is not running, and polls it.
@@ -237,7 +237,7 @@ impl Session for CommandSession<'_> {
             Some(process) => process,
             None => self.start(Action::Train, "command train", Some(target), None)?,
         };
-        match process.look() {
+        match process.poll() {
             Ok(false) => {
                 self.take(SNAPSHOT, target).map_err(|error| breach(&process, error))?;
                 self.process = Some(process);

@@ -152,7 +152,7 @@ impl TrialJob {
     }
 
     /// Queries the current state.
-    pub fn look(&self) -> Result<Standing, SchedulerError> {
+    pub fn query(&self) -> Result<Standing, SchedulerError> {
         let output = match ask("scontrol", &["show", "job", &self.id]) {
             Err(SchedulerError::Refused { message, .. }) if message.contains("Invalid job id") => {
                 return Ok(Standing::Over("forgotten".into(), String::new()));

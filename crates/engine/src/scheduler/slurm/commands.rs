@@ -70,7 +70,7 @@ pub fn ask(program: &str, arguments: &[&str], patience: Duration) -> Result<Stri
     let mut child =
         prepared(program, arguments).stdin(Stdio::null()).stderr(Stdio::piped()).spawn().map_err(started)?;
     let pid = child.id();
-    let (told, heard) = std::sync::mpsc::channel();
+    let (sender, receiver) = std::sync::mpsc::channel();
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let read = |from: Option<Box<dyn Read + Send>>| {
         std::thread::spawn(move || {
@@ -81,10 +81,10 @@ pub fn ask(program: &str, arguments: &[&str], patience: Duration) -> Result<Stri
     };
     let output = read(stdout.map(|pipe| Box::new(pipe) as _));
     let complaint = read(stderr.map(|pipe| Box::new(pipe) as _));
-    std::thread::spawn(move || told.send(child.wait()));
+    std::thread::spawn(move || sender.send(child.wait()));
     let refused =
         |message| SchedulerError::Refused { command: format!("{program} {}", arguments.join(" ")), message };
-    let Ok(status) = heard.recv_timeout(patience) else {
+    let Ok(status) = receiver.recv_timeout(patience) else {
         let _ = nix::sys::signal::kill(
             nix::unistd::Pid::from_raw(pid.cast_signed()),
             nix::sys::signal::Signal::SIGKILL,

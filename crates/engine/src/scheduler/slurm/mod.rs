@@ -11,9 +11,9 @@ mod allocation;
 pub mod cluster;
 mod commands;
 pub mod config;
-mod look;
 pub mod options;
 pub mod parse;
+mod queue;
 mod request;
 mod room;
 pub mod script;
@@ -41,7 +41,6 @@ pub use allocation::Allocation;
 use commands::Slurm;
 pub use commands::{host, own_job, requeue_own_job};
 pub use config::{ControllerConfig, SlurmConfig};
-pub use look::{Queue, look};
 use parse::{Job, JobState};
 use pbtnas_core::durable_fs::{Lock, Published, ensure_dir, is_gone, is_there, machine, refresh};
 use pbtnas_core::fault::message;
@@ -50,6 +49,7 @@ use pbtnas_core::run::{
     intent, publish_json, read_attempts, submission,
 };
 use pbtnas_core::search::MemberId;
+pub use queue::{Queue, query_queue};
 pub use request::JobRequest;
 use script::{ScriptContext, chunks};
 

@@ -120,7 +120,7 @@ pub fn hinge(on_real: &Tensor, on_fake: &Tensor) -> Tensor {
 }
 
 /// The losses of discriminator and generator as metrics, as far as there are any yet.
-pub fn told(losses: &(Option<Tensor>, Option<Tensor>)) -> Vec<(String, f64)> {
+pub fn loss_metrics(losses: &(Option<Tensor>, Option<Tensor>)) -> Vec<(String, f64)> {
     let losses = [("discriminator_loss", &losses.0), ("generator_loss", &losses.1)];
     losses
         .iter()
@@ -149,7 +149,7 @@ impl Session for GanSession<'_> {
     }
 
     fn metrics(&self) -> Vec<(String, f64)> {
-        told(&self.losses)
+        loss_metrics(&self.losses)
     }
 
     fn describe(&self) -> Result<(Meta, Vec<Entry>)> {

@@ -15,7 +15,7 @@ use crate::gan::supernet::mixed::{Relax, variable_of};
 use crate::gan::supernet::networks;
 use crate::gan::training::cursor::DataCursor;
 use crate::gan::training::evaluation::Evaluator;
-use crate::gan::training::session::{hinge, told};
+use crate::gan::training::session::{hinge, loss_metrics};
 use crate::gan::{GanConfig, GanTask};
 use crate::nn::{AdamW, Scope, Weights, compute_kind, normal, uniform};
 use pbtnas_core::checkpoint::{Entry, Meta};
@@ -191,9 +191,9 @@ impl Session for SupernetSession<'_> {
     }
 
     fn metrics(&self) -> Vec<(String, f64)> {
-        let mut news = told(&self.losses);
-        news.push(("temperature".into(), self.temperature()));
-        news
+        let mut metrics = loss_metrics(&self.losses);
+        metrics.push(("temperature".into(), self.temperature()));
+        metrics
     }
 
     fn describe(&self) -> Result<(Meta, Vec<Entry>)> {

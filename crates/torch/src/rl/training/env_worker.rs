@@ -80,7 +80,7 @@ impl EnvWorker {
     }
 
     /// Waits for the result of the oldest command whose result has not been read.
-    pub fn look(&self) -> Result<Scene> {
+    pub fn scene(&self) -> Result<Scene> {
         self.scenes.recv().unwrap_or_else(|_| Err(anyhow!("the thread of an environment has ended")))
     }
 

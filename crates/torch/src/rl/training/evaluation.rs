@@ -64,7 +64,7 @@ pub fn episodes(
     }
     let mut sights = Vec::new();
     for stage in &stages {
-        sights.push(Sight::new(&stage.look()?.pixels));
+        sights.push(Sight::new(&stage.scene()?.pixels));
     }
     let (mut returns, mut moments) = (vec![0.0; count], Vec::new());
     for step in 0..config.episode_steps() {
@@ -80,7 +80,7 @@ pub fn episodes(
             stage.step(action.to_vec());
         }
         for ((stage, sight), sum) in stages.iter().zip(&mut sights).zip(&mut returns) {
-            let scene = stage.look()?;
+            let scene = stage.scene()?;
             sight.push(&scene.pixels);
             *sum += scene.reward;
         }
@@ -108,15 +108,15 @@ const FILM: usize = 256;
 pub fn film(agent: &Agent, config: &RlConfig, place: &MemberContext, dir: &Path) -> Result<Vec<String>> {
     let stage = EnvWorker::open(config)?;
     stage.reset(rng(&place.seeds.at("film")));
-    let mut sight = Sight::new(&stage.look()?.pixels);
+    let mut sight = Sight::new(&stage.scene()?.pixels);
     let steps = config.episode_steps();
     let per_second = (config.environment.frames_per_second() / ACTION_REPEAT) as u16;
     let mut video = Video::create(&dir.join("episode.png"), (FILM, FILM), steps as u32, per_second)?;
     for _ in 0..steps {
         stage.picture(FILM as u32);
         stage.step(agent.act(&sight.0));
-        video.push(&stage.look()?.image)?;
-        sight.push(&stage.look()?.pixels);
+        video.push(&stage.scene()?.image)?;
+        sight.push(&stage.scene()?.pixels);
     }
     video.finish()?;
     Ok(vec!["episode.png".into()])

@@ -140,7 +140,7 @@ impl<'a> RlSession<'a> {
                 let stage = EnvWorker::open(self.config())?;
                 if let Some(episode) = &self.episode {
                     stage.restore(episode.state.clone());
-                    stage.look().context("failed to restore the environment")?;
+                    stage.scene().context("failed to restore the environment")?;
                 }
                 stage
             }
@@ -149,7 +149,7 @@ impl<'a> RlSession<'a> {
             self.refresh()?;
             let purpose = format!("episode {}", self.total() / self.config().episode_steps());
             stage.reset(rng(&self.place.seeds.at(&purpose)));
-            let scene = stage.look().context("failed to begin an episode")?;
+            let scene = stage.scene().context("failed to begin an episode")?;
             let recording = Recording::new(&scene.pixels, self.config().environment.action_size())?;
             self.episode = Some(CurrentEpisode { recording, state: scene.state });
         }
@@ -306,7 +306,7 @@ impl Session for RlSession<'_> {
         let action = self.action(step)?;
         self.stage()?.step(action.clone());
         let learned = if self.learns_at(step) { self.learn(step) } else { Ok(()) };
-        let scene = self.stage()?.look();
+        let scene = self.stage()?.scene();
         learned?;
         let scene = scene?;
         let episode = self.episode.as_mut().context("there is no current episode")?;

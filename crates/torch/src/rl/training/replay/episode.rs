@@ -48,7 +48,7 @@ impl EpisodeError {
     }
 
     /// Whether the filesystem failed, so that a retry may help.
-    pub fn is_hindrance(&self) -> bool {
+    pub fn is_storage_failure(&self) -> bool {
         matches!(self, Self::Io { .. }) && !self.is_gone()
     }
 }

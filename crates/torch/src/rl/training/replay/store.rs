@@ -88,7 +88,7 @@ impl Store {
                     transitions += episode.transitions();
                     newest_first.push((name, episode));
                 }
-                Err(error) if error.is_hindrance() => return Err(error.into()),
+                Err(error) if error.is_storage_failure() => return Err(error.into()),
                 Err(error) => {
                     tracing::warn!("{error}; the episode is left out");
                     lost += 1;
@@ -133,7 +133,7 @@ impl Store {
             let episode = match opened {
                 Ok(episode) => episode,
                 Err(error) if error.is_gone() => continue,
-                Err(error) if error.is_hindrance() => return Err(error.into()),
+                Err(error) if error.is_storage_failure() => return Err(error.into()),
                 Err(error) => {
                     tracing::warn!("{error}; the episode is skipped: remove the file");
                     self.damaged.insert(name);
@@ -329,7 +329,7 @@ mod tests {
         assert!(error.to_string().contains("failed to write") && error.to_string().contains("file/0007/00/"));
         let digits = "0123456789abcdef0123456789abcdef";
         let error = nowhere.load(&[format!("0007/00/000000000-{digits}.safetensors")], 9).unwrap_err();
-        assert!(error.downcast_ref::<EpisodeError>().unwrap().is_hindrance());
+        assert!(error.downcast_ref::<EpisodeError>().unwrap().is_storage_failure());
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub struct Queue {
 }
 
 /// Queries the jobs of a generation; none if it was not submitted to SLURM.
-pub fn look(run: &Run, generation: u32) -> Result<Option<Queue>> {
+pub fn query_queue(run: &Run, generation: u32) -> Result<Option<Queue>> {
     let dir = run.layout.generation(generation);
     let mut rounds = Vec::new();
     while let Some(record) = find_json::<SubmissionRecord>(&submission(&dir, rounds.len() as u32 + 1))? {
