@@ -1,4 +1,4 @@
-//! Numbers, durations and sizes in texts for people.
+//! Formats numbers, durations and sizes for tables and messages.
 
 pub use pbtnas_engine::fmt::short;
 

@@ -1,5 +1,5 @@
-//! The program: what people call (`cli`) and read (`report`, `watch`, `doctor`). The search itself is in `crates/`; see
-//! docs/architecture.md.
+//! The program: its commands (`cli`) and their output (`report`, `watch`, `doctor`). The search itself is in `crates/`;
+//! see docs/architecture.md.
 
 pub mod cli;
 pub mod doctor;

@@ -1,5 +1,5 @@
-//! Writes the folders of libtorch and MuJoCo into this crate's tests (rpath), so that they start without LD_LIBRARY_PATH.
-//! The program gets them from its own build script.
+//! Writes the folders of libtorch and MuJoCo into this crate's tests (rpath), so that they start without
+//! LD_LIBRARY_PATH. The program gets them from its own build script.
 
 use std::env::var_os;
 use std::path::Path;

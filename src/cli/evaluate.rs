@@ -2,10 +2,10 @@ use anyhow::{Result, bail};
 use clap::Args;
 
 use super::StateArg;
+use pbtnas_core::durable_fs::host;
 use pbtnas_core::search::MemberId;
 use pbtnas_engine::evaluate::{Subject, evaluate};
 use pbtnas_engine::run::Run;
-use pbtnas_engine::scheduler::slurm;
 use pbtnas_engine::soup::find_part;
 
 /// Evaluate the best member, another member or a soup with the final number of samples and all metrics.
@@ -53,7 +53,7 @@ impl EvaluateArgs {
             _ => Subject::Best,
         };
         let samples = self.samples.map_or_else(|| task.final_samples(), |samples| samples as usize);
-        let record = evaluate(&run, task.as_ref(), subject, samples, &slurm::host())?;
+        let record = evaluate(&run, task.as_ref(), subject, samples, &host())?;
         if self.json {
             println!("{}", serde_json::to_string_pretty(&record)?);
             return Ok(0);

@@ -93,8 +93,8 @@ struct StateArg {
     state: PathBuf,
 }
 
-/// Gives this process the environment that the precision on a GPU needs, by starting the program anew if
-/// need be: libraries read it when they are loaded.
+/// Sets the environment variable that the precision on a GPU needs by executing the program again, because libraries
+/// read it when they are loaded.
 fn apply_environment(config: &Config) -> Result<()> {
     let compute = config.task.settings.compute();
     let Some((name, value)) = compute.and_then(|compute| device::environment(&compute)) else {
@@ -113,7 +113,7 @@ pub fn run(cli: Cli) -> u8 {
     cli.verbosity.start();
     run_command(cli.command).unwrap_or_else(|error| {
         let mut stderr = std::io::stderr();
-        // The terminal may be gone, which does not change the exit code.
+        // A closed terminal does not change the exit code.
         let _ = writeln!(stderr, "pbtnas: {}", message(&error));
         if let Some(hint) = hint_of(&error) {
             let _ = writeln!(stderr, "hint: {hint}");

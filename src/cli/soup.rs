@@ -2,6 +2,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use super::{StateArg, WorkersArgs};
+use pbtnas_core::durable_fs::host;
 use pbtnas_core::run::Heartbeat;
 use pbtnas_core::search::MemberId;
 use pbtnas_engine::attempt::{Claim, Identity, TrainOutcome};
@@ -20,8 +21,8 @@ use pbtnas_engine::soup::Soup;
 /// With --part, average only that part of the networks (generator or discriminator of a GAN, encoder or actor of an
 /// agent) and keep the rest of the best member. Soups of different parts are independent.
 ///
-/// Candidates are evaluated on this machine, on all nodes of the current SLURM job or, with --submit, as one SLURM array
-/// job per round of the greedy search. After an interruption, the same command resumes.
+/// Candidates are evaluated on this machine, on all nodes of the current SLURM job or, with --submit, as one SLURM
+/// array job per round of the greedy search. After an interruption, the same command resumes.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  pbtnas soup --state runs/first\n  pbtnas soup --state runs/first --submit\n  \
@@ -56,7 +57,7 @@ impl SoupArgs {
         let run = Run::open(&self.state.state)?;
         if let Some(round) = self.round {
             super::apply_environment(&run.config)?;
-            let identity = Identity { job: slurm::own_job(), host: slurm::host() };
+            let identity = Identity { job: slurm::own_job(), host: host() };
             let task = run.config.task();
             let work = Soup::new(&run, task.as_ref(), self.part.as_deref())?;
             let claim = Claim::default();

@@ -5,6 +5,7 @@ use clap::Args;
 use nix::sys::signal::{Signal as Unix, raise};
 
 use super::StateArg;
+use pbtnas_core::durable_fs::host;
 use pbtnas_core::run::{Heartbeat, PlanRecord};
 use pbtnas_core::search::MemberId;
 use pbtnas_engine::attempt::{Claim, Identity, TrainOutcome, Trainer};
@@ -115,7 +116,7 @@ fn trainer<'a>(run: &'a Run, task: &'a dyn Task) -> Result<Trainer<'a>> {
         let _ = raise(Unix::SIGKILL);
     })
     .context("failed to listen for signals")?;
-    let identity = Identity { job: slurm::own_job(), host: slurm::host() };
+    let identity = Identity { job: slurm::own_job(), host: host() };
     Ok(Trainer { run, task, identity, stop, claim })
 }
 
@@ -123,7 +124,7 @@ fn trainer<'a>(run: &'a Run, task: &'a dyn Task) -> Result<Trainer<'a>> {
 fn train_here(trainer: &Trainer, plan: &PlanRecord, member: MemberId) -> Result<(u8, String)> {
     // SLURM starts a job's task again only after the previous one has ended.
     let ended = match trainer.identity.job {
-        Some(_) => trainer.train_for_certain(plan, member)?,
+        Some(_) => trainer.train_or_take_over(plan, member)?,
         None => trainer.train(plan, member)?,
     };
     let name = format!("member {member} of generation {}", plan.generation);

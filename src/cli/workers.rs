@@ -8,8 +8,8 @@ use pbtnas_engine::signal::StopSignal;
 /// Where a search or a soup runs.
 #[derive(Debug, Args)]
 pub struct WorkersArgs {
-    /// Members to train or evaluate at a time. [default: `local.workers`, or one per core; in a SLURM job, as many as
-    /// fit]
+    /// Members or candidates at a time; in a SLURM job, job steps. [default: `local.workers`, or one per core; in a SLURM
+    /// job, as many as fit]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     workers: Option<u32>,
     /// Use this machine only, even in a SLURM job.

@@ -18,10 +18,10 @@ const AREA: Area = Area::Filesystem;
 /// Concurrent writers of one name.
 const WRITERS: usize = 8;
 const ROUNDS: usize = 20;
-/// Publishing a small file takes a few milliseconds on a good filesystem.
+/// Publishing a small file is reported as slow above this time; a good filesystem takes a few milliseconds.
 const SLOW: Duration = Duration::from_millis(500);
 
-/// Expectations of the filesystem.
+/// What the run requires of the filesystem.
 #[derive(Debug, Clone, Copy)]
 pub struct Expected<'a> {
     /// Whether jobs on other machines must see the folder.

@@ -117,7 +117,7 @@ impl Finding {
     }
 
     /// Turns a problem into a warning if `mild`.
-    pub fn only_warning_if(self, mild: bool) -> Self {
+    pub fn downgrade_if(self, mild: bool) -> Self {
         match self.verdict {
             Verdict::Problem if mild => Self { verdict: Verdict::Warning, ..self },
             _ => self,
@@ -160,7 +160,7 @@ mod tests {
         let codes =
             [Area::Program, Area::Configuration, Area::Slurm, Area::Limits, Area::Submission, Area::Nodes];
         assert_eq!(codes.map(|area| exit_code(&[problem(area)])), [1, 3, 5, 3, 5, 74]);
-        assert_eq!(exit_code(&[problem(Area::Slurm).only_warning_if(true)]), 0);
-        assert_eq!(exit_code(&[problem(Area::Slurm).only_warning_if(false)]), 5);
+        assert_eq!(exit_code(&[problem(Area::Slurm).downgrade_if(true)]), 0);
+        assert_eq!(exit_code(&[problem(Area::Slurm).downgrade_if(false)]), 5);
     }
 }

@@ -1,11 +1,11 @@
-//! A temporary folder beside the run, in which filesystem and nodes are tested.
+//! A temporary folder next to the run directory, in which the filesystem and the nodes are tested.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use pbtnas_core::durable_fs::{ensure_dir, temporary_name};
-use pbtnas_core::run::{Layout, StateError, drop_folder, left_folders};
+use pbtnas_core::run::{Layout, StateError, abandoned_dirs, drop_folder};
 
 /// How long to retry the removal, which files that another machine has open can prevent.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -26,7 +26,7 @@ pub fn nearest(state: &Path) -> Result<PathBuf, StateError> {
 impl TrialFolder {
     /// Creates the folder, and removes those of killed processes.
     pub fn new(parent: &Path) -> Result<Self, StateError> {
-        left_folders(parent).iter().for_each(|folder| drop_folder(folder));
+        abandoned_dirs(parent).iter().for_each(|folder| drop_folder(folder));
         let folder = Self { path: parent.join(temporary_name("doctor")) };
         // Constructed first: if the sync fails, the created folder is dropped with it.
         ensure_dir(&folder.path)?;

@@ -5,7 +5,7 @@ use super::{preemption, resources};
 use pbtnas_engine::config::Config;
 use pbtnas_engine::scheduler::slurm::JobRequest;
 use pbtnas_engine::scheduler::slurm::cluster::{Association, ClusterInfo, Partition};
-use pbtnas_engine::scheduler::slurm::show::USUAL_ARRAY_SIZE;
+use pbtnas_engine::scheduler::slurm::show::DEFAULT_MAX_ARRAY_SIZE;
 use pbtnas_engine::scheduler::slurm::units::{Limit, limit};
 
 const AREA: Area = Area::Limits;
@@ -144,7 +144,7 @@ fn time(request: &JobRequest, partitions: &[&Partition], config: &Config) -> Opt
     }
     let warning = u64::from(config.slurm.warning_seconds);
     // pbtnas requests the warning signal only with time in [slurm]; the user can request it in extra.
-    let (own_signal, warned) = (request.asks_for_signal(), config.slurm.get("time").is_some());
+    let (own_signal, warned) = (request.requests_signal(), config.slurm.get("time").is_some());
     if asked != Limit::Unlimited && members && !warned && !own_signal {
         return Some(Finding::warning(
             AREA,
@@ -226,7 +226,7 @@ fn tasks(config: &Config, cluster: &ClusterInfo) -> Finding {
             share,
         );
     }
-    let arrays = groups.div_ceil(u64::from(settings.max_array_size.unwrap_or(USUAL_ARRAY_SIZE)));
+    let arrays = groups.div_ceil(u64::from(settings.max_array_size.unwrap_or(DEFAULT_MAX_ARRAY_SIZE)));
     let mut found = format!("{groups} per generation");
     if arrays > 1 {
         found += &format!(", in {arrays} arrays (MaxArraySize)");

@@ -9,6 +9,7 @@ mod limits;
 #[cfg(test)]
 mod limits_tests;
 mod mount;
+mod node_findings;
 mod nodes;
 mod preemption;
 mod program;
@@ -27,7 +28,7 @@ pub use nodes::answer;
 pub use text::{Printer, summary};
 
 use folder::TrialFolder;
-use pbtnas_core::durable_fs::is_there;
+use pbtnas_core::durable_fs::exists;
 use pbtnas_core::fault::message;
 use pbtnas_core::run::Layout;
 use pbtnas_engine::config::{Config, ConfigError};
@@ -60,7 +61,7 @@ impl Request {
         let wanted = loaded.is_some_and(|config| config.slurm != Default::default());
         // Without a section [slurm], problems of the cluster are warnings.
         let softened = |findings: Vec<Finding>| -> Vec<Finding> {
-            findings.into_iter().map(|finding| finding.only_warning_if(!wanted)).collect()
+            findings.into_iter().map(|finding| finding.downgrade_if(!wanted)).collect()
         };
         let (of_slurm, cluster) = slurm::check(wanted);
 
@@ -91,7 +92,7 @@ impl Request {
                     },
                     _ => Err("there is no configuration".to_owned()),
                 };
-                let held = match is_there(&layout.run()) {
+                let held = match exists(&layout.run()) {
                     Ok(true) => space::held(layout.root()),
                     _ => space::Held::default(),
                 };
@@ -137,7 +138,7 @@ impl Request {
 
     /// Returns the given configuration, or that of the existing run, and its path.
     fn config(&self, layout: &Layout) -> (Option<PathBuf>, Option<Result<Config, ConfigError>>) {
-        let of_run = || is_there(&layout.run()).unwrap_or(false).then(|| layout.config());
+        let of_run = || exists(&layout.run()).unwrap_or(false).then(|| layout.config());
         let path = self.config.clone().or_else(of_run);
         let config = path.as_deref().map(Config::load);
         (path, config)
@@ -188,7 +189,7 @@ impl Findings<'_> {
                     error.to_string(),
                     "A run cannot be created from it.",
                     "Fix it and run this again: checks that depend on the configuration were skipped. \
-                     docs/configuration.md describes every key.",
+                     configs/all-keys.toml describes every key.",
                 ));
                 return None;
             }

@@ -2,9 +2,9 @@
 //! each other's files.
 //!
 //! The job (`pbtnas answer`) publishes a report and waits for a question. `pbtnas doctor` publishes the question when
-//! it sees the report, and waits for the answer. The time from question to answer, measured on one clock, bounds the
-//! delay in either direction. Each side also publishes over the file of the other, which must fail: the first writer
-//! of a name wins.
+//! it has read the report, and waits for the answer. The time from question to answer, measured on one clock, bounds
+//! the delay in either direction. Each side also tries to publish over the file of the other, which must fail: the
+//! first writer of a name wins.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -14,36 +14,38 @@ use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use super::finding::{Area, Finding};
+use super::node_findings::{
+    Exchange, JOB, NodeReport, broken_off, check_delay, check_first_writer, check_lock, check_log,
+    check_node, check_program, is_host, queued, rejected, silent,
+};
 use super::slurm::unanswered;
 use crate::term::plain;
-use pbtnas_core::durable_fs::{Lock, Published, ensure_dir, machine, publish_bytes, temporary_name};
+use pbtnas_core::durable_fs::{Lock, Published, ensure_dir, host, machine, publish_bytes, temporary_name};
 use pbtnas_core::fault::message;
 use pbtnas_core::run::{FORMAT, find_json, publish_json};
 use pbtnas_engine::config::Config;
 use pbtnas_engine::scheduler::SchedulerError;
-use pbtnas_engine::scheduler::slurm::cluster::{ClusterInfo, Standing, TrialJob, is_silent};
+use pbtnas_engine::scheduler::slurm::JobRequest;
+use pbtnas_engine::scheduler::slurm::cluster::{ClusterInfo, Standing, TrialJob, is_unanswered};
 use pbtnas_engine::scheduler::slurm::script::ScriptContext;
-use pbtnas_engine::scheduler::slurm::{JobRequest, host};
 use pbtnas_engine::signal::StopSignal;
 
 const AREA: Area = Area::Nodes;
-/// The title of findings about the job itself.
-const JOB: &str = "a job";
 
-/// Locked by this process while the job runs.
+/// Name of the file that this process locks while the job runs.
 const LOCK: &str = "lock";
 const REPORT: &str = "report.json";
 const QUESTION: &str = "question.json";
 const ANSWER: &str = "answer.json";
 
-/// Shortest and longest pause between two looks for a file.
+/// Shortest and longest pause between two checks for a file.
 const FILES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
-/// The same for the state of a job, which the controller of SLURM is asked for.
+/// Shortest and longest pause between two queries of a job's state.
 const QUEUE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
-/// How long the job may take to exit after its answer.
+/// Time limit for the exit of the job after its answer.
 const EXIT: Duration = Duration::from_secs(20);
 
-/// What a trial needs.
+/// The inputs of a trial.
 #[derive(Debug, Clone, Copy)]
 pub struct Trial<'a> {
     /// The configuration, or the defaults.
@@ -58,19 +60,6 @@ pub struct Trial<'a> {
     pub stop: &'a StopSignal,
 }
 
-/// The first file of the job: what it sees on its node.
-#[derive(Debug, Serialize, Deserialize)]
-struct NodeReport {
-    format: u64,
-    host: String,
-    /// See [`machine`].
-    machine: String,
-    /// Why this program does not work there, if it does not.
-    failure: Option<String>,
-    /// Whether the lock of the other machine holds there.
-    locked: bool,
-}
-
 #[derive(Serialize, Deserialize)]
 struct Question {
     format: u64,
@@ -83,16 +72,7 @@ struct Answer {
     question_kept: bool,
 }
 
-/// What the exchange of question and answer showed.
-#[derive(Debug, Clone, Copy)]
-struct Exchange {
-    /// Time from question to answer.
-    delay: Duration,
-    question_kept: bool,
-    answer_kept: bool,
-}
-
-/// Runs a job on a node; the job is gone afterwards.
+/// Runs a job on a node, and cancels it if it has not ended.
 pub fn check(trial: &Trial) -> Vec<Finding> {
     let mut findings = Vec::new();
     if let Err(finding) = run(trial, &mut findings) {
@@ -113,7 +93,7 @@ fn run(trial: &Trial, findings: &mut Vec<Finding>) -> Result<(), Finding> {
     let began = Instant::now();
     let job =
         TrialJob::submit(&name, &arguments, &script).map_err(|error| not_submitted(error, trial.stop))?;
-    // The terminal may be gone: no reason to panic.
+    // A closed terminal must not cause a panic.
     let _ = writeln!(
         std::io::stderr(),
         "pbtnas: job {} checks a node; waiting up to {} s for it to start",
@@ -121,7 +101,8 @@ fn run(trial: &Trial, findings: &mut Vec<Finding>) -> Result<(), Finding> {
         trial.wait.as_secs()
     );
     let report = wait_for_report(trial, deadline, &job, &folder)?;
-    findings.push(check_place(&job.id, &report, trial.cluster, began.elapsed()));
+    let hosts: Vec<&str> = trial.cluster.nodes.iter().map(|node| node.host.as_str()).collect();
+    findings.push(check_node(&job.id, &report, &hosts, began.elapsed()));
     findings.push(check_program(&report));
     findings.push(check_lock(&report));
     let exchange = ask(&folder, deadline, trial.stop).map_err(|error| {
@@ -138,7 +119,7 @@ fn run(trial: &Trial, findings: &mut Vec<Finding>) -> Result<(), Finding> {
     Ok(())
 }
 
-/// The job's side: publishes what it sees, and answers one question, for which it waits.
+/// Runs in the job: publishes a report, waits for a question and publishes the answer.
 pub fn answer(folder: &Path, wait: Duration) -> Result<()> {
     let failure = pbtnas_torch::self_tests().into_iter().find_map(|test| test.outcome.err());
     let failure = failure.map(|error| message(&error));
@@ -160,15 +141,15 @@ fn ask(folder: &Path, deadline: Duration, stop: &StopSignal) -> Result<Exchange>
     Ok(Exchange { delay: began.elapsed(), question_kept, answer_kept: is_kept(&answer)? })
 }
 
-/// Publishes over an existing file, and returns whether that failed and left the file unchanged.
+/// Tries to publish over an existing file; returns whether that failed and left the file unchanged.
 fn is_kept(path: &Path) -> Result<bool> {
     let read = || std::fs::read(path).with_context(|| format!("failed to read {}", path.display()));
     let before = read()?;
     Ok(publish_bytes(path, b"second writer")? == Published::Existed && read()? == before)
 }
 
-/// How long either side waits for the other: longer than a run waits for both files, and for the longest pause between
-/// two looks.
+/// Time that either side waits for the other: longer than a run waits for both files plus the longest pause between two
+/// checks.
 fn deadline(visibility: Duration) -> Duration {
     (visibility.saturating_mul(2).saturating_add(2 * QUEUE.1))
         .clamp(Duration::from_secs(100), Duration::from_secs(600))
@@ -230,19 +211,13 @@ fn submission(trial: &Trial, deadline: Duration, name: &str, folder: &Path) -> (
     (context.trial_arguments(name, (seconds + 120).div_ceil(60), &away), context.step_script())
 }
 
-/// Names of the nodes that are this machine, to exclude them, if the job can run on another one.
+/// Names of this machine's own nodes, to exclude them if the job can run on another node.
 fn elsewhere(cluster: &ClusterInfo, host: &str, request: &JobRequest) -> Vec<String> {
     let candidates = request.nodes(cluster).into_iter().filter(|node| node.usable());
     let (here, there): (Vec<_>, Vec<_>) =
         candidates.partition(|node| is_host(&node.host, host) || is_host(&node.name, host));
     let here = here.into_iter().map(|node| node.name.clone());
     if there.is_empty() { Vec::new() } else { here.collect() }
-}
-
-/// Whether two host names, with or without a domain, are equal.
-fn is_host(a: &str, b: &str) -> bool {
-    let short = |name: &str| name.split('.').next().unwrap_or_default().to_ascii_lowercase();
-    short(a) == short(b)
 }
 
 /// Waits until the job has published its report; the error is the finding if it does not.
@@ -259,8 +234,8 @@ fn wait_for_report(
             return Ok(Some(Ok(report)));
         }
         Ok(match job.query() {
-            // The job, if it runs, reports without SLURM.
-            Err(error) if is_silent(&error) => None,
+            // A running job publishes its report without SLURM.
+            Err(error) if is_unanswered(&error) => None,
             Err(error) => return Err(error.into()),
             Ok(Standing::Waiting(reason)) => {
                 (began.elapsed() >= trial.wait).then(|| Err(queued(&job.id, &reason, trial.wait)))
@@ -303,164 +278,9 @@ fn skipped(error: &anyhow::Error) -> Finding {
 fn not_submitted(error: SchedulerError, stop: &StopSignal) -> Finding {
     match stop.get() {
         Some(signal) => Finding::skipped(AREA, JOB, format!("stopped by {}", signal.name())),
-        None if is_silent(&error) => unanswered(JOB, error),
+        None if is_unanswered(&error) => unanswered(JOB, error),
         None => rejected(&message(&error.into())),
     }
-}
-
-fn rejected(why: &str) -> Finding {
-    Finding::problem(
-        Area::Submission,
-        JOB,
-        why,
-        "SLURM rejected a short job with the options of a controller job.",
-        "Change [slurm.controller] (partition, qos, extra) or [slurm] account. `sinfo` lists partitions, `sacctmgr show \
-         associations user=$USER` lists accounts.",
-    )
-}
-
-fn queued(id: &str, reason: &str, wait: Duration) -> Finding {
-    let seconds = wait.as_secs();
-    let found = format!("still queued after {seconds} s ({reason}); job {id} is cancelled");
-    Finding::skipped(AREA, JOB, format!("{found}. Wait longer with --wait SECONDS."))
-}
-
-fn silent(id: &str, what: &str, log: &str) -> Finding {
-    let consequence = "Jobs of the search would not start, or their results would not be found.";
-    let (printed, advice) = match log {
-        "" => (
-            String::new(),
-            "Check that the node has this folder and this program under the same paths: `srun ls -d` of both, in the \
-             partition of [slurm.controller]. Put pbtnas and --state on a filesystem that the nodes share.",
-        ),
-        log => (
-            format!(" The job printed:\n{log}"),
-            "If a line of [slurm] setup failed, fix it. If a library is missing, load it in [slurm] setup, or build pbtnas \
-             on a filesystem that the nodes share.",
-        ),
-    };
-    Finding::problem(
-        AREA,
-        JOB,
-        format!("job {id} {what}, but its report did not appear here"),
-        format!("{consequence}{printed}"),
-        advice,
-    )
-}
-
-fn broken_off(why: &str, stop: &StopSignal) -> Finding {
-    if stop.get().is_some() {
-        return Finding::skipped(AREA, "visibility", why);
-    }
-    Finding::problem(
-        AREA,
-        "visibility",
-        why,
-        "This machine and the node do not see each other's files, or see them late: finished members would be trained \
-         again.",
-        "Check the mount options on both machines (NFS: actimeo, lookupcache), or choose another --state.",
-    )
-}
-
-fn check_place(id: &str, report: &NodeReport, cluster: &ClusterInfo, after: Duration) -> Finding {
-    let found = format!("job {id} reported from {} after {:.0} s", report.host, after.as_secs_f64());
-    if report.machine != machine() {
-        return Finding::ok(AREA, JOB, found);
-    }
-    match cluster.nodes.iter().all(|node| is_host(&node.host, &report.host)) {
-        true => Finding::ok(AREA, JOB, format!("{found}; all nodes of this cluster are this machine")),
-        false => Finding::warning(
-            AREA,
-            JOB,
-            format!("{found}, which is this machine"),
-            "The delay of files between two machines was not measured.",
-            "Run `pbtnas doctor` on a login node, or again when other nodes are free.",
-        ),
-    }
-}
-
-fn check_program(report: &NodeReport) -> Finding {
-    let host = &report.host;
-    match &report.failure {
-        None => Finding::ok(AREA, "program", format!("pbtnas works on {host}")),
-        Some(why) => Finding::problem(
-            AREA,
-            "program",
-            format!("pbtnas does not work on {host}: {why}"),
-            "Members on that node would fail or compute wrong results.",
-            "If the processors of login node and nodes differ, build pbtnas on a node.",
-        ),
-    }
-}
-
-fn check_lock(report: &NodeReport) -> Finding {
-    match report.locked {
-        true => Finding::ok(AREA, "locks", "the node sees a file lock of this machine"),
-        false => Finding::warning(
-            AREA,
-            "locks",
-            "the node does not see a file lock of this machine",
-            "Results do not depend on locks, but two concurrent controller jobs may do the same work.",
-            "No action is needed. Do not run `pbtnas run` on two machines for the same run.",
-        ),
-    }
-}
-
-fn check_delay(delay: Duration, visibility: Duration) -> Finding {
-    const TITLE: &str = "visibility";
-    let found = format!(
-        "a file from here to the node and one back took {:.2} s ([storage] visibility_timeout is {} s)",
-        delay.as_secs_f64(),
-        visibility.as_secs()
-    );
-    let advice = format!(
-        "Set [storage] visibility_timeout to {} or more.",
-        (3.0 * delay.as_secs_f64()).ceil().max(5.0)
-    );
-    if delay > visibility {
-        let consequence =
-            "Results of trained members could be taken for lost; the members would be trained again.";
-        Finding::problem(AREA, TITLE, found, consequence, advice)
-    } else if delay > visibility / 2 {
-        let consequence = "When the filesystem is busier, results of trained members could be taken for lost; the members \
-                           would be trained again.";
-        Finding::warning(AREA, TITLE, found, consequence, advice)
-    } else {
-        Finding::ok(AREA, TITLE, found)
-    }
-}
-
-fn check_first_writer(exchange: Exchange) -> Finding {
-    const TITLE: &str = "first writer wins";
-    let found = match (exchange.question_kept, exchange.answer_kept) {
-        (true, true) => {
-            let found = "neither this machine nor the node could replace a file that the other had published";
-            return Finding::ok(AREA, TITLE, found);
-        }
-        (false, _) => "the node replaced a file that this machine had published",
-        (true, false) => "this machine replaced a file that the node had published",
-    };
-    Finding::problem(
-        AREA,
-        TITLE,
-        found,
-        "Two processes could both record a result, or submit a generation twice.",
-        "Choose a --state on another filesystem, and report this to the administrators: hard links are not atomic between \
-         machines.",
-    )
-}
-
-/// A job that works prints nothing by itself.
-fn check_log(log: &str) -> Option<Finding> {
-    (!log.is_empty()).then(|| {
-        Finding::warning(
-            AREA,
-            "output of the job",
-            log,
-            "pbtnas printed nothing: the output comes from [slurm] setup or from the cluster.",
-            "If it is an error, fix [slurm] setup.",
-        )
-    })
 }
 
 #[cfg(test)]
@@ -517,9 +337,14 @@ mod tests {
         assert_eq!(away(&[("n1", "login"), ("n2", "b")], Some("gpu")), "", "another partition");
     }
 
-    fn report(machine: &str, failure: Option<&str>, locked: bool) -> NodeReport {
-        let (host, failure) = ("n2.domain".to_owned(), failure.map(str::to_owned));
-        NodeReport { format: FORMAT, host, machine: machine.into(), failure, locked }
+    #[test]
+    fn a_published_file_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        std::fs::write(&file, "first").unwrap();
+        assert!(is_kept(&file).unwrap());
+        assert_eq!(std::fs::read(&file).unwrap(), b"first");
+        assert!(is_kept(&dir.path().join("missing")).is_err());
     }
 
     #[test]
@@ -565,48 +390,6 @@ mod tests {
     }
 
     #[test]
-    fn place_program_and_lock_are_checked() {
-        let place = |report: &NodeReport, nodes| check_place("7", report, &cluster(nodes), SECOND).verdict;
-        let (here, there) =
-            (report(machine(), None, true), report("elsewhere", Some("it computed 1"), false));
-        assert_eq!(place(&there, &[("n1", "n1")]), Verdict::Ok);
-        assert_eq!(place(&here, &[("n1", "n2"), ("x", "n2")]), Verdict::Ok, "there is no other machine");
-        assert_eq!(place(&here, &[("n1", "n2"), ("x", "n3")]), Verdict::Warning);
-        let program = [&here, &there].map(|report| check_program(report).verdict);
-        assert_eq!(program, [Verdict::Ok, Verdict::Problem]);
-        assert_eq!([&here, &there].map(|report| check_lock(report).verdict), [Verdict::Ok, Verdict::Warning]);
-    }
-
-    #[test]
-    fn delays_are_compared_with_the_timeout() {
-        let check = |seconds| check_delay(Duration::from_secs_f64(seconds), 20 * SECOND);
-        assert_eq!(check(0.2).verdict, Verdict::Ok);
-        assert_eq!(check(10.5).verdict, Verdict::Warning);
-        let late = check(30.0);
-        assert_eq!(late.verdict, Verdict::Problem);
-        assert!(late.advice.unwrap().contains("visibility_timeout to 90 or"));
-    }
-
-    #[test]
-    fn a_replaced_file_is_a_problem() {
-        let check = |question_kept, answer_kept| {
-            check_first_writer(Exchange { delay: SECOND, question_kept, answer_kept })
-        };
-        assert_eq!(check(true, true).verdict, Verdict::Ok);
-        for (finding, who) in
-            [(check(false, true), "the node replaced"), (check(true, false), "this machine replaced")]
-        {
-            assert!(finding.verdict == Verdict::Problem && finding.found.starts_with(who), "{finding:?}");
-        }
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("file");
-        std::fs::write(&file, "first").unwrap();
-        assert!(is_kept(&file).unwrap());
-        assert_eq!(std::fs::read(&file).unwrap(), b"first");
-        assert!(is_kept(&dir.path().join("missing")).is_err());
-    }
-
-    #[test]
     fn a_job_can_be_missing_for_three_reasons() {
         let error =
             |message: &str| SchedulerError::Refused { command: "sbatch".into(), message: message.into() };
@@ -627,21 +410,5 @@ mod tests {
         std::fs::create_dir(dir.path().join("logs")).unwrap();
         std::fs::write(dir.path().join("logs/x"), "1 %\r\u{1b}[31m2 %\u{1b}[0m\n\u{1b}[2J\n").unwrap();
         assert_eq!(log(dir.path()), "2 %");
-    }
-
-    #[test]
-    fn a_job_without_a_report_is_explained() {
-        assert_eq!(queued("7", "Priority", 120 * SECOND).verdict, Verdict::Skipped);
-        let finding = silent("7", "ended (FAILED)", "no such file");
-        assert!(
-            finding.verdict == Verdict::Problem && finding.consequence.unwrap().ends_with(":\nno such file")
-        );
-        assert_eq!(rejected("no").area.exit_code(), 5);
-        assert_eq!(check_log(""), None);
-        assert_eq!(check_log("x").map(|finding| finding.verdict), Some(Verdict::Warning));
-        let stop = StopSignal::default();
-        assert_eq!(broken_off("late", &stop).verdict, Verdict::Problem);
-        stop.raise(Signal::Terminate);
-        assert_eq!(broken_off("stopped", &stop).verdict, Verdict::Skipped);
     }
 }

@@ -40,7 +40,7 @@ pub fn check(
             "Set a partition without preemption in [slurm.controller]: controller jobs take seconds and need no GPU.",
         );
     }
-    if request.stays_away() {
+    if request.disables_requeue() {
         return Finding::warning(
             AREA,
             &title,

@@ -2,7 +2,7 @@
 
 use pbtnas_core::fault::message;
 use pbtnas_engine::config::Config;
-use pbtnas_engine::device::{DeviceChoice, device_name, driver_is_there};
+use pbtnas_engine::device::{DeviceChoice, device_name, has_nvidia_driver};
 use pbtnas_engine::task::SelfTest;
 
 use super::finding::{Area, Finding};
@@ -17,7 +17,7 @@ pub fn check(config: Option<&Config>, jobs: bool) -> Vec<Finding> {
     findings.extend(tests.into_iter().map(|test| check_test(test, jobs)));
     let compute = config.and_then(|config| config.task.settings.compute());
     findings.extend(
-        compute.filter(|_| !tested_gpu).and_then(|compute| gpu(compute.device, driver_is_there(), jobs)),
+        compute.filter(|_| !tested_gpu).and_then(|compute| gpu(compute.device, has_nvidia_driver(), jobs)),
     );
     findings
 }
@@ -40,7 +40,7 @@ fn check_test(test: SelfTest, jobs: bool) -> Finding {
     match test.outcome {
         Ok(found) => Finding::ok(AREA, test.title, found),
         Err(error) => Finding::problem(AREA, test.title, message(&error), test.consequence, test.advice)
-            .only_warning_if(!test.required || (jobs && test.depends_on_machine)),
+            .downgrade_if(!test.required || (jobs && test.depends_on_machine)),
     }
 }
 
@@ -57,7 +57,7 @@ fn gpu(choice: DeviceChoice, driver: bool, jobs: bool) -> Option<Finding> {
             Ok(name) => Finding::ok(AREA, GPU, format!("your program will get device {name}")),
             Err(error) => {
                 let advice = "Unset CUDA_VISIBLE_DEVICES, or set device to \"auto\" or \"cpu\".";
-                Finding::problem(AREA, GPU, message(&error), AT_ONCE, advice).only_warning_if(jobs)
+                Finding::problem(AREA, GPU, message(&error), AT_ONCE, advice).downgrade_if(jobs)
             }
         },
         (false, _, true) => Finding::skipped(

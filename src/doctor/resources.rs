@@ -134,7 +134,7 @@ fn what_nodes_have(cluster: &ClusterInfo) -> String {
 pub fn device(config: &Config, cluster: &ClusterInfo) -> Vec<Finding> {
     let Some(Compute { device, threads, .. }) = config.task.settings.compute() else { return Vec::new() };
     let request = JobRequest::of_members(config);
-    let asks = request.asks_for_gpu();
+    let asks = request.requests_gpu();
     let there = request.nodes(cluster).iter().any(|node| node.gres.iter().any(|one| one.name == "gpu"));
     let mut findings = Vec::new();
     let advice = "Set gres = \"gpu:1\" in [slurm]";

@@ -8,9 +8,9 @@ use pbtnas_core::search::MemberId;
 use pbtnas_engine::config::Config;
 use pbtnas_engine::scheduler::SchedulerError;
 use pbtnas_engine::scheduler::slurm::cluster;
-use pbtnas_engine::scheduler::slurm::cluster::{COMMANDS, ClusterInfo, is_silent};
+use pbtnas_engine::scheduler::slurm::cluster::{COMMANDS, ClusterInfo, is_unanswered};
 use pbtnas_engine::scheduler::slurm::script::{ScriptContext, chunks};
-use pbtnas_engine::scheduler::slurm::show::USUAL_ARRAY_SIZE;
+use pbtnas_engine::scheduler::slurm::show::DEFAULT_MAX_ARRAY_SIZE;
 
 const AREA: Area = Area::Slurm;
 const WITHOUT: &str = "`pbtnas step` and jobs need SLURM. `pbtnas run` trains on one machine without it.";
@@ -30,7 +30,7 @@ pub fn check(wanted: bool) -> (Vec<Finding>, Option<ClusterInfo>) {
             Ok(None) => (check_controller(Err("scontrol ping: DOWN")), None),
             Err(error) => (check_controller(Err(&message(&error.into()))), None),
         };
-    (vec![commands, controller.only_warning_if(!wanted)], answered)
+    (vec![commands, controller.downgrade_if(!wanted)], answered)
 }
 
 fn check_commands(versions: &[(&str, Result<String, SchedulerError>)], wanted: bool) -> Finding {
@@ -60,7 +60,7 @@ fn check_commands(versions: &[(&str, Result<String, SchedulerError>)], wanted: b
             "Run this on a login node of the cluster (after `module load slurm` if needed; SLURM_CONF can name its \
              slurm.conf), or use `pbtnas run`.",
         )
-        .only_warning_if(!wanted);
+        .downgrade_if(!wanted);
     }
     let mut known: Vec<&str> = versions.iter().filter_map(|(_, version)| version.as_deref().ok()).collect();
     known.dedup();
@@ -113,7 +113,7 @@ pub fn test(config: &Config, cluster: &ClusterInfo, program: &Path, state: &Path
         step: words("step"),
     };
     let members: Vec<MemberId> = (0..config.search.population as u32).map(MemberId).collect();
-    let limit = cluster.settings.max_array_size.unwrap_or(USUAL_ARRAY_SIZE);
+    let limit = cluster.settings.max_array_size.unwrap_or(DEFAULT_MAX_ARRAY_SIZE);
     let chunk = chunks(&members, config.slurm.members_per_task, limit).into_iter().next();
     let array = chunk.map(|chunk| {
         let arguments = context.unit_arguments("pbtnas-doctor", &chunk);
@@ -136,7 +136,7 @@ fn check_test(title: &str, section: &str, answer: Result<String, SchedulerError>
         Ok(line) => return Finding::ok(Area::Submission, title, format!("sbatch --test-only: {line}")),
         Err(error) => error,
     };
-    if is_silent(&error) {
+    if is_unanswered(&error) {
         return unanswered(title, error);
     }
     Finding::problem(

@@ -92,7 +92,7 @@ fn total(config: &Config, checkpoint: u64, collected: u64) -> Need {
         Keep::Generations(count) => u64::from(count.max(1)),
     }
     .min(generations.saturating_sub(1));
-    // Offspring have a first checkpoint besides the last one.
+    // Offspring have a first and a final checkpoint.
     let offspring = (members as f64 * config.search.tau).ceil() as u64;
     let each_generation = members.saturating_add(offspring);
     let checkpoints = each_generation.saturating_mul(trained + 1) + members * SNAPSHOTS + 1;

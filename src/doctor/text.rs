@@ -3,7 +3,6 @@
 use super::finding::{Area, Finding, Verdict};
 use crate::term::wrap;
 
-/// Columns per line.
 const WIDTH: usize = 100;
 
 /// Formats findings one by one, with a heading per area.
@@ -99,7 +98,7 @@ mod tests {
     fn a_summary_counts() {
         let (fine, skipped) = (Finding::ok(Area::Slurm, "a", "b"), Finding::skipped(Area::Slurm, "a", "b"));
         let problem = Finding::problem(Area::Slurm, "a", "b", "c", "d");
-        let warning = problem.clone().only_warning_if(true);
+        let warning = problem.clone().downgrade_if(true);
         assert_eq!(summary(std::slice::from_ref(&fine)), "no problems (1 check)");
         assert_eq!(
             summary(&[fine.clone(), warning.clone(), skipped]),

@@ -49,7 +49,7 @@ pub fn export_best(run: &Run, best: &BestRecord, output: &Path) -> Result<Vec<Pa
     let place = place(run, best.generation, best.member, run.layout.root(), &StopSignal::default());
     let mut session = task.session(Start::Checkpoint(&reader), place)?;
     let pictures = session.export(output)?;
-    // Last: if this file exists, the images beside it are of the same member.
+    // Written last: if this file exists, the images next to it belong to the same member.
     let of = Ancestor { generation: best.generation, member: best.member };
     let carriers = Plans::read(run, best.generation)?.all_carriers(&run.space, of);
     fs::write(&lineage, lineage_json(&carriers)?)

@@ -6,10 +6,11 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::table::table;
+use super::words::full_origin;
 use crate::fmt;
 use crate::fmt::short;
 use pbtnas_core::run::{MemberPlan, PlanRecord, ResultRecord, StateError};
-use pbtnas_core::search::{Ancestor, Change, MemberId, Origin, Space, variable_lineage};
+use pbtnas_core::search::{Ancestor, MemberId, Origin, Space, variable_lineage};
 use pbtnas_engine::run::Run;
 
 /// What `pbtnas lineage --json` prints.
@@ -140,7 +141,12 @@ pub fn lineage_text(lineage: &Lineage, space: &Space) -> String {
         lineage.run_id
     );
     let row = |one: &LineageMember| {
-        vec![one.generation.to_string(), one.member.to_string(), fmt::fitness(one.fitness), how(&one.origin)]
+        vec![
+            one.generation.to_string(),
+            one.member.to_string(),
+            fmt::fitness(one.fitness),
+            full_origin(&one.origin),
+        ]
     };
     let rows: Vec<_> = lineage.ancestors.iter().map(row).collect();
     text += &table(&["generation", "member", "fitness", "origin"], &rows);
@@ -184,30 +190,6 @@ fn brief(value: &str) -> String {
     value.parse().map_or_else(|_| value.to_owned(), short)
 }
 
-fn how(origin: &Origin) -> String {
-    match origin {
-        Origin::Random => "random".into(),
-        Origin::Survivor => "survivor".into(),
-        Origin::Perturbed => "survivor, shrink-perturbed".into(),
-        Origin::Derived => "derived from the supernet".into(),
-        Origin::Mutation { parent, change } => match change {
-            Change::Nothing => format!("copy of {parent}"),
-            Change::Weights => format!("mutation of {parent}: weights"),
-            Change::Variable { name } => format!("mutation of {parent}: a new {name}"),
-        },
-        Origin::Mix { base, donor, replaced, explored } => {
-            let mut text = match replaced.len() {
-                0 => format!("{base} with nothing of {donor}"),
-                _ => format!("mix of {base} with {} of {donor}", replaced.join(", ")),
-            };
-            if !explored.is_empty() {
-                text += &format!("; explored {}", explored.join(", "));
-            }
-            text
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -217,10 +199,10 @@ mod tests {
         let mix = |replaced: &[&str], explored: &[&str]| {
             let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
             let (base, donor) = (MemberId(1), MemberId(2));
-            how(&Origin::Mix { base, donor, replaced: names(replaced), explored: names(explored) })
+            full_origin(&Origin::Mix { base, donor, replaced: names(replaced), explored: names(explored) })
         };
-        assert_eq!(mix(&["a", "b"], &[]), "mix of 01 with a, b of 02");
-        assert_eq!(mix(&[], &["r"]), "01 with nothing of 02; explored r");
+        assert_eq!(mix(&["a", "b"], &[]), "01 + a, b of 02");
+        assert_eq!(mix(&[], &["r"]), "01 + nothing of 02; explored r");
         let carrier = |generation, member, value: &str| Carrier {
             generation,
             member: MemberId(member),

@@ -1,4 +1,4 @@
-//! Output for people and other programs: tables, charts, diagrams, reports, exports.
+//! Output for users and other programs: tables, charts, diagrams, reports, exports.
 
 mod best;
 pub mod chart;

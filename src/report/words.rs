@@ -24,6 +24,15 @@ pub fn origin(origin: &Origin) -> String {
     }
 }
 
+/// The origin with the names of all variables.
+pub fn full_origin(origin: &Origin) -> String {
+    let Origin::Mix { base, donor, replaced, explored } = origin else { return self::origin(origin) };
+    let names = |names: &[String]| names.join(", ");
+    let replaced = if replaced.is_empty() { "nothing".to_owned() } else { names(replaced) };
+    let mixed = format!("{base} + {replaced} of {donor}");
+    if explored.is_empty() { mixed } else { format!("{mixed}; explored {}", names(explored)) }
+}
+
 /// The origin in few letters, for narrow columns.
 pub fn short_origin(origin: &Origin) -> String {
     match origin {

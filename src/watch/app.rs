@@ -65,7 +65,6 @@ pub enum Pane {
     Jobs,
 }
 
-/// See the module.
 #[derive(Debug)]
 pub struct App {
     pub info: RunInfo,

@@ -11,7 +11,6 @@ use pbtnas_core::search::Ancestor;
 /// Fraction of the generation after which the pace of a member counts.
 const MIN_PROGRESS: f64 = 0.25;
 
-/// See the module.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Estimates {
     /// The best member and its fitness.

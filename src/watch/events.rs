@@ -74,8 +74,8 @@ pub struct Replaced {
     pub by: String,
 }
 
-/// The events between two readings, which begin with the same generation. `finished`: the last generation ends the search,
-/// with this best member.
+/// The events between two readings, which begin with the same generation. `finished`: the last generation ends the
+/// search, with this best member.
 pub fn events(
     before: &[Generation],
     after: &[Generation],
@@ -141,9 +141,7 @@ fn member_events(generation: u32, before: Option<&Member>, member: &Member, even
         }
         let how = match attempt.ending() {
             Some(AttemptEnd::Done | AttemptEnd::Superseded) => continue,
-            Some(AttemptEnd::Stopped { signal }) if signal == "SIGTERM" && attempt.start.job.is_some() => {
-                "preempted"
-            }
+            Some(AttemptEnd::Stopped { .. }) if attempt.start.job.is_some() => "preempted",
             Some(AttemptEnd::Stopped { .. }) => "stopped",
             Some(AttemptEnd::StorageFailed { .. }) => "storage-failed",
             Some(AttemptEnd::Failed { .. }) => "failed",

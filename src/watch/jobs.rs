@@ -28,7 +28,6 @@ impl Jobs {
     }
 }
 
-/// See [`Jobs::tasks`].
 pub struct Tasks<'a> {
     /// None if the queue is that of another generation.
     pub queue: Option<&'a Queue>,
@@ -61,7 +60,7 @@ pub fn last_job(member: &Member) -> Option<&str> {
 pub fn state_with_job(member: &Member, job: Option<&Job>) -> MemberState {
     let state = member.state();
     match (state, job.map(|job| job.state)) {
-        (MemberState::Waiting | MemberState::Stopped, Some(JobState::Held | JobState::Hopeless)) => {
+        (MemberState::Waiting | MemberState::Stopped, Some(JobState::Held | JobState::DependencyFailed)) => {
             MemberState::Held
         }
         (MemberState::Waiting, Some(JobState::Running)) => MemberState::Starting,
@@ -108,6 +107,6 @@ mod tests {
         assert_eq!(state_with_job(&one, None), MemberState::Stopped);
         one.attempts[0].start.job = Some("9_0".into());
         assert_eq!(with(&one, JobState::Pending), MemberState::Preempted);
-        assert_eq!(with(&one, JobState::Hopeless), MemberState::Held);
+        assert_eq!(with(&one, JobState::DependencyFailed), MemberState::Held);
     }
 }

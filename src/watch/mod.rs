@@ -1,7 +1,7 @@
 //! `pbtnas watch`: a live screen of a search, or a line per event.
 //!
-//! Reading and drawing run in separate threads ([`reader`]), because a shared filesystem or a scheduler may be slow. Pure
-//! functions turn what was read into what is shown ([`estimates`], [`snapshot`], [`events`], [`screen`]).
+//! Reading and drawing run in separate threads ([`reader`]), because a shared filesystem or a scheduler may be slow.
+//! Pure functions turn what was read into what is shown ([`estimates`], [`snapshot`], [`events`], [`screen`]).
 
 pub mod app;
 pub mod estimates;

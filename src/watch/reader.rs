@@ -1,4 +1,4 @@
-//! Polling of the run directory and of SLURM, for threads of their own: either may be slow or unreachable.
+//! Polls the run directory and SLURM, each in its own thread, because either may be slow or unreachable.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ use pbtnas_engine::scheduler::slurm;
 const REST: u32 = 10;
 /// Time between two queries of the queue.
 const QUERY_EVERY: Duration = Duration::from_secs(30);
-/// The same while no job of the run has been submitted.
+/// Time between two queries while no job of the run has been submitted.
 const QUERY_EVERY_WITHOUT_JOBS: Duration = Duration::from_secs(10);
 
 /// Progress of a reader.

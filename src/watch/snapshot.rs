@@ -26,9 +26,9 @@ pub struct MemberEntry {
     pub epoch: f64,
     pub fitness: Option<f64>,
     pub attempts: usize,
-    /// The last sign of life; none once it has a result.
+    /// The time of its last record; none once it has a result.
     pub last_seen: Option<DateTime<Utc>>,
-    /// Whether a new network took this place in this generation.
+    /// Whether the member was replaced by a new network in this generation.
     pub replaced: bool,
 }
 
@@ -83,7 +83,7 @@ impl Snapshot {
     }
 }
 
-/// The last sign of life of a member without a result.
+/// The time of the last record of a member without a result.
 fn last_seen(member: &Member) -> Option<DateTime<Utc>> {
     if member.result.is_some() {
         return None;
@@ -112,8 +112,8 @@ pub enum Phase {
     Finished,
 }
 
-/// The phase of a run. `changed` is when its directory was last seen to change, by the local clock: those of other
-/// machines may be wrong.
+/// The phase of a run. `changed` is the time of the last change of its directory by the local clock, because the clocks
+/// of other machines may be wrong.
 pub fn phase(
     history: &History,
     estimates: &Estimates,
@@ -133,7 +133,7 @@ pub fn phase(
             job.id, job.reason, info.folder
         ))
     };
-    let is_blocked = |job: &&Job| matches!(job.state, JobState::Held | JobState::Hopeless);
+    let is_blocked = |job: &&Job| matches!(job.state, JobState::Held | JobState::DependencyFailed);
     let queue = jobs.tasks(latest.number).queue;
     let all = || queue.into_iter().flat_map(|queue| queue.tasks.iter().chain(&queue.steps));
     let blocked = all().find(is_blocked);
@@ -279,7 +279,8 @@ mod tests {
         assert!(matches!(at(&history(0), &none, 200), Phase::Stalled { .. }));
         let controller = queue(Vec::new(), vec![job("10", JobState::Pending, "Resources", "")]);
         assert_eq!(at(&history(0), &controller, 200), Phase::Selecting);
-        let blocked = queue(Vec::new(), vec![job("10", JobState::Hopeless, "DependencyNeverSatisfied", "")]);
+        let blocked =
+            queue(Vec::new(), vec![job("10", JobState::DependencyFailed, "DependencyNeverSatisfied", "")]);
         assert!(matches!(at(&history(0), &blocked, 200), Phase::Stalled { .. }));
         assert_eq!(at(&history(2), &none, 9000), Phase::Finished);
 

@@ -67,7 +67,7 @@ fn offspring_memory_is_bounded() {
     let dir = tempfile::tempdir().unwrap();
     let variable = Variable::choice("layer0", vec!["a".into()], vec!["net/layer0/".into()]);
     let space = Space::new(vec![variable]);
-    let mib = 256;
+    let mib = 96;
     let base = parent(&dir.path().join("base"), mib);
     let donor = parent(&dir.path().join("donor"), mib);
     std::fs::write("/proc/self/clear_refs", "5").unwrap();

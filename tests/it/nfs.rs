@@ -19,7 +19,7 @@ impl Sandbox {
     fn get(folder: &'static str) -> Self {
         static TURN: Mutex<()> = Mutex::new(());
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        let output = script(&["up", "--program", PBTNAS]).output().unwrap();
+        let output = script(&["up", "--program", PBTNAS.path()]).output().unwrap();
         assert!(output.status.success(), "scripts/nfs-sandbox up: {}", text(&output));
         let sandbox = Self { folder, _turn: turn };
         sandbox.ok("server", &format!("rm -rf /export/{folder}"));

@@ -135,7 +135,7 @@ fn a_wrong_rl_configuration_is_reported_before_init() {
     };
     let output = init(config("").replace("dm-control", "nowhere"));
     assert!(
-        text(&output).contains("walker.xml") && text(&output).contains("scripts/setup rl"),
+        text(&output).contains("walker.xml") && text(&output).contains("scripts/setup libtorch rl"),
         "{}",
         text(&output)
     );
@@ -160,7 +160,7 @@ fn without_the_feature_the_error_names_what_to_install() {
     let output = output.unwrap();
     assert!(!output.status.success());
     assert!(
-        text(&output).contains("libegl1") && text(&output).contains("scripts/setup rl"),
+        text(&output).contains("libegl1") && text(&output).contains("scripts/setup libtorch rl"),
         "{}",
         text(&output)
     );

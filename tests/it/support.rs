@@ -1,16 +1,36 @@
 //! Runs pbtnas and reads its run directory.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use pbtnas::report::status;
 use pbtnas_engine::run::Run;
 use serde_json::Value;
 
-/// The program under test.
-pub const PBTNAS: &str = env!("CARGO_BIN_EXE_pbtnas");
+/// The program under test: that of this build, or the one that the environment variable `PBTNAS_PROGRAM` names.
+pub const PBTNAS: Program = Program;
+
+#[derive(Clone, Copy)]
+pub struct Program;
+
+impl Program {
+    pub fn path(self) -> &'static str {
+        static PATH: LazyLock<String> = LazyLock::new(|| {
+            std::env::var("PBTNAS_PROGRAM").unwrap_or_else(|_| env!("CARGO_BIN_EXE_pbtnas").to_owned())
+        });
+        &PATH
+    }
+}
+
+impl AsRef<OsStr> for Program {
+    fn as_ref(&self) -> &OsStr {
+        OsStr::new(self.path())
+    }
+}
 
 /// A configuration of the synthetic task: 8 members, 3 generations; `extra` holds more TOML.
 pub fn synthetic(step_milliseconds: u64, extra: &str) -> String {
@@ -20,6 +40,9 @@ pub fn synthetic(step_milliseconds: u64, extra: &str) -> String {
          [synthetic]\nsteps_per_epoch = 5\nstep_milliseconds = {step_milliseconds}\n{extra}\n"
     )
 }
+
+/// Plans and checkpoints by their paths in the run directory.
+pub type Essence = BTreeMap<String, Vec<u8>>;
 
 /// A run in a temporary folder.
 pub struct Search {
@@ -85,16 +108,20 @@ impl Search {
     }
 
     /// See [`essence`].
-    pub fn essence(&self) -> BTreeMap<String, Vec<u8>> {
+    pub fn essence(&self) -> Essence {
         essence(&self.state)
     }
 
     /// Asserts that both runs have the same plans and checkpoints and are sound.
     pub fn assert_same(&self, other: &Search) {
-        for search in [self, other] {
-            assert!(search.ok(&["verify"]).starts_with("valid"));
-        }
-        let (ours, theirs) = (self.essence(), other.essence());
+        assert!(other.ok(&["verify"]).starts_with("valid"));
+        self.assert_files(&other.essence());
+    }
+
+    /// Asserts that this run has these plans and checkpoints and is sound.
+    pub fn assert_files(&self, theirs: &Essence) {
+        assert!(self.ok(&["verify"]).starts_with("valid"));
+        let ours = self.essence();
         assert_eq!(ours.keys().collect::<Vec<_>>(), theirs.keys().collect::<Vec<_>>());
         for (name, bytes) in &ours {
             assert!(*bytes == theirs[name], "{name} differs");
@@ -130,7 +157,7 @@ impl Search {
 }
 
 /// The files that are equal in all runs of the same search: plans and checkpoints.
-pub fn essence(state: &Path) -> BTreeMap<String, Vec<u8>> {
+pub fn essence(state: &Path) -> Essence {
     let mut files = BTreeMap::new();
     for entry in walkdir::WalkDir::new(state.join("generations")) {
         let entry = entry.unwrap();

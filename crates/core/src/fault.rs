@@ -1,6 +1,7 @@
 //! Kinds of failures, and one-line error messages.
 
-/// The kind of a failure, which determines whether it is retried, whether it counts against a member, and the exit code.
+/// The kind of a failure. It determines whether the operation is retried, whether the failure counts against a member,
+/// and the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// A member's training failed, or any other failure.

@@ -45,7 +45,7 @@ pub fn advance(run: &Run, task: &dyn Task, idle: bool) -> Result<NextAction> {
         run.check_file(file)?;
     }
     loop {
-        let Some(generation) = run.latest_of_all()? else {
+        let Some(generation) = run.latest_generation_checked()? else {
             first(run)?;
             continue;
         };

@@ -27,7 +27,7 @@ impl Backoff {
     }
 }
 
-/// Calls `act` until it succeeds or `wait` returns false. `wait` gets the error and the delay, and sleeps.
+/// Calls `act` until it succeeds or `wait` returns false. `wait` is called with the error and the delay, and sleeps.
 pub fn retry<T, E>(
     mut act: impl FnMut() -> Result<T, E>,
     mut wait: impl FnMut(&E, Duration) -> bool,

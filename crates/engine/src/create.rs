@@ -9,10 +9,10 @@ use chrono::Utc;
 use crate::config::Config;
 use crate::run::Run;
 use crate::task::Task;
-use pbtnas_core::durable_fs::{Digest, digest_file};
-use pbtnas_core::durable_fs::{Published, ensure_dir, is_there, link, publish_bytes, temporary_name};
+use pbtnas_core::durable_fs::{Digest, FileDigest, digest_file};
+use pbtnas_core::durable_fs::{Published, ensure_dir, exists, link, publish_bytes, temporary_name};
 use pbtnas_core::run::{
-    FORMAT, FileRef, Layout, RunRecord, StateError, drop_folder, left_folders, publish_json,
+    FORMAT, FileRef, Layout, RunRecord, StateError, abandoned_dirs, drop_folder, publish_json,
 };
 
 /// Creates a run in a directory, or opens the run with the same configuration that exists there.
@@ -20,7 +20,7 @@ use pbtnas_core::run::{
 /// `run.json` is published last, so that an interrupted init leaves no run and can be repeated.
 pub fn create(root: &Path, config: &Config, task: &dyn Task) -> Result<(Run, Published)> {
     let layout = Layout::of(root)?;
-    if is_there(&layout.run())? {
+    if exists(&layout.run())? {
         let run = Run::open(layout.root())?;
         if run.config != *config {
             return Err(StateError::OtherConfig { path: layout.root().to_owned() }.into());
@@ -57,12 +57,12 @@ fn publish_same(layout: &Layout, path: &Path, bytes: &[u8]) -> Result<FileRef, S
     {
         return Err(StateError::OtherBeginning { path: layout.root().to_owned() });
     }
-    Ok(FileRef { path: layout.relative(path), size: bytes.len() as u64, digest: Digest::of(bytes) })
+    Ok(layout.file_ref(path, FileDigest { size: bytes.len() as u64, digest: Digest::of(bytes) }))
 }
 
 /// Lets the task write its shared files to a temporary directory, then publishes them.
 fn prepare(layout: &Layout, task: &dyn Task) -> Result<Vec<FileRef>> {
-    left_folders(layout.root()).iter().for_each(|folder| drop_folder(folder));
+    abandoned_dirs(layout.root()).iter().for_each(|folder| drop_folder(folder));
     let aside = layout.root().join(temporary_name("prepare"));
     ensure_dir(&aside)?;
     let made = task.prepare(&aside).and_then(|names| {
@@ -74,8 +74,7 @@ fn prepare(layout: &Layout, task: &dyn Task) -> Result<Vec<FileRef>> {
                     .and_then(|file| file.sync_all())
                     .map_err(StateError::io("sync", &from))?;
                 link(&from, &to)?;
-                let written = digest_file(&to)?;
-                Ok(FileRef { path: layout.relative(&to), size: written.size, digest: written.digest })
+                Ok(layout.file_ref(&to, digest_file(&to)?))
             })
             .collect()
     });

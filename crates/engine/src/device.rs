@@ -1,4 +1,4 @@
-//! Where a member trains and in what precision, as far as that can be said without loading a library.
+//! The device and precision of training, determined without loading a library.
 
 use std::path::Path;
 
@@ -28,7 +28,7 @@ pub enum Precision {
     Bf16,
 }
 
-/// What a member of a task computes with.
+/// The device, threads and precision of a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Compute {
     pub device: DeviceChoice,
@@ -38,10 +38,10 @@ pub struct Compute {
     pub precision: Option<Precision>,
 }
 
-/// The variable (and its value) from which NVIDIA's libraries and libtorch take the precision; none where there is no GPU
-/// to use. They read it when they are loaded.
+/// The environment variable and value that set the precision of NVIDIA's libraries and libtorch; none without a GPU.
+/// The libraries read it when they are loaded.
 pub fn environment(compute: &Compute) -> Option<(&'static str, &'static str)> {
-    let on_gpu = compute.device != DeviceChoice::Cpu && driver_is_there();
+    let on_gpu = compute.device != DeviceChoice::Cpu && has_nvidia_driver();
     let precision = compute.precision.filter(|_| on_gpu)?;
     Some(match precision {
         Precision::Float32 => ("NVIDIA_TF32_OVERRIDE", "0"),
@@ -49,28 +49,28 @@ pub fn environment(compute: &Compute) -> Option<(&'static str, &'static str)> {
     })
 }
 
-/// The device that a program of the user's is asked to train on: `cuda` or `cpu`. No library is loaded.
+/// The device that the user's program is asked to train on: `cuda` or `cpu`. Loads no library.
 pub fn device_name(choice: DeviceChoice) -> Result<&'static str> {
     match choice {
         DeviceChoice::Cpu => Ok("cpu"),
-        _ if driver_is_there() && !are_hidden() => Ok("cuda"),
+        _ if has_nvidia_driver() && !gpus_hidden() => Ok("cuda"),
         DeviceChoice::Auto => Ok("cpu"),
-        DeviceChoice::Cuda if driver_is_there() => {
+        DeviceChoice::Cuda if has_nvidia_driver() => {
             bail!("device = \"cuda\", but CUDA_VISIBLE_DEVICES is empty")
         }
         DeviceChoice::Cuda => bail!("device = \"cuda\", but {NO_DRIVER}"),
     }
 }
 
-/// Why there is no GPU.
+/// The reason in errors on a machine without a GPU.
 pub const NO_DRIVER: &str = "this machine has no NVIDIA driver (/proc/driver/nvidia/version)";
 
-/// Whether the environment hides all GPUs; some write `-1` for that.
-pub fn are_hidden() -> bool {
+/// Whether CUDA_VISIBLE_DEVICES hides all GPUs; both an empty value and `-1` do.
+pub fn gpus_hidden() -> bool {
     std::env::var("CUDA_VISIBLE_DEVICES").is_ok_and(|devices| matches!(devices.trim(), "" | "-1"))
 }
 
 /// Whether this machine has an NVIDIA driver.
-pub fn driver_is_there() -> bool {
+pub fn has_nvidia_driver() -> bool {
     Path::new("/proc/driver/nvidia/version").exists()
 }

@@ -27,7 +27,7 @@ pub fn fault_of(error: &anyhow::Error) -> Fault {
     if error.chain().any(damaged) { Fault::Damaged } else { Fault::Member }
 }
 
-/// What the user can do about an error, apart from its message.
+/// What the user can do about an error, if its message does not say so.
 pub fn hint_of(error: &anyhow::Error) -> Option<String> {
     error.chain().find_map(|cause| {
         match (cause.downcast_ref::<StateError>(), cause.downcast_ref::<SchedulerError>()) {
@@ -40,15 +40,16 @@ pub fn hint_of(error: &anyhow::Error) -> Option<String> {
 
 /// Exit codes. Scripts and schedulers rely on them, and so do processes that train members for another one.
 pub mod exit {
-    /// Anything without a code of its own, a member's training among it.
+    /// A failure without its own code, including a failed training.
     pub const FAILED: u8 = 1;
     /// The configuration is wrong; retrying does not help.
     pub const CONFIG: u8 = 3;
     /// The run directory is wrong or damaged; `pbtnas verify` names the problems.
     pub const STATE: u8 = 4;
-    /// The scheduler did not answer or refused; retrying later may help.
+    /// The scheduler did not answer or rejected the request; retrying later may help.
     pub const SCHEDULER: u8 = 5;
-    /// The filesystem refused (full, read-only, broken, gone); the same command resumes once it is repaired (EX_IOERR).
+    /// A filesystem operation failed (full, read-only, unmounted). After the repair, the same command resumes
+    /// (EX_IOERR).
     pub const IO: u8 = 74;
     /// Stopped by a signal; work is saved, the same command resumes (EX_TEMPFAIL).
     pub const STOPPED: u8 = 75;

@@ -1,4 +1,4 @@
-//! Numbers in texts for people.
+//! Formats numbers for tables and messages.
 
 /// Four significant digits; integers below a million in full.
 pub fn short(number: f64) -> String {

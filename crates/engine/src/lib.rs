@@ -1,5 +1,6 @@
 //! The engine of pbtnas: reads a configuration, trains members through a task, advances a run generation by generation,
-//! and hands the work to a scheduler. It depends on no libtorch and no command line; what it reports are events.
+//! and submits its units to a scheduler. It depends neither on libtorch nor on the command line, and reports through
+//! `tracing` events.
 
 pub mod advance;
 pub mod attempt;

@@ -1,4 +1,4 @@
-//! Contexts of a run's members for tasks, which do not depend on runs.
+//! Builds the contexts in which tasks train the members of a run. The interface of tasks does not depend on runs.
 
 use std::path::Path;
 

@@ -11,7 +11,7 @@ use crate::signal::StopSignal;
 use crate::task::Task;
 use pbtnas_core::checkpoint::{CheckpointError, Meta, Reader, Surgery, offspring};
 use pbtnas_core::durable_fs::{FileDigest, StorageError, digest_file};
-use pbtnas_core::durable_fs::{Published, Staged, ensure_dir, is_there, stage};
+use pbtnas_core::durable_fs::{Published, Staged, ensure_dir, exists, stage};
 use pbtnas_core::parallel;
 use pbtnas_core::run::FileRef;
 use pbtnas_core::search::{Change, MemberId, Offspring, Origin};
@@ -53,7 +53,7 @@ pub fn build_offspring(
     let (staged, mut written) = draw()?;
     if staged.publish(NAME)? == Published::Existed {
         let there = digest_file(&path)?;
-        if there == written || is_there(&run.layout.plan(generation))? {
+        if there == written || exists(&run.layout.plan(generation))? {
             written = there;
         } else {
             // No plan refers to it yet, and it differs from the rebuilt checkpoint.
@@ -61,7 +61,7 @@ pub fn build_offspring(
             draw()?.0.replace(NAME)?;
         }
     }
-    Ok(FileRef { path: run.layout.relative(&path), size: written.size, digest: written.digest })
+    Ok(run.layout.file_ref(&path, written))
 }
 
 const NAME: &str = "start.safetensors";

@@ -12,14 +12,14 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use crate::advance::NextAction;
-use crate::attempt::{Claim, Identity, TrainOutcome, ending_of, record_end};
+use crate::attempt::{Claim, Identity, TrainOutcome, ending_of, record_end, without_panic};
 use crate::member_context::place;
 use crate::run::Run;
 use crate::signal::StopSignal;
 use crate::task::{Evaluation, Measure, Part, Start, Task};
 use pbtnas_core::checkpoint::{CheckpointError, Meta, Reader, soup};
 use pbtnas_core::durable_fs::digest_file;
-use pbtnas_core::durable_fs::{Lock, Published, ensure_dir, is_there, remove, stage};
+use pbtnas_core::durable_fs::{Lock, Published, ensure_dir, exists, remove, stage};
 use pbtnas_core::run::{
     AttemptEnd, BestRecord, Exhausted, FORMAT, FileRef, Ingredient, Outcome, SoupLayout, SoupPlan,
     SoupRecord, SoupResult, StateError, begin_attempt, drop_temporaries, exhausted, find_json_or_quarantine,
@@ -77,16 +77,16 @@ impl<'a> Soup<'a> {
         ["soup"].into_iter().chain(part.into_iter().flatten()).map(str::to_owned).collect()
     }
 
-    /// Advances as far as the results of the candidates allow. Candidates take the place of members.
+    /// Advances as far as the results of the candidates allow. The members of the returned action are candidates.
     ///
     /// `idle` means that no process works on the round: candidates without remaining attempts are then discarded.
     pub fn advance(&self, idle: bool) -> Result<NextAction> {
         let mut round = 0;
-        while is_there(&self.layout.plan(round + 1))? {
+        while exists(&self.layout.plan(round + 1))? {
             round += 1;
         }
         loop {
-            if is_there(&self.layout.record())? {
+            if exists(&self.layout.record())? {
                 drop_temporaries(self.layout.dir())?;
                 return Ok(NextAction::Finished { generation: round });
             }
@@ -182,7 +182,7 @@ impl<'a> Soup<'a> {
         let attempts = layout.attempts(round, candidate);
         let (attempt, _) = begin_attempt(&attempts, identity.job.clone(), identity.host.clone(), None)?;
         claim.set(Some((attempts.clone(), attempt)));
-        let evaluated = (|| {
+        let evaluated = without_panic(|| {
             let all: Vec<&Ingredient> = plan.ingredients.iter().chain([added]).collect();
             let path = layout.candidate_checkpoint(round, candidate);
             self.write(&all, &path)?;
@@ -200,7 +200,7 @@ impl<'a> Soup<'a> {
             publish_json(&layout.result(round, candidate), &result)?;
             remove(&path)?;
             Ok(())
-        })();
+        });
         let ending = match &evaluated {
             Ok(()) => AttemptEnd::Done,
             Err(error) => ending_of(error),
@@ -236,8 +236,7 @@ impl<'a> Soup<'a> {
         })
         .with_context(|| format!("failed to write {}", path.display()))?;
         staged.publish(name)?;
-        let there = digest_file(path)?;
-        Ok(FileRef { path: run.layout.relative(path), size: there.size, digest: there.digest })
+        Ok(run.layout.file_ref(path, digest_file(path)?))
     }
 
     /// Publishes the soup.
@@ -305,7 +304,7 @@ fn first_plan(run: &Run) -> Result<SoupPlan> {
                 && candidates.iter().all(|other| other.checkpoint.digest != checkpoint.digest);
             if run.space.same_architecture(&member.genotype, &best.genotype)
                 && new
-                && is_there(&run.path_of(&checkpoint)?)?
+                && exists(&run.path_of(&checkpoint)?)?
             {
                 candidates.push(Ingredient { generation, member: member.id, fitness, checkpoint });
             }

@@ -111,7 +111,6 @@ impl SyntheticConfig {
     }
 }
 
-/// Registers the task.
 pub struct SyntheticKind;
 
 impl TaskKind for SyntheticKind {
@@ -149,7 +148,6 @@ impl TaskConfig for SyntheticConfig {
     }
 }
 
-/// The task `synthetic`; see the module.
 pub struct SyntheticTask {
     config: SyntheticConfig,
     space: Space,

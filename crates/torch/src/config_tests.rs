@@ -1,9 +1,9 @@
-//! Configurations of these tasks, and those that are shipped.
+//! Tests of the configuration of these tasks, and of the shipped configuration files.
 
 use std::path::{Path, PathBuf};
 
 use pbtnas_core::checkpoint::ShrinkPerturb;
-use pbtnas_core::search::{Algorithm, truncation_count};
+use pbtnas_core::search::Algorithm;
 use pbtnas_engine::config::{Config, ConfigError, SearchConfig};
 use pbtnas_engine::task::{Hyperparameter, register};
 
@@ -124,7 +124,7 @@ fn control_experiments_have_the_values_of_the_paper() {
     for (file, population, replaced) in [("population-6", 6, 2), ("population-18", 18, 4)] {
         let search = load(&format!("quadruped/{file}.toml")).search;
         assert_eq!(search.population, population);
-        assert_eq!(truncation_count(population, search.tau), replaced);
+        assert_eq!(search.selection().count(population), replaced);
     }
 }
 

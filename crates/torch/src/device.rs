@@ -1,7 +1,8 @@
-//! Selects the device. libtorch's CUDA half is loaded only if there is a GPU, so that one program runs on login and GPU nodes.
+//! Selects the device. libtorch's CUDA half is loaded only if there is a GPU, so that one program runs on login and GPU
+//! nodes.
 //!
-//! The program is linked with libtorch's CPU libraries only. Loading `libtorch_cuda.so` of the same libtorch registers the CUDA back
-//! end. That must happen before the first query of CUDA, whose result libtorch caches.
+//! The program is linked with libtorch's CPU libraries only. Loading `libtorch_cuda.so` of the same libtorch registers
+//! the CUDA back end. That must happen before the first query of CUDA, whose result libtorch caches.
 
 #![allow(unsafe_code)]
 
@@ -9,22 +10,22 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use anyhow::{Context, Result, bail, ensure};
-use pbtnas_engine::device::{DeviceChoice, NO_DRIVER, are_hidden, driver_is_there};
+use pbtnas_engine::device::{DeviceChoice, NO_DRIVER, gpus_hidden, has_nvidia_driver};
 use pbtnas_engine::task::SelfTest;
 use tch::{Cuda, Device, Kind, Tensor};
 
 /// Environment variable: the folder that holds `libtorch_cuda.so` (a PyTorch's `torch/lib`).
 pub const CUDA_LIBRARIES: &str = "PBTNAS_TORCH_LIB";
 
-/// The device for a choice; loads the CUDA libraries if they are needed. For the precision, the process must have been started
-/// with [`pbtnas_engine::device::environment`].
+/// The device for a choice; loads the CUDA libraries if they are needed. For the precision, the process must have been
+/// started with [`pbtnas_engine::device::environment`].
 pub fn device(choice: DeviceChoice) -> Result<Device> {
     static LOADED: OnceLock<Result<(), String>> = OnceLock::new();
     if choice == DeviceChoice::Cpu {
         return Ok(Device::Cpu);
     }
     let loaded = LOADED.get_or_init(|| {
-        if !driver_is_there() {
+        if !has_nvidia_driver() {
             return Err(NO_DRIVER.into());
         }
         load().map_err(|error| format!("{error:#}"))
@@ -35,13 +36,13 @@ pub fn device(choice: DeviceChoice) -> Result<Device> {
             Cuda::cudnn_set_benchmark(false);
             Ok(Device::Cuda(0))
         }
-        Ok(()) if choice == DeviceChoice::Cuda && are_hidden() => {
+        Ok(()) if choice == DeviceChoice::Cuda && gpus_hidden() => {
             bail!("device = \"cuda\", but CUDA_VISIBLE_DEVICES is empty")
         }
         Ok(()) if choice == DeviceChoice::Cuda => {
             bail!("device = \"cuda\", but {NOT_USABLE}")
         }
-        Ok(()) if !are_hidden() => {
+        Ok(()) if !gpus_hidden() => {
             // A process selects the device several times.
             static TOLD: std::sync::Once = std::sync::Once::new();
             TOLD.call_once(|| {
@@ -50,7 +51,7 @@ pub fn device(choice: DeviceChoice) -> Result<Device> {
             Ok(Device::Cpu)
         }
         Err(reason) if choice == DeviceChoice::Cuda => bail!("device = \"cuda\", but {reason}"),
-        Err(reason) if driver_is_there() => {
+        Err(reason) if has_nvidia_driver() => {
             tracing::warn!("training on the CPU although there is a GPU: {reason}");
             Ok(Device::Cpu)
         }
@@ -61,11 +62,11 @@ pub fn device(choice: DeviceChoice) -> Result<Device> {
 const NOT_USABLE: &str = "libtorch finds no usable GPU (the driver is too old for its CUDA, or the job has no GPU: \
                           [slurm] gres)";
 
-/// Loads `libtorch_cuda.so` for as long as the process lives.
+/// Loads `libtorch_cuda.so` and never unloads it.
 fn load() -> Result<()> {
     let path = cuda_library()?;
-    // Safety: it belongs to the libtorch of this program, and its initialisers only register back ends. `RTLD_GLOBAL`, since it
-    // finds its parts (cuDNN's) by name.
+    // Safety: the library belongs to the libtorch of this program, and its initialisers only register back ends.
+    // `RTLD_GLOBAL`, because it finds its parts (cuDNN's) by name.
     let flags = libloading::os::unix::RTLD_NOW | libloading::os::unix::RTLD_GLOBAL;
     let library = unsafe { libloading::os::unix::Library::open(Some(&path), flags) }
         .with_context(|| format!("failed to load {}", path.display()))?;
@@ -81,8 +82,8 @@ pub fn libtorch() -> Result<Option<PathBuf>> {
     Ok(running.map(Path::to_owned))
 }
 
-/// Tests libtorch with a computation of known result: a convolution, a matrix product and a gradient of small integers, which all
-/// precisions represent exactly.
+/// Tests libtorch with a computation of known result: a convolution, a matrix product and a gradient of small integers,
+/// which all precisions represent exactly.
 pub fn calculate(device: Device) -> Result<()> {
     let options = (Kind::Float, device);
     let image = Tensor::f_arange(16, options)?.f_view([1, 1, 4, 4])?.f_set_requires_grad(true)?;
@@ -100,7 +101,7 @@ pub fn calculate(device: Device) -> Result<()> {
     Ok(())
 }
 
-/// The path of `libtorch_cuda.so` in the folder that the environment names, or beside the loaded libtorch.
+/// The path of `libtorch_cuda.so` in the folder that the environment names, or next to the loaded libtorch.
 fn cuda_library() -> Result<PathBuf> {
     const NAME: &str = "libtorch_cuda.so";
     if let Some(folder) = std::env::var_os(CUDA_LIBRARIES) {
@@ -119,7 +120,7 @@ fn cuda_library() -> Result<PathBuf> {
     })
 }
 
-/// Whether libtorch computes what it should on the CPU.
+/// Tests that libtorch computes correctly on the CPU.
 pub fn test_libtorch() -> SelfTest {
     let place = libtorch().ok().flatten();
     let place = place.map_or_else(|| "libtorch".into(), |path| path.display().to_string());
@@ -138,9 +139,9 @@ pub fn test_libtorch() -> SelfTest {
     }
 }
 
-/// Whether the GPU computes what it should; none if there is no driver, or members train on the CPU.
+/// Tests that libtorch computes correctly on the GPU; none without a driver, or if members train on the CPU.
 pub fn test_gpu(choice: DeviceChoice) -> Option<SelfTest> {
-    if choice == DeviceChoice::Cpu || !driver_is_there() {
+    if choice == DeviceChoice::Cpu || !has_nvidia_driver() {
         return None;
     }
     let tried =
@@ -171,7 +172,7 @@ mod tests {
 
     #[test]
     fn device_without_a_gpu_depends_on_the_choice() {
-        if driver_is_there() {
+        if has_nvidia_driver() {
             return;
         }
         assert_eq!(device(DeviceChoice::Auto).unwrap(), Device::Cpu);

@@ -16,7 +16,7 @@ pub mod rl;
 #[cfg(feature = "libtorch")]
 use pbtnas_engine::device::DeviceChoice;
 use pbtnas_engine::task::{SelfTest, TaskKind};
-/// For benchmarks and fuzz targets, which make tensors of their own.
+/// Re-exported for benchmarks and fuzz targets, which create tensors.
 #[cfg(feature = "libtorch")]
 pub use tch;
 
@@ -27,7 +27,11 @@ pub static KINDS: [&dyn TaskKind; 2] = [&gan::GanKind, &rl::RlKind];
 #[cfg(not(feature = "mujoco"))]
 pub(crate) fn built_without(feature: &str) -> anyhow::Error {
     let (lacks, setup) = match feature {
-        "rl" => ("libtorch and MuJoCo, which the task \"rl\" trains with", "scripts/setup rl"),
+        "rl" => (
+            "libtorch and MuJoCo, which the task \"rl\" trains with (and EGL: Debian's libegl1 libegl-mesa0 \
+             libgl1-mesa-dri, or the driver of an NVIDIA GPU)",
+            "scripts/setup libtorch rl",
+        ),
         _ => ("libtorch, which the task \"gan\" trains with", "scripts/setup"),
     };
     anyhow::anyhow!(

@@ -33,7 +33,7 @@ pub fn tensors(path: &Path) -> OracleTensors {
     Tensor::read_safetensors(path).unwrap().into_iter().collect()
 }
 
-/// A call of a script for many cases, since starting PyTorch takes longer than the cases.
+/// A single call of a script for many cases, because starting PyTorch takes longer than the cases themselves.
 pub struct Oracle {
     script: &'static str,
     dir: tempfile::TempDir,
@@ -64,8 +64,8 @@ impl Oracle {
     }
 }
 
-/// Asserts that two tensors agree to `tolerance`, relative to their largest element or to `scale`, whichever is larger. Returns
-/// the relative difference.
+/// Asserts that two tensors agree to `tolerance`, relative to their largest element or to `scale`, whichever is larger.
+/// Returns the relative difference.
 pub fn assert_close(what: &str, ours: &Tensor, theirs: &Tensor, tolerance: f64, scale: f64) -> f64 {
     assert_eq!(ours.size(), theirs.size(), "{what}");
     if ours.equal(theirs) {

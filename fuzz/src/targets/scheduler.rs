@@ -24,7 +24,7 @@ pub fn fuzz(input: &[u8]) {
     is_transient(&output);
     show::settings(&output);
     show::associations(&output);
-    show::a_controller_is_up(&output);
+    show::is_controller_up(&output);
     show::job(&output);
     show::cpus_per_core(&output);
     if let Some(job) = show::running_job(&output) {

@@ -39,7 +39,7 @@ pub fn areas(options: &[String], parts: &[Vec<f64>], (width, height): (f64, f64)
     svg
 }
 
-/// The same as a complete chart with title, generations, and a key of the options that occur.
+/// Like [`areas`], but a complete chart with title, generations, and a key of the options that occur.
 pub fn areas_with_key(title: &str, options: &[String], parts: &[Vec<f64>]) -> Svg {
     const CHART: (f64, f64) = (460.0, 160.0);
     const KEY: f64 = 17.0;

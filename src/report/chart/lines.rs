@@ -78,8 +78,8 @@ pub fn lines(chart: &Lines) -> Svg {
     svg
 }
 
-/// Clips a line, or an area if `closed`, at `bottom` (Sutherland and Hodgman). A line that falls below and returns would
-/// follow the bottom; the curves drawn here do not.
+/// Clips a line, or an area if `closed`, at `bottom` (Sutherland and Hodgman). A line that falls below and returns
+/// would follow the bottom; the curves drawn here do not.
 fn not_below(bottom: f64, points: &[(f64, f64)], closed: bool) -> Vec<(f64, f64)> {
     let mut kept = Vec::new();
     let mut before = if closed { points.last() } else { None };

@@ -59,8 +59,8 @@ fn best_so_far(run: &Run, last: u32) -> Result<Vec<(u32, Option<f64>)>> {
     Ok(values)
 }
 
-/// Mean and deviation where every run has a value, since the mean would jump if the set of runs changed. Runs of a variant
-/// have the same generations.
+/// Mean and deviation where every run has a value, since the mean would jump if the set of runs changed. Runs of a
+/// variant have the same generations.
 fn average(runs: &[Vec<(u32, Option<f64>)>]) -> Vec<PlotPoint> {
     let length = runs.iter().map(Vec::len).min().unwrap_or(0);
     let point = |generation: usize| {

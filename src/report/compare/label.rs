@@ -96,8 +96,8 @@ fn differing_of_variants<'a>(tables: impl IntoIterator<Item = &'a Table>) -> Vec
     of_all.chain(of_own).collect()
 }
 
-/// Labels settings by the task, if there are several tasks, and by the keys in which settings of a task differ. A single
-/// setting is labelled by its task.
+/// Labels settings by the task, if there are several tasks, and by the keys in which settings of a task differ. A
+/// single setting is labelled by its task.
 pub(super) fn label_settings(settings: &mut [Setting]) {
     let several_kinds = settings.iter().any(|setting| setting.kind != settings[0].kind);
     let labels: Vec<String> = settings

@@ -1,5 +1,5 @@
-//! Comparison of experiments, as in the paper: mean and standard deviation of the best networks over runs with different
-//! seeds, and Wilcoxon signed-rank tests with Bonferroni correction.
+//! Comparison of experiments, as in the paper: mean and standard deviation of the best networks over runs with
+//! different seeds, and Wilcoxon signed-rank tests with Bonferroni correction.
 
 mod compared_run;
 mod curve;
@@ -119,8 +119,8 @@ impl Better {
     }
 }
 
-/// Groups runs into settings and variants and compares them; `reference` is the label of a variant. Fails if two runs have
-/// the same setting, variant and seed.
+/// Groups runs into settings and variants and compares them; `reference` is the label of a variant. Fails if two runs
+/// have the same setting, variant and seed.
 pub fn compare(inputs: &[ComparedRun], reference: Option<&str>) -> Result<Comparison> {
     let mut settings: Vec<Setting> = Vec::new();
     let mut variants: Vec<Variant> = Vec::new();

@@ -9,8 +9,8 @@ use crate::report::chart::{Lines, Series, Svg, lines};
 /// Width and height of a panel without its key.
 const PANEL: (f64, f64) = (640.0, 400.0);
 
-/// The best fitness so far over epochs: one panel per setting, one line per variant (mean over seeds) with a band of one
-/// standard deviation.
+/// The best fitness so far over epochs: one panel per setting, one line per variant (mean over seeds) with a band of
+/// one standard deviation.
 pub fn plot(comparison: &Comparison, inputs: &[ComparedRun]) -> Result<Svg> {
     let several = comparison.settings.len() > 1;
     let labels: Vec<&str> = comparison.variants.iter().map(|variant| variant.label.as_str()).collect();

@@ -41,8 +41,8 @@ pub struct Test {
     pub significant: bool,
 }
 
-/// Tests the reference against each other variant. The default reference is the first PBT-NAS with default settings (the
-/// paper's), else the first PBT-NAS, else the first variant. Variants without pairs do not count as tests in the
+/// Tests the reference against each other variant. The default reference is the first PBT-NAS with default settings
+/// (the paper's), else the first PBT-NAS, else the first variant. Variants without pairs do not count as tests in the
 /// correction.
 pub(super) fn tests(
     variants: &[Variant],

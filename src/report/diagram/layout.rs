@@ -1,4 +1,5 @@
-//! Coordinates of a diagram: a plain layered layout (rows by longest path, order by barycentres), every arrow downwards.
+//! Coordinates of a diagram: a plain layered layout (rows by longest path, order by barycentres), every arrow
+//! downwards.
 //!
 //! Each frame is laid out separately and is then one box of the frame around it. An edge enters a frame through its
 //! upper side and leaves it through its lower side.

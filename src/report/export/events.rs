@@ -1,5 +1,5 @@
-//! TensorBoard event files: TFRecord records with `Event` protocol buffers (event.proto and summary.proto of TensorFlow),
-//! encoded by hand.
+//! TensorBoard event files: TFRecord records with `Event` protocol buffers (event.proto and summary.proto of
+//! TensorFlow), encoded by hand.
 
 /// An event file.
 pub struct Events {

@@ -161,7 +161,8 @@ mod tests {
     fn work_after_the_last_snapshot_is_lost() {
         let mut killed = member(0, None);
         killed.attempts = vec![attempt(1, 0), attempt(2, 100), attempt(3, 200), attempt(4, 300)];
-        // Last heartbeat at 50, snapshot at 30; then stopped with a snapshot; then an error 20 s after the last snapshot.
+        // Last heartbeat at 50, snapshot at 30; then stopped with a snapshot; then an error 20 s after the last
+        // snapshot.
         killed.attempts[1].start.left =
             Some(LastSeen { attempt: 1, seen: second(50), saved: Some(second(30)) });
         killed.attempts[1].end = Some(ended(160, AttemptEnd::Stopped { signal: "SIGTERM".into() }));

@@ -63,7 +63,7 @@ fn last_failure(member: &Member) -> Option<(&Attempt, &str)> {
     })
 }
 
-/// The places of its network by generation: `01 (0 to 2) → 05 (3 to 7, with 2 of 04)`.
+/// The member ids of its network by generation: `01 (0 to 2) → 05 (3 to 7, with 2 of 04)`.
 fn lineage(view: &View, latest: &Generation, member: &Member) -> String {
     let history = &view.app.history;
     let planned = |ancestor: Ancestor| history.member(ancestor).map(|member| &member.plan.origin);

@@ -170,14 +170,14 @@ fn jobs(view: &View) -> Option<LineParts> {
     if let Some(first) = pending.first() {
         parts.push((format!("{} queued ({})", pending.len(), first.reason), Tone::Plain));
     }
-    let held = count(|state| matches!(state, JobState::Held | JobState::Hopeless));
+    let held = count(|state| matches!(state, JobState::Held | JobState::DependencyFailed));
     if held > 0 {
         parts.push((format!("{held} held"), Tone::Bad));
     }
     for job in &queue.steps {
         let (text, tone) = match job.state {
             JobState::Running => (format!("running on {}", job.node), Tone::Busy),
-            JobState::Held | JobState::Hopeless => (job.reason.clone(), Tone::Bad),
+            JobState::Held | JobState::DependencyFailed => (job.reason.clone(), Tone::Bad),
             _ if job.dependency.is_empty() => (format!("queued ({})", job.reason), Tone::Plain),
             _ => (format!("waits for {}", dependency(&job.dependency)), Tone::Faint),
         };

@@ -25,7 +25,7 @@ pub fn content(view: &View, width: usize) -> PaneContent {
     let members = tasks.members();
     let mut listed: Vec<&Job> = queue.tasks.iter().collect();
     listed.sort_by_key(|job| match job.state {
-        JobState::Hopeless | JobState::Held => 0,
+        JobState::DependencyFailed | JobState::Held => 0,
         JobState::Running => 1,
         _ => 2,
     });
@@ -60,7 +60,7 @@ fn state(state: JobState) -> (&'static str, Tone) {
         JobState::Running => ("running", Tone::Busy),
         JobState::Pending => ("queued", Tone::Plain),
         JobState::Held => ("held", Tone::Bad),
-        JobState::Hopeless => ("blocked", Tone::Bad),
+        JobState::DependencyFailed => ("blocked", Tone::Bad),
         JobState::Ended => ("ended", Tone::Faint),
         JobState::Unknown => ("unknown", Tone::Warning),
     }

@@ -198,7 +198,7 @@ pub fn metrics(member: &Member) -> String {
     metrics.map(|(name, value)| format!("{name} {}", number(*value))).collect::<Vec<_>>().join("  ")
 }
 
-/// Fitness of a member and its base parents by generation; faint before its network came to this place.
+/// Fitness of a member and its base parents by generation; faint before its network was copied to this member.
 fn trend(view: &View, width: usize, index: usize) -> Line<'static> {
     let (points, own) = fitness_of(view, index);
     let from = points.len().saturating_sub(width);
@@ -209,7 +209,7 @@ fn trend(view: &View, width: usize, index: usize) -> Line<'static> {
     Line::from(vec![view.span(before, Tone::Faint), view.span(since, Tone::Plain)])
 }
 
-/// Fitness along the base lineage of a member, and the position from which its network was in this place.
+/// Fitness along the base lineage of a member, and the position from which its network has this member's id.
 fn fitness_of(view: &View, index: usize) -> (Vec<Option<f64>>, usize) {
     let history = &view.app.history;
     let Some((latest, member)) =

@@ -5,6 +5,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use super::{Cluster, local};
+use crate::soup::{CONVERGING, check_greedy};
 use crate::support::{PBTNAS, Search, signal, synthetic, text, wait_for_the_end, wait_until};
 
 /// A job submitted with slurm/allocation.sbatch.
@@ -69,12 +70,36 @@ fn a_search_within_one_allocation_equals_the_local_one() {
     let cluster = Cluster::get();
     let slurm = "[slurm]\nmembers_per_task = 2\ngres = \"gpu:1\"\nprogram = [\"env\", \"SEEN=$HOME\", \"PROGRAM\"]\n\
                  setup = [\"[[ $A == 'a b' && $SLURM_STEP_GPUS ]] || exit 1\"]\n[slurm.environment]\nA = \"a b\"";
-    let search = Search::init(&synthetic(10, &slurm.replace("PROGRAM", PBTNAS)));
+    let search = Search::init(&synthetic(10, &slurm.replace("PROGRAM", PBTNAS.path())));
     let said = Job::submit(&cluster, &search, &["--gres=gpu:1", "--mem=100"]).finish(&search);
     assert!(said.contains(": 4 nodes, 8 member(s) at a time, time left 00:"), "{said}");
     assert!(said.contains("generation 2: best fitness"), "{said}");
     assert!(members_end(&search).iter().all(|end| end == "done"), "{said}");
     search.assert_same(&local());
+}
+
+#[test]
+fn a_soup_within_an_allocation_equals_the_local_one() {
+    let cluster = Cluster::get();
+    let search = Search::init(CONVERGING);
+    search.ok(&["run"]);
+    search.ok(&["soup"]);
+    let here = search.json("soup/soup.json");
+    std::fs::remove_dir_all(search.path("soup")).unwrap();
+    let output = salloc(&cluster, &["--nodes=4", "--time=10"], &[], &search, &["soup"]);
+    assert!(output.status.success(), "{}", text(&output));
+    assert!(text(&output).contains(": 4 nodes, "), "{}", text(&output));
+    check_greedy(&search, "soup");
+    assert_eq!(here, search.json("soup/soup.json"));
+    // Candidates were evaluated in job steps.
+    let attempts = walkdir::WalkDir::new(search.path("soup")).into_iter().flatten();
+    let starts = attempts.filter(|entry| entry.path().to_string_lossy().ends_with(".start.json"));
+    let in_job = |start: walkdir::DirEntry| {
+        let record = std::fs::read_to_string(start.path()).unwrap();
+        serde_json::from_str::<serde_json::Value>(&record).unwrap()["job"].is_string()
+    };
+    let jobs: Vec<bool> = starts.map(in_job).collect();
+    assert!(!jobs.is_empty() && jobs.iter().all(|in_job| *in_job), "{jobs:?}");
 }
 
 #[test]

@@ -1,28 +1,26 @@
 //! A program without libtorch on the login node, one with it on the nodes.
 
-use std::path::{Path, PathBuf};
+use std::ffi::OsString;
 use std::process::{Command, Output};
 
 use super::Cluster;
 use crate::gan;
 use crate::support::{PBTNAS, Search, text};
 
-/// The default build, which scripts/test puts beside the full one.
-fn light() -> PathBuf {
-    let light = Path::new(PBTNAS).with_file_name("pbtnas-light");
-    assert!(light.exists(), "{} is missing: scripts/test builds it", light.display());
-    light
+/// The program of the default build.
+fn light() -> OsString {
+    std::env::var_os("PBTNAS_LIGHT").expect("PBTNAS_LIGHT must name a program without libtorch")
 }
 
 #[test]
-#[ignore = "needs target/debug/pbtnas-light, which scripts/test builds"]
+#[ignore = "needs a program without libtorch, which scripts/test names in PBTNAS_LIGHT"]
 fn a_light_program_steps_and_reports_a_run_of_a_full_one() {
     let cluster = Cluster::get();
     let small = "subset = 200\nbatch = 20\ngenerator_batch = 20\nevaluation_images = 50\nfeature_epochs = 1";
     let config = gan::config(2, small);
     let alone = Search::init(&config);
     alone.ok(&["run", "--workers", "2"]);
-    let search = Search::init(&format!("{config}[slurm]\nprogram = [{PBTNAS:?}]\n"));
+    let search = Search::init(&format!("{config}[slurm]\nprogram = [{:?}]\n", PBTNAS.path()));
     let call = |arguments: &[&str]| -> Output {
         let mut command = Command::new(light());
         command.args(arguments).arg("--state").arg(&search.state).env("SLURM_CONF", cluster.conf());
@@ -40,7 +38,7 @@ fn a_light_program_steps_and_reports_a_run_of_a_full_one() {
 }
 
 #[test]
-#[ignore = "needs target/debug/pbtnas-light, which scripts/test builds"]
+#[ignore = "needs a program without libtorch, which scripts/test names in PBTNAS_LIGHT"]
 fn a_light_program_names_the_build_that_a_task_needs() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("c.toml");

@@ -1,7 +1,7 @@
 //! Tasks other than the synthetic one: jobs train the same networks as this machine.
 
 use super::Cluster;
-use crate::command::toy::{calm, slow, toy};
+use crate::command::toy::{assert_calm, slow, toy};
 use crate::support::Search;
 #[cfg(feature = "torch")]
 use crate::{adversarial, gan};
@@ -42,5 +42,5 @@ fn preempted_scripts_save_and_are_requeued() {
     let endings: Vec<String> = (0..3).flat_map(|generation| search.endings(generation)).collect();
     let stopped = endings.iter().filter(|ending| *ending == "stopped SIGTERM").count();
     assert!(stopped >= 4, "{endings:?}");
-    search.assert_same(&calm());
+    assert_calm(&search);
 }

@@ -1,6 +1,6 @@
 """The synthetic task without noise, once more: the same tensors, the same arithmetic, the same fitness.
 
-STEP_SECONDS makes a step slow. PIDS is a folder in which each process leaves a file of its number.
+STEP_SECONDS makes a step slow, EVALUATION_SECONDS an evaluation without training. PIDS is a folder in which each process leaves a file of its number.
 """
 
 import os
@@ -42,6 +42,8 @@ def main(job: pbtnas.Job) -> dict:
             for name in layers:
                 net[f"{name}/steps"] += 1
 
+    if job.action == "evaluate":
+        time.sleep(float(os.environ.get("EVALUATION_SECONDS", "0")))
     quality = sum(option(job, name) for name in [*layers, "activation"])
     distance, count = 0.0, 0
     for value in average.values():

@@ -34,7 +34,7 @@ impl Checkout {
             std::os::unix::fs::symlink(root.join(linked), here.join(linked)).unwrap();
         }
         std::fs::create_dir_all(here.join("target/release")).unwrap();
-        std::os::unix::fs::symlink(PBTNAS, here.join("target/release/pbtnas")).unwrap();
+        std::os::unix::fs::symlink(PBTNAS.path(), here.join("target/release/pbtnas")).unwrap();
         Self { dir, before: Vec::new() }
     }
 
@@ -85,7 +85,7 @@ impl Checkout {
     fn run(&self, command: &str) -> (bool, String) {
         let root = env!("CARGO_MANIFEST_DIR");
         let bin: [PathBuf; 2] =
-            [Path::new(PBTNAS).parent().unwrap().to_owned(), python().parent().unwrap().to_owned()];
+            [Path::new(PBTNAS.path()).parent().unwrap().to_owned(), python().parent().unwrap().to_owned()];
         let path = format!("{}:{}:{}", bin[0].display(), bin[1].display(), std::env::var("PATH").unwrap());
         let script = format!("{}\n{command}", self.before.join("\n"));
         let output = Command::new("bash")

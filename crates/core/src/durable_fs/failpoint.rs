@@ -28,7 +28,7 @@ mod armed {
 
     use super::VARIABLES;
 
-    /// What happens at which failpoint.
+    /// The parsed value of `PBTNAS_FAILPOINT`.
     struct Plan {
         number: u64,
         onwards: bool,

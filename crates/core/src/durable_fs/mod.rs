@@ -12,9 +12,9 @@ mod read;
 pub use digest::{Digest, FileDigest, digest_file};
 pub use error::StorageError;
 pub use lock::Lock;
-pub use process::{is_gone, machine};
+pub use process::{host, is_gone, machine};
 pub use publish::{
-    Draft, Published, Staged, TEMPORARY, ensure_dir, ensure_dirs, is_left_behind, link, publish_bytes,
+    Draft, Published, Staged, TEMPORARY, ensure_dir, ensure_dirs, is_abandoned, link, publish_bytes,
     quarantine, quarantined_name, remove, replace_bytes, stage, stage_link, temporary_name,
 };
-pub use read::{find_bytes, is_there, names_in, refresh};
+pub use read::{exists, find_bytes, names_in, refresh};

@@ -9,12 +9,17 @@ use nix::unistd::Pid;
 
 use super::Digest;
 
+/// The host name of this machine.
+pub fn host() -> String {
+    nix::unistd::gethostname().unwrap_or_default().to_string_lossy().into_owned()
+}
+
 /// Identifies the scope of process ids: the host name with a digest of the boot id and the process namespace, because
 /// containers and nodes may share a name.
 pub fn machine() -> &'static str {
     static MACHINE: OnceLock<String> = OnceLock::new();
     MACHINE.get_or_init(|| {
-        let host = nix::unistd::gethostname().unwrap_or_default().to_string_lossy().into_owned();
+        let host = host();
         let boot = fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         let processes = fs::read_link("/proc/self/ns/pid").unwrap_or_default();
         let identity = [host.as_bytes(), &boot, processes.as_os_str().as_encoded_bytes()].concat();

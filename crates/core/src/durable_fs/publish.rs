@@ -125,13 +125,13 @@ impl Drop for Staged {
     }
 }
 
-/// A unique temporary name that identifies this process to [`is_left_behind`].
+/// A unique temporary name that identifies this process to [`is_abandoned`].
 pub fn temporary_name(what: &str) -> String {
     format!("{TEMPORARY}{}-{}-{what}-{:08x}", machine(), std::process::id(), rand::random::<u32>())
 }
 
 /// Whether a temporary name belongs to a process of this machine that no longer exists.
-pub fn is_left_behind(name: &str) -> bool {
+pub fn is_abandoned(name: &str) -> bool {
     let rest = name.strip_prefix(TEMPORARY).and_then(|name| name.strip_prefix(machine()));
     let pid = rest.and_then(|rest| rest.strip_prefix('-')).and_then(|rest| rest.split('-').next());
     pid.and_then(|pid| pid.parse().ok()).is_some_and(is_gone)
@@ -245,13 +245,13 @@ mod tests {
     #[test]
     fn files_of_dead_processes_are_recognised() {
         let mine = temporary_name("x");
-        assert!(!is_left_behind(&mine), "this process is alive");
+        assert!(!is_abandoned(&mine), "this process is alive");
         let mut dead = std::process::Command::new("true").spawn().unwrap();
         dead.wait().unwrap();
         let pid = |pid: u32| mine.replacen(&format!("-{}-", std::process::id()), &format!("-{pid}-"), 1);
-        assert!(is_left_behind(&pid(dead.id())));
-        assert!(!is_left_behind(&pid(dead.id()).replacen(machine(), "elsewhere", 1)));
-        assert!(!is_left_behind("result.json") && !is_left_behind(TEMPORARY));
+        assert!(is_abandoned(&pid(dead.id())));
+        assert!(!is_abandoned(&pid(dead.id()).replacen(machine(), "elsewhere", 1)));
+        assert!(!is_abandoned("result.json") && !is_abandoned(TEMPORARY));
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub fn find_bytes(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, StorageErr
 }
 
 /// Whether a path exists. Unlike [`Path::exists`], fails if the filesystem does not answer.
-pub fn is_there(path: &Path) -> Result<bool, StorageError> {
+pub fn exists(path: &Path) -> Result<bool, StorageError> {
     path.try_exists().map_err(StorageError::at("look for", path))
 }
 

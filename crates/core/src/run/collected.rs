@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::json::GONE;
 use super::{BestRecord, Keep, Outcome, RunDir, StartRecord, StateError, kept_generations};
 use crate::checkpoint::Reader;
-use crate::durable_fs::{digest_file, is_there, remove};
+use crate::durable_fs::{digest_file, exists, remove};
 
 /// Removes files collected in generations before `current` that no remaining checkpoint names.
 ///
@@ -139,7 +139,7 @@ fn names(
 
 /// The snapshots of a member, from which a lost final checkpoint can be rebuilt.
 fn snapshots(dir: &Path) -> Result<Vec<PathBuf>, StateError> {
-    if !is_there(dir)? {
+    if !exists(dir)? {
         return Ok(Vec::new());
     }
     let entries = fs::read_dir(dir).and_then(|entries| entries.collect::<Result<Vec<_>, _>>());
@@ -150,7 +150,7 @@ fn snapshots(dir: &Path) -> Result<Vec<PathBuf>, StateError> {
 /// Checks that a collected file exists and matches the digest in its name, if there is one.
 pub fn check_collected(run: &RunDir, name: &str) -> Result<(), StateError> {
     let path = run.layout.collected().join(name);
-    if !is_there(&path)? {
+    if !exists(&path)? {
         return Err(StateError::damaged(&path, GONE));
     }
     let Some(digits) = digest_in(&path) else { return Ok(()) };

@@ -9,7 +9,7 @@ use super::{
     SoupLayout, SoupPlan, StartRecord, StateError, find_json, read_json,
 };
 use crate::checkpoint::Reader;
-use crate::durable_fs::{Digest, digest_file, is_there, quarantined_name, refresh};
+use crate::durable_fs::{Digest, digest_file, exists, quarantined_name, refresh};
 use crate::search::{
     Algorithm, Genotype, MemberId, OptionWeights, Schedule, SearchSettings, Space, TrainedMember,
 };
@@ -57,7 +57,7 @@ impl RunDir {
         let Some(record) = find_json::<RunRecord>(&layout.run())? else {
             return Err(StateError::NoRun(root.to_owned()));
         };
-        // The id is part of the names of jobs, where a comma would begin another job's name.
+        // The id is part of job names, which are joined by commas in arguments of SLURM commands.
         let plain = |id: &str| id.len() <= 32 && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
         if record.run_id.is_empty() || !plain(&record.run_id) {
             let reason = format!("invalid run id {:?}", record.run_id);
@@ -95,16 +95,16 @@ impl RunDir {
         numbers.sort_unstable();
         for generation in numbers.into_iter().rev() {
             refresh(&self.layout.generation(generation));
-            if is_there(&self.layout.plan(generation))? {
+            if exists(&self.layout.plan(generation))? {
                 return Ok(Some(generation));
             }
         }
         Ok(None)
     }
 
-    /// The last generation that has a plan. Fails if generations up to that of best.json are missing: weeks of work that
-    /// were removed, or that a file server hides, must not be restarted silently.
-    pub fn latest_of_all(&self) -> Result<Option<u32>, StateError> {
+    /// The last generation that has a plan. Fails if generations up to that of best.json are missing (removed, or
+    /// hidden by a file server), because recomputing them would silently discard the search.
+    pub fn latest_generation_checked(&self) -> Result<Option<u32>, StateError> {
         // Read best.json first, because another process may publish a generation meanwhile.
         let best = match self.best() {
             Err(error) if error.is_damage() => None,
@@ -115,7 +115,7 @@ impl RunDir {
             Some(best) if latest.is_none_or(|latest| latest < best.as_of) => {
                 // Quarantined plans are recomputed.
                 for generation in latest.map_or(0, |latest| latest + 1)..=best.as_of {
-                    if !is_there(&quarantined_name(&self.layout.plan(generation)))? {
+                    if !exists(&quarantined_name(&self.layout.plan(generation)))? {
                         return Err(StateError::damaged(
                             &self.layout.generation(best.as_of),
                             "the generation is missing, but best.json refers to it (to continue without it, delete \
@@ -157,7 +157,7 @@ impl RunDir {
                     Some(before) => self.layout.final_checkpoint(before, member.id),
                     None => self.layout.start(generation, member.id),
                 };
-                self.check_place(&path, file, &place)?;
+                self.check_path(&path, file, &place)?;
             }
             let may_be_supernet = self.terms.search.algorithm == Algorithm::AdversarialNas;
             if !(may_be_supernet && member.genotype == Genotype::supernet(&self.space)) {
@@ -225,7 +225,7 @@ impl RunDir {
         }
         archive.results.iter().try_for_each(|result| self.check_result(&path, result))?;
         if let Some(preview) = &archive.preview {
-            self.check_place(&path, preview, &self.layout.best_preview(generation))?;
+            self.check_path(&path, preview, &self.layout.best_preview(generation))?;
         }
         Ok(Some(archive))
     }
@@ -240,7 +240,7 @@ impl RunDir {
         }
         for one in plan.ingredients.iter().chain(&plan.candidates) {
             let place = self.layout.final_checkpoint(one.generation, one.member);
-            self.check_place(&path, &one.checkpoint, &place)?;
+            self.check_path(&path, &one.checkpoint, &place)?;
         }
         Ok(plan)
     }
@@ -251,16 +251,16 @@ impl RunDir {
         match &result.outcome {
             Outcome::Trained { checkpoint, preview, .. } => {
                 if let Some(preview) = preview {
-                    self.check_place(path, preview, &self.layout.preview(generation, member))?;
+                    self.check_path(path, preview, &self.layout.preview(generation, member))?;
                 }
-                self.check_place(path, checkpoint, &self.layout.final_checkpoint(generation, member))
+                self.check_path(path, checkpoint, &self.layout.final_checkpoint(generation, member))
             }
             Outcome::Failed { .. } => Ok(()),
         }
     }
 
     /// Checks that the record at `path` names the file `place`.
-    fn check_place(&self, path: &Path, file: &FileRef, place: &Path) -> Result<(), StateError> {
+    fn check_path(&self, path: &Path, file: &FileRef, place: &Path) -> Result<(), StateError> {
         if self.layout.resolve(&file.path).as_deref() == Some(place) {
             return Ok(());
         }
@@ -268,8 +268,8 @@ impl RunDir {
         Err(StateError::damaged(path, format!("it names the file {:?} instead of {wanted}", file.path)))
     }
 
-    /// The trained population as input for the search. A diverged supernet counts as failed. Fails if no architecture can
-    /// be derived from a supernet's result.
+    /// The trained population as input for the search. A diverged supernet counts as failed. Fails if no architecture
+    /// can be derived from a supernet's result.
     pub fn trained<'a>(
         &self,
         plan: &PlanRecord,
@@ -307,7 +307,7 @@ impl RunDir {
         let Some(best) = find_json::<BestRecord>(&path)? else { return Ok(None) };
         // This file is removed when a better member is found, so it must be the member's own checkpoint.
         let place = self.layout.final_checkpoint(best.generation, best.member);
-        self.check_place(&path, &best.checkpoint, &place)?;
+        self.check_path(&path, &best.checkpoint, &place)?;
         if best.generation > best.as_of || best.as_of >= self.terms.schedule.total() {
             return Err(StateError::damaged(&path, "its generations do not fit the run"));
         }

@@ -36,7 +36,7 @@ fn find_record(path: &Path) -> Result<Option<Vec<u8>>, StateError> {
     })
 }
 
-/// The problem of a file that a record names and that does not exist.
+/// The reason in errors about a missing file that a record names.
 pub const GONE: &str = "the file is missing";
 
 /// The contents of a record's file, which must exist.

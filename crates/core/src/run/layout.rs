@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::StateError;
+use super::{FileRef, StateError};
+use crate::durable_fs::FileDigest;
 use crate::search::MemberId;
 
 /// The paths in a run directory.
@@ -157,6 +158,11 @@ impl Layout {
     /// A path relative to the run directory, for records; paths outside are returned unchanged.
     pub fn relative(&self, path: &Path) -> String {
         path.strip_prefix(&self.root).unwrap_or(path).to_string_lossy().into_owned()
+    }
+
+    /// The reference to a file with these contents.
+    pub fn file_ref(&self, path: &Path, content: FileDigest) -> FileRef {
+        FileRef { path: self.relative(path), size: content.size, digest: content.digest }
     }
 
     /// Resolves a path from a record; none if it would leave the run directory.

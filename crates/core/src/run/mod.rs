@@ -30,6 +30,6 @@ pub use records::{
     EvaluationRecord, FORMAT, FileRef, Heartbeat, Ingredient, IntentRecord, LastSeen, MemberPlan, Outcome,
     PlanRecord, ResultRecord, RunRecord, SoupPlan, SoupRecord, SoupResult, StartRecord, SubmissionRecord,
 };
-pub use retention::{collect, drop_folder, drop_temporaries, kept_generations, left_folders};
+pub use retention::{abandoned_dirs, collect, drop_folder, drop_temporaries, kept_generations};
 pub use seal::{append_checksum, verify_checksum};
 pub use verify::{Problem, verify};

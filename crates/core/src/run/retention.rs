@@ -9,7 +9,7 @@ use super::{
     ArchiveRecord, BestRecord, FORMAT, FileRef, Keep, Outcome, ResultRecord, RunDir, StateError,
     publish_json, read_attempts,
 };
-use crate::durable_fs::{TEMPORARY, is_left_behind, is_there, link, remove};
+use crate::durable_fs::{TEMPORARY, exists, is_abandoned, link, remove};
 use crate::search::MemberId;
 
 /// The first generation whose files are kept while `current` is being trained. The previous generation, from whose
@@ -44,8 +44,8 @@ pub fn collect(
     if let Some(over) = current.checked_sub(1).filter(|over| *over >= first_kept) {
         drop_temporaries(&run.layout.generation(over))?;
     }
-    drop_files(run.layout.root(), &is_left_behind)?;
-    left_folders(run.layout.root()).iter().for_each(|folder| drop_folder(folder));
+    drop_files(run.layout.root(), &is_abandoned)?;
+    abandoned_dirs(run.layout.root()).iter().for_each(|folder| drop_folder(folder));
     if let Some(beaten) = beaten.filter(|beaten| beaten.generation < first_kept) {
         let path = run.path_of(&beaten.checkpoint)?;
         if Some(&path) != kept.as_ref() {
@@ -59,7 +59,7 @@ pub fn collect(
 
 fn drop_generation(run: &RunDir, generation: u32, kept: Option<&Path>) -> Result<(), StateError> {
     let members = run.layout.members(generation);
-    if !is_there(&members)? {
+    if !exists(&members)? {
         return Ok(());
     }
     let archived = archive(run, generation);
@@ -111,11 +111,11 @@ pub fn drop_temporaries(dir: &Path) -> Result<(), StateError> {
     Ok(())
 }
 
-/// The temporary directories in a directory that dead processes of this machine left behind.
-pub fn left_folders(dir: &Path) -> Vec<PathBuf> {
+/// The temporary directories in a directory that belong to processes of this machine that no longer exist.
+pub fn abandoned_dirs(dir: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     let left = entries.filter(|entry| {
-        is_left_behind(&entry.file_name().to_string_lossy())
+        is_abandoned(&entry.file_name().to_string_lossy())
             && entry.file_type().is_ok_and(|kind| kind.is_dir())
     });
     left.map(|entry| entry.path()).collect()
@@ -134,7 +134,7 @@ pub fn drop_folder(path: &Path) {
 /// Publishes the archive of a generation.
 fn archive(run: &RunDir, generation: u32) -> Result<(), StateError> {
     let path = run.layout.archive(generation);
-    if is_there(&path)? {
+    if exists(&path)? {
         return Ok(());
     }
     let (mut results, mut attempts) = (Vec::new(), Vec::new());
@@ -167,17 +167,17 @@ fn keep_preview(
     results: &[ResultRecord],
 ) -> Result<Option<FileRef>, StateError> {
     let with = results.iter().filter(|result| result.fitness().is_some());
-    // The first one among equals, as everywhere.
+    // Ties go to the lowest member id, as in the ranking.
     let best = with.reduce(|best, other| if other.fitness() > best.fitness() { other } else { best });
     let Some(Outcome::Trained { preview: Some(preview), .. }) = best.map(|best| &best.outcome) else {
         return Ok(None);
     };
     let (from, path) = (run.path_of(preview)?, run.layout.best_preview(generation));
     // Users may remove pictures to save space.
-    if !is_there(&from)? && !is_there(&path)? {
+    if !exists(&from)? && !exists(&path)? {
         return Ok(None);
     }
-    if !is_there(&path)? {
+    if !exists(&path)? {
         link(&from, &path)?;
     }
     Ok(Some(FileRef { path: run.layout.relative(&path), ..preview.clone() }))

@@ -9,7 +9,7 @@ use super::{
     FileRef, Layout, MemberPlan, Outcome, PlanRecord, ResultRecord, RunDir, SoupLayout, SoupRecord,
     SoupResult, StartRecord, StateError, find_attempts, find_json, kept_generations,
 };
-use crate::durable_fs::is_there;
+use crate::durable_fs::exists;
 use crate::search::{MemberId, Offspring, Origin, first_generation, next_generation};
 
 /// A problem with a file of the run.
@@ -30,7 +30,7 @@ pub fn verify(run: &RunDir) -> Result<Vec<Problem>, StateError> {
     for file in &run.record.shared {
         check.file(file);
     }
-    let latest = match run.latest_of_all() {
+    let latest = match run.latest_generation_checked() {
         Err(StateError::Damaged { path, reason }) => {
             let hint = StateError::damaged(&path, reason.clone()).hint();
             check.problems.push(Problem { path, what: reason, hint });
@@ -210,7 +210,7 @@ impl Check<'_> {
         let mut round = 1;
         loop {
             let path = layout.plan(round);
-            if matches!(is_there(&path), Ok(false)) {
+            if matches!(exists(&path), Ok(false)) {
                 break;
             }
             let plan = self.run.soup_plan(layout, round);

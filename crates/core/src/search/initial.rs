@@ -33,7 +33,7 @@ pub fn initial_population(space: &Space, size: usize, how: Initial, run: u64) ->
         let mut rng = rng(&RngKey { run, generation: 0, member: None, purpose: &purpose });
         let values = match (how, &variable.domain) {
             (Initial::Uniform, _) => (0..size).map(|_| variable.draw(&mut rng)).collect(),
-            (Initial::Balanced, Domain::Choice { options, .. }) => dealt_out(options, size, &mut rng),
+            (Initial::Balanced, Domain::Choice { options, .. }) => balanced_options(options, size, &mut rng),
             (Initial::Balanced, Domain::Range(range)) => {
                 let mut values = range.stratified(size, &mut rng);
                 values.shuffle(&mut rng);
@@ -55,7 +55,7 @@ pub fn initial_population(space: &Space, size: usize, how: Initial, run: u64) ->
 }
 
 /// Options in random order, with frequencies that differ by at most one.
-fn dealt_out(options: &[String], size: usize, rng: &mut impl Rng) -> Vec<String> {
+fn balanced_options(options: &[String], size: usize, rng: &mut impl Rng) -> Vec<String> {
     let count = options.len();
     let dealt = size / count * count;
     let mut values: Vec<usize> = (0..dealt).map(|i| i % count).collect();

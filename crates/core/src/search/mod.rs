@@ -34,7 +34,7 @@ pub use range::{Range, RangeError, Scale};
 pub use rule::Rule;
 pub use schedule::{Piece, Schedule, ScheduleError};
 pub use seed::{RngKey, rng, seed_i64};
-pub use select::{Selection, rank, select, truncation_count};
+pub use select::{Selection, SelectionRule, rank};
 pub use space::{Space, SpaceError};
 pub use variable::{Domain, Variable};
 
@@ -115,7 +115,7 @@ pub(crate) mod testing {
         SearchSettings {
             algorithm: Algorithm::PbtNas,
             population,
-            tau: 0.25,
+            selection: SelectionRule { tau: 0.25 },
             replace_probability: 0.25,
             mixing: true,
             perturb_survivors: false,

@@ -4,7 +4,8 @@ use rand::seq::index;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Change, Explore, Genotype, Initial, RngKey, Space, explore, initial_population, mix, mutate, rng, select,
+    Change, Explore, Genotype, Initial, RngKey, SelectionRule, Space, explore, initial_population, mix,
+    mutate, rng,
 };
 
 /// Id of a member: its position in the population, counted from 0. An offspring takes the id of the member that it
@@ -53,8 +54,7 @@ pub struct SearchSettings {
     pub algorithm: Algorithm,
     /// N, the number of members.
     pub population: usize,
-    /// Fraction of the population that is replaced, and fraction from which parents are drawn.
-    pub tau: f64,
+    pub selection: SelectionRule,
     /// p, the probability of taking a variable from the donor parent.
     pub replace_probability: f64,
     /// False for the ablation "no mixing": base and donor are then the same member.
@@ -177,7 +177,7 @@ pub fn next_generation(
     population: &[TrainedMember],
 ) -> Result<Vec<Offspring>, NoParent> {
     let fitness: Vec<Option<f64>> = population.iter().map(|member| member.fitness).collect();
-    let selection = select(&fitness, settings.tau);
+    let selection = settings.selection.select(&fitness);
     let evolve = matches!(settings.algorithm, Algorithm::PbtNas | Algorithm::Mutation);
     population
         .iter()
@@ -265,7 +265,7 @@ mod tests {
             prop_assert!(next.iter().zip(&trained).all(|(n, t)| n.id == t.id));
             prop_assert_eq!(&next, &next_generation(&space, &settings, run, 3, &trained).unwrap());
             let values: Vec<_> = trained.iter().map(|t| t.fitness).collect();
-            let selection = select(&values, settings.tau);
+            let selection = settings.selection.select(&values);
             for (position, (child, before)) in next.iter().zip(&trained).enumerate() {
                 let replaced = selection.worst.contains(&position) || !before.has_network;
                 match &child.origin {
@@ -306,7 +306,7 @@ mod tests {
             let settings = SearchSettings { algorithm: Algorithm::Mutation, ..settings(fitness.len()) };
             let next = next_generation(&space, &settings, run, 2, &trained).unwrap();
             let values: Vec<_> = trained.iter().map(|t| t.fitness).collect();
-            let selection = select(&values, settings.tau);
+            let selection = settings.selection.select(&values);
             for (position, child) in next.iter().enumerate() {
                 prop_assert_eq!(space.check_genotype(&child.genotype), Ok(()));
                 match &child.origin {

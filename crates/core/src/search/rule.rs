@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::de::{Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_untagged::UntaggedEnumVisitor;
 
 use super::Genotype;
 
@@ -73,27 +74,11 @@ struct Options(Vec<String>);
 
 impl<'de> Deserialize<'de> for Options {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct OneOrMore;
-        impl<'de> Visitor<'de> for OneOrMore {
-            type Value = Options;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an option or a list of options")
-            }
-
-            fn visit_str<E: Error>(self, value: &str) -> Result<Options, E> {
-                Ok(Options(vec![value.to_owned()]))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Options, A::Error> {
-                let mut options = Vec::new();
-                while let Some(option) = seq.next_element()? {
-                    options.push(option);
-                }
-                Ok(Options(options))
-            }
-        }
-        deserializer.deserialize_any(OneOrMore)
+        UntaggedEnumVisitor::new()
+            .expecting("an option or a list of options")
+            .string(|option| Ok(Self(vec![option.to_owned()])))
+            .seq(|options| options.deserialize().map(Self))
+            .deserialize(deserializer)
     }
 }
 

@@ -11,11 +11,31 @@ pub struct Selection {
     pub worst: Vec<usize>,
 }
 
-/// floor(N * tau), the number of parents and of replaced members (facts of the paper's code).
-///
-/// A product just below an integer through rounding alone (0.29 * 100) counts as that integer.
-pub fn truncation_count(population: usize, tau: f64) -> usize {
-    (population as f64 * tau + 1e-9).floor() as usize
+/// The rule that selects; its parameters are keys of `[search]`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SelectionRule {
+    /// Fraction of the population that is replaced, and fraction from which parents are drawn.
+    pub tau: f64,
+}
+
+impl SelectionRule {
+    /// floor(N * tau), the number of parents and of replaced members (facts of the paper's code).
+    ///
+    /// A product just below an integer through rounding alone (0.29 * 100) counts as that integer.
+    pub fn count(self, population: usize) -> usize {
+        (population as f64 * self.tau + 1e-9).floor() as usize
+    }
+
+    /// The best and the worst floor(N * tau) members. Members without fitness or with NaN are never among the best.
+    pub fn select(self, fitness: &[Option<f64>]) -> Selection {
+        let order = rank(fitness);
+        let count = self.count(fitness.len());
+        let usable = |&i: &usize| fitness[i].is_some_and(|f| !f.is_nan());
+        let best = order.iter().copied().filter(usable).take(count).collect();
+        let mut worst: Vec<usize> = order.iter().rev().copied().take(count).collect();
+        worst.sort_unstable();
+        Selection { best, worst }
+    }
 }
 
 /// Positions from best to worst. Higher fitness is better; ties keep their order; `None` (failed) and NaN come last.
@@ -31,17 +51,6 @@ pub fn rank(fitness: &[Option<f64>]) -> Vec<usize> {
     order
 }
 
-/// The best and the worst floor(N * tau) members. Members without fitness or with NaN are never among the best.
-pub fn select(fitness: &[Option<f64>], tau: f64) -> Selection {
-    let order = rank(fitness);
-    let count = truncation_count(fitness.len(), tau);
-    let best =
-        order.iter().copied().filter(|&i| fitness[i].is_some_and(|f| !f.is_nan())).take(count).collect();
-    let mut worst: Vec<usize> = order.iter().rev().copied().take(count).collect();
-    worst.sort_unstable();
-    Selection { best, worst }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -49,18 +58,18 @@ mod tests {
 
     #[test]
     fn counts_match_the_paper() {
-        assert_eq!(truncation_count(24, 0.25), 6);
-        assert_eq!(truncation_count(12, 0.25), 3);
-        assert_eq!(truncation_count(10, 0.25), 2);
-        assert_eq!(truncation_count(100, 0.29), 29);
-        assert_eq!(truncation_count(3, 0.25), 0);
+        assert_eq!(SelectionRule { tau: 0.25 }.count(24), 6);
+        assert_eq!(SelectionRule { tau: 0.25 }.count(12), 3);
+        assert_eq!(SelectionRule { tau: 0.25 }.count(10), 2);
+        assert_eq!(SelectionRule { tau: 0.29 }.count(100), 29);
+        assert_eq!(SelectionRule { tau: 0.25 }.count(3), 0);
     }
 
     #[test]
     fn ties_keep_their_order_and_failures_come_last() {
         let fitness = [None, Some(1.0), Some(f64::NAN), Some(2.0), Some(1.0), Some(f64::NEG_INFINITY)];
         assert_eq!(rank(&fitness), [3, 1, 4, 5, 0, 2]);
-        let selection = select(&fitness, 0.34);
+        let selection = SelectionRule { tau: 0.34 }.select(&fitness);
         assert_eq!(selection.best, [3, 1]);
         assert_eq!(selection.worst, [0, 2]);
     }
@@ -71,8 +80,9 @@ mod tests {
             fitness in prop::collection::vec(prop::option::of(-5i32..5), 1..40), tau in 0.0f64..=0.5,
         ) {
             let fitness: Vec<Option<f64>> = fitness.into_iter().map(|f| f.map(f64::from)).collect();
-            let selection = select(&fitness, tau);
-            prop_assert_eq!(selection.worst.len(), truncation_count(fitness.len(), tau));
+            let rule = SelectionRule { tau };
+            let selection = rule.select(&fitness);
+            prop_assert_eq!(selection.worst.len(), rule.count(fitness.len()));
             prop_assert!(selection.best.len() <= selection.worst.len());
             for &best in &selection.best {
                 prop_assert!(!selection.worst.contains(&best));

@@ -49,7 +49,7 @@ pub enum SpaceError {
         value: String,
         options: String,
     },
-    /// The rules leave no or hardly any architecture.
+    /// The rules forbid all, or almost all, architectures.
     #[error("the rules forbid all of {CHECK_TRIES} randomly drawn architectures")]
     Forbidding,
     #[error("the genotype has no value for variable {0:?}")]

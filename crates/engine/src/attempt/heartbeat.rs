@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 
 use super::run::AttemptRun;
 use crate::task::Session;
-use pbtnas_core::durable_fs::is_there;
+use pbtnas_core::durable_fs::exists;
 use pbtnas_core::run::{CurvePoint, FORMAT, Heartbeat, replace_json};
 
 /// The interval between heartbeats.
@@ -93,7 +93,7 @@ impl AttemptRun<'_> {
             at: Utc::now(),
         };
         let path = self.trainer.run.layout.heartbeat(self.plan.generation, self.planned.id);
-        let gone = matches!(is_there(path.parent().unwrap_or(Path::new("."))), Ok(false));
+        let gone = matches!(exists(path.parent().unwrap_or(Path::new("."))), Ok(false));
         if let Err(error) = replace_json(&path, &beat)
             && !gone
         {

@@ -14,17 +14,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Error, Result, anyhow};
 
 use crate::backoff::{retry, sleep};
-use crate::fault::exit::{IO, STATE};
-use crate::fault::exit_code;
+use crate::fault::fault_of;
 use crate::run::Run;
 use crate::signal::{Signal, StopSignal};
 use crate::task::{Interrupted, Task};
 use heartbeat::LastMetrics;
 use pbtnas_core::durable_fs::{Lock, ensure_dir, refresh};
-use pbtnas_core::fault::is_storage_failure;
-use pbtnas_core::fault::message;
+use pbtnas_core::fault::{Fault, is_storage_failure, message};
 use pbtnas_core::run::{
-    AttemptEnd, Heartbeat, PlanRecord, begin_attempt, drop_folder, end_attempt, is_overtaken, left_folders,
+    AttemptEnd, Heartbeat, PlanRecord, abandoned_dirs, begin_attempt, drop_folder, end_attempt, is_overtaken,
     read_json,
 };
 use pbtnas_core::search::MemberId;
@@ -84,9 +82,9 @@ impl Trainer<'_> {
         Ok(self.begin(plan, member, false)?.unwrap_or(TrainOutcome::Busy))
     }
 
-    /// The same for a process that no other one should compete with: waits for another process while its heartbeat
-    /// changes, and takes over if it stops.
-    pub fn train_for_certain(&self, plan: &PlanRecord, member: MemberId) -> Result<TrainOutcome> {
+    /// Like [`Self::train`], but if another process trains the member, waits while its heartbeat changes, and takes
+    /// over when the heartbeat stops.
+    pub fn train_or_take_over(&self, plan: &PlanRecord, member: MemberId) -> Result<TrainOutcome> {
         let patience = self.patience();
         let heartbeat = self.run.layout.heartbeat(plan.generation, member);
         let look = || {
@@ -146,7 +144,7 @@ impl Trainer<'_> {
         if run.result(generation, member)?.is_some() {
             return Ok(Some(TrainOutcome::Done));
         }
-        for folder in left_folders(&run.layout.member(generation, member)) {
+        for folder in abandoned_dirs(&run.layout.member(generation, member)) {
             self.task.clear(&folder);
             drop_folder(&folder);
         }
@@ -160,13 +158,11 @@ impl Trainer<'_> {
         self.claim.set(Some((dir.clone(), attempt)));
         let training =
             AttemptRun { trainer: self, plan, planned, attempt, last_metrics: LastMetrics::default() };
-        // libtorch reports errors, e.g. insufficient memory, as panics: the attempt fails with their message.
-        let ended = catch_unwind(AssertUnwindSafe(|| training.run(start.started, before)))
-            .unwrap_or_else(|panic| Err(anyhow!("panic: {}", panic_message(panic.as_ref()))));
+        let ended = without_panic(|| training.run(start.started, before));
         let (ending, outcome) = match ended {
             Ok(AttemptOutcome::Done) => (AttemptEnd::Done, Ok(TrainOutcome::Done)),
             Ok(AttemptOutcome::Superseded) => {
-                (AttemptEnd::Superseded, Ok(self.after_overtaking(plan, member)?))
+                (AttemptEnd::Superseded, Ok(self.outcome_after_overtaking(plan, member)?))
             }
             Ok(AttemptOutcome::Stopped(signal)) => {
                 (AttemptEnd::Stopped { signal: signal.into() }, Ok(TrainOutcome::Stopped))
@@ -183,7 +179,7 @@ impl Trainer<'_> {
     }
 
     /// The outcome of an attempt that another one has superseded.
-    fn after_overtaking(&self, plan: &PlanRecord, member: MemberId) -> Result<TrainOutcome> {
+    fn outcome_after_overtaking(&self, plan: &PlanRecord, member: MemberId) -> Result<TrainOutcome> {
         let done = self.run.result(plan.generation, member)?.is_some();
         Ok(if done { TrainOutcome::Done } else { TrainOutcome::Busy })
     }
@@ -218,8 +214,8 @@ impl Trainer<'_> {
 /// Classifies an error: failures of the storage and damaged files of the run do not count against the member.
 pub(crate) fn ending_of(error: &Error) -> AttemptEnd {
     let message = message(error);
-    match exit_code(error) {
-        IO | STATE => AttemptEnd::StorageFailed { message },
+    match fault_of(error) {
+        Fault::Io | Fault::Damaged => AttemptEnd::StorageFailed { message },
         _ => AttemptEnd::Failed { message },
     }
 }
@@ -229,6 +225,12 @@ pub(crate) fn record_end(dir: &Path, attempt: u32, ending: AttemptEnd) {
     if let Err(error) = end_attempt(dir, attempt, ending) {
         tracing::warn!("{error}");
     }
+}
+
+/// Calls `act`; a panic becomes an error with its message. libtorch reports errors, e.g. insufficient memory, as panics.
+pub(crate) fn without_panic<T>(act: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(act))
+        .unwrap_or_else(|panic| Err(anyhow!("panic: {}", panic_message(panic.as_ref()))))
 }
 
 fn panic_message(panic: &(dyn Any + Send)) -> String {

@@ -21,7 +21,7 @@ impl AttemptRun<'_> {
         let generation =
             self.plan.generation.checked_sub(1).context("the first generation starts from fresh weights")?;
         if !self.planned.origin.is_made() {
-            return self.mend_final(generation, self.planned.id, file);
+            return self.rebuild_final(generation, self.planned.id, file);
         }
         tracing::info!("rebuilding it from its parents");
         let (child, readers) = match self.open_parents(generation)? {
@@ -46,7 +46,8 @@ impl AttemptRun<'_> {
         let dir = self.progress();
         ensure_dir(&dir)?;
         let staged = stage_child(run, *task, self.plan.generation, &child, &readers, &dir, stop);
-        let (staged, written) = staged.map_err(misfit).context("failed to mix the parents' checkpoints")?;
+        let (staged, written) =
+            staged.map_err(explain_mismatch).context("failed to mix the parents' checkpoints")?;
         // The position is that of the base parent, the first of the parents.
         let base = parents(&child)
             .first()
@@ -73,7 +74,7 @@ impl AttemptRun<'_> {
             };
             let reader = match run.checkpoint(&checkpoint) {
                 Err(error) if error.is_damage() => {
-                    if let Some(end) = self.mend_final(generation, parent, &checkpoint)? {
+                    if let Some(end) = self.rebuild_final(generation, parent, &checkpoint)? {
                         return Ok(Err(end));
                     }
                     run.checkpoint(&checkpoint)?
@@ -86,7 +87,7 @@ impl AttemptRun<'_> {
     }
 
     /// Retrains a member of an earlier generation whose result is kept, to rebuild its checkpoint.
-    fn mend_final(
+    fn rebuild_final(
         &self,
         generation: u32,
         member: MemberId,
@@ -129,7 +130,7 @@ impl AttemptRun<'_> {
 type Parents = BTreeMap<MemberId, Reader>;
 
 /// Explains a mismatch between tensors of two intact checkpoints, which is an error of the user's program.
-fn misfit(error: Error) -> Error {
+fn explain_mismatch(error: Error) -> Error {
     let tensor = error.chain().find_map(|cause| match cause.downcast_ref::<CheckpointError>() {
         Some(CheckpointError::Tensor { .. }) => Some(cause.to_string()),
         _ => None,

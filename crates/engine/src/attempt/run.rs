@@ -140,7 +140,7 @@ impl AttemptRun<'_> {
         }
         // If another attempt has published its network first, that network is the member.
         let theirs = published == Published::Existed && there != mine;
-        let file = FileRef { path: run.layout.relative(&path), size: there.size, digest: there.digest };
+        let file = run.layout.file_ref(&path, there);
         Ok(PublishedCheckpoint { file, theirs })
     }
 
@@ -153,7 +153,7 @@ impl AttemptRun<'_> {
             publish_bytes(&path, &picture)?;
             // Another attempt may have published it first.
             let there = digest_file(&path).map_err(StateError::from)?;
-            Ok(Some(FileRef { path: layout.relative(&path), size: there.size, digest: there.digest }))
+            Ok(Some(layout.file_ref(&path, there)))
         });
         made.unwrap_or_else(|error| {
             tracing::warn!("failed to publish {}: {}", path.display(), message(&error));

@@ -9,13 +9,10 @@ use serde::{Deserialize, Serialize};
 use toml::de::ValueDeserializer;
 
 use super::CommandTask;
-use crate::config::{BadValue, SearchConfig, TrainingConfig, absolute};
+use crate::config::{BadValue, SearchConfig, TrainingConfig, YEAR, absolute};
 use crate::device::{Compute, DeviceChoice};
 use crate::task::{Task, TaskConfig, TaskKind, section_table};
 use pbtnas_core::search::{Rule, Space, Variable};
-
-/// Upper bound of times in seconds: a clock plus this time does not overflow.
-const YEAR: u64 = 365 * 24 * 60 * 60;
 
 /// Settings of the task `command`. docs/command-task.md specifies the contract with the program.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -135,7 +132,6 @@ impl CommandConfig {
     }
 }
 
-/// Registers the task.
 pub struct CommandKind;
 
 impl TaskKind for CommandKind {
@@ -181,7 +177,7 @@ impl TaskConfig for CommandConfig {
         Some(Compute { device: self.device, threads: u64::from(self.threads), precision: None })
     }
 
-    /// The program saves first.
+    /// After a signal, the program has `grace_seconds` to save before it is killed.
     fn grace(&self) -> Option<Duration> {
         Some(Duration::from_secs(self.grace_seconds))
     }

@@ -27,7 +27,6 @@ use session::{Caller, CommandSession, ScriptFolder};
 /// The Python helper. Every run has its own copy, so that the program and the helper have the same version.
 const HELPER: &str = include_str!("../python/pbtnas.py");
 
-/// The task `command`; see the module.
 pub struct CommandTask {
     config: CommandConfig,
     space: Space,
@@ -73,7 +72,7 @@ impl Task for CommandTask {
     }
 
     fn clear(&self, scratch: &Path) {
-        process::end_left(scratch);
+        process::kill_leftovers(scratch);
     }
 
     fn final_samples(&self) -> usize {

@@ -81,7 +81,7 @@ impl<'a> Process<'a> {
         // Safety: the closure makes two system calls and nothing else between fork and exec.
         unsafe {
             command.pre_exec(move || {
-                // The program dies with the process that supervises it.
+                // The kernel kills the program when the process that supervises it exits.
                 nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
                 if getppid() == parent {
                     Ok(())
@@ -106,8 +106,8 @@ impl<'a> Process<'a> {
         })
     }
 
-    /// Polls the program for up to [`POLL_INTERVAL`]; true once it has exited successfully. Fails if it exited otherwise,
-    /// exceeds the output limit or hangs.
+    /// Polls the program for up to [`POLL_INTERVAL`]; true once it has exited successfully. Fails if it exited
+    /// otherwise, exceeds the output limit or hangs.
     pub fn poll(&mut self) -> Result<bool> {
         // The time in which the job was suspended does not count as hanging.
         if self.looked.elapsed() > BREAK {
@@ -157,7 +157,7 @@ impl<'a> Process<'a> {
                 Ok(true) => return Ok(()),
                 Ok(false) if stop.get().is_some() => return Err(Interrupted.into()),
                 Ok(false) => {}
-                Err(_) if is_leaving(stop) => return Err(Interrupted.into()),
+                Err(_) if stop_requested(stop) => return Err(Interrupted.into()),
                 Err(error) => return Err(error),
             }
         }
@@ -192,7 +192,7 @@ impl<'a> Process<'a> {
         &self.progress.latest
     }
 
-    /// Makes an error from what happened and the end of the program's output.
+    /// Returns an error with `what` and the last lines of the program's output.
     pub fn fault(&self, what: &str) -> Error {
         if self.ended.is_some() {
             self.output.settle();
@@ -225,7 +225,7 @@ impl<'a> Process<'a> {
 
 /// Returns whether this process has to exit. Waits up to a second, because a signal to all processes of a job may reach
 /// the program first.
-pub fn is_leaving(stop: &StopSignal) -> bool {
+pub fn stop_requested(stop: &StopSignal) -> bool {
     let began = Instant::now();
     while stop.get().is_none() && began.elapsed() < Duration::from_secs(1) {
         std::thread::sleep(Duration::from_millis(20));
@@ -241,9 +241,9 @@ impl Drop for Process<'_> {
     }
 }
 
-/// Kills the programs that an earlier process started with requests in this folder. The children of a wrapper, for
-/// example, do not die with it.
-pub fn end_left(folder: &Path) {
+/// Kills the programs that an earlier process started with requests in this folder. The kernel kills only a direct
+/// child with its parent, not, for example, the children of a wrapper.
+pub fn kill_leftovers(folder: &Path) {
     let mut mark = b"PBTNAS_REQUEST=".to_vec();
     mark.extend_from_slice(folder.as_os_str().as_encoded_bytes());
     mark.push(b'/');
@@ -257,7 +257,8 @@ pub fn end_left(folder: &Path) {
     }
 }
 
-/// The run's copy of the helper: after the folder of the script, before installed packages.
+/// PYTHONPATH with the run's copy of the helper in front. Python searches it after the folder of the script and before
+/// installed packages.
 fn python_path(shared: &Path, configured: Option<&String>) -> std::ffi::OsString {
     let mut path = shared.as_os_str().to_owned();
     let before = configured.map(|path| path.clone().into()).or_else(|| std::env::var_os("PYTHONPATH"));

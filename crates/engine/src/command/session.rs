@@ -9,7 +9,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use super::CommandTask;
 use super::accept::accept;
 use super::contract::{Action, CONTRACT, MemberOfRequest, ScriptRequest, read_result, values};
-use super::process::{Process, is_leaving};
+use super::process::{Process, stop_requested};
 use crate::device;
 use crate::task::{Evaluation, Measure, MemberContext, Session};
 use pbtnas_core::checkpoint::{Entry, Meta, Reader};
@@ -244,7 +244,7 @@ impl Session for CommandSession<'_> {
                 return Ok(());
             }
             Ok(true) => {}
-            Err(_) if is_leaving(&self.place.stop) => {
+            Err(_) if stop_requested(&self.place.stop) => {
                 // `leave` collects what it has saved.
                 self.process = Some(process);
                 return Ok(());
@@ -253,7 +253,7 @@ impl Session for CommandSession<'_> {
         }
         let taken = self.take(OUTPUT, target).map_err(|error| breach(&process, error))?;
         let (epoch, step) = self.position();
-        if epoch == target || is_leaving(&self.place.stop) {
+        if epoch == target || stop_requested(&self.place.stop) {
             return Ok(());
         }
         let what = match taken {

@@ -168,7 +168,7 @@ fn nearest_name(message: &str, more: &[&str]) -> String {
     nearest(kind, unknown, &known.chain(more.iter().copied()).collect::<Vec<_>>())
 }
 
-/// Why a key or value (`kind`) is refused that is not among the known ones.
+/// The message for an unknown key or value (`kind`), with the most similar known name.
 pub(super) fn nearest(kind: &str, unknown: &str, known: &[&str]) -> String {
     let likeness = |name: &&&str| strsim::jaro_winkler(unknown, name);
     match known.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b))) {

@@ -91,7 +91,7 @@ impl Layers {
     }
 }
 
-/// Sections and keys that hold a path, relative to the folder of the file that they stand in.
+/// Sections and keys whose values are paths, relative to the folder of the file that sets them.
 fn paths() -> impl Iterator<Item = (&'static str, &'static str)> {
     kinds().flat_map(|kind| kind.paths().iter().map(|key| (kind.name(), *key)))
 }

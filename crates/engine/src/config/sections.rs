@@ -2,7 +2,7 @@
 
 use pbtnas_core::checkpoint::ShrinkPerturb;
 use pbtnas_core::run::Keep;
-use pbtnas_core::search::{Algorithm, Initial, Piece, Schedule, ScheduleError};
+use pbtnas_core::search::{Algorithm, Initial, Piece, Schedule, ScheduleError, SelectionRule};
 use serde::{Deserialize, Serialize};
 use serde_untagged::UntaggedEnumVisitor;
 
@@ -95,6 +95,11 @@ impl SearchConfig {
     /// The epochs at which generations end.
     pub fn schedule(&self) -> Result<Schedule, ScheduleError> {
         Schedule::new(self.epochs_per_generation.pieces(), self.epochs)
+    }
+
+    /// The rule that selects parents and replaced members.
+    pub fn selection(&self) -> SelectionRule {
+        SelectionRule { tau: self.tau }
     }
 }
 

@@ -29,7 +29,7 @@ impl TaskSection {
     }
 }
 
-/// `[task]` as it is written.
+/// The section `[task]`.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TaskName {
@@ -46,7 +46,7 @@ pub(super) fn read_all(document: &mut DeTable) -> Result<Vec<TaskSection>, toml:
     Ok(sections)
 }
 
-/// Why `kind` cannot be chosen although the configuration is well formed.
+/// The error for a `kind` that is unknown, or whose required section is missing.
 pub(super) fn absent(kind: &str) -> BadValue {
     let known: Vec<&str> = kinds().map(|kind| kind.name()).collect();
     let message = match known.contains(&kind) {

@@ -12,7 +12,7 @@ use pbtnas_core::run::{RunDir, StateError};
 
 use crate::config::Config;
 
-/// A run that was opened. Its directory's methods are its own.
+/// An opened run. Dereferences to its [`RunDir`].
 #[derive(Debug)]
 pub struct Run {
     dir: RunDir,

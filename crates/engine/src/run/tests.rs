@@ -1,4 +1,4 @@
-//! Records of a run that do not fit it.
+//! Tests that records which do not match their run are refused.
 
 use serde_json::{Value, json};
 

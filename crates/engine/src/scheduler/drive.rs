@@ -14,10 +14,9 @@ use super::slurm::Allocation;
 use crate::advance::NextAction;
 use crate::backoff::{Backoff, sleep};
 use crate::config::Config;
-use crate::fault::exit::IO;
-use crate::fault::exit_code;
+use crate::fault::fault_of;
 use crate::signal::StopSignal;
-use pbtnas_core::fault::message;
+use pbtnas_core::fault::{Fault, message};
 use pbtnas_core::run::read_attempts;
 use pbtnas_core::search::MemberId;
 
@@ -44,11 +43,11 @@ impl Workers {
         })
     }
 
-    /// Units that run at a time.
-    fn capacity(&self) -> usize {
+    /// Units that run at a time if a job step has `units_per_step`.
+    fn capacity(&self, units_per_step: u32) -> usize {
         match self {
             Self::Here(workers) => *workers,
-            Self::Job(job) => job.capacity(),
+            Self::Job(job) => job.capacity(units_per_step),
         }
     }
 
@@ -86,7 +85,7 @@ pub fn drive(
         match driver.round(watcher) {
             Ok(Some(whole)) => return Ok(whole),
             Ok(None) => backoff = Backoff::default(),
-            Err(error) if matches!(workers, Workers::Job(_)) && exit_code(&error) == IO => {
+            Err(error) if matches!(workers, Workers::Job(_)) && fault_of(&error) == Fault::Io => {
                 let delay: Duration = backoff.next_delay();
                 tracing::warn!("{}; retrying in {} s", message(&error), delay.as_secs());
                 driver.tries.clear();
@@ -116,7 +115,7 @@ impl Driver<'_> {
             NextAction::Train { generation, members } => (generation, members),
         };
         if self.source.may_end_early() {
-            units.truncate(self.workers.capacity());
+            units.truncate(self.workers.capacity(self.source.units_per_task()));
         }
         self.tries.retain(|(round, _), _| *round == number);
         for unit in &units {

@@ -1,7 +1,7 @@
 //! Local scheduler: worker processes, each of which runs one unit after another.
 //!
-//! Workers are separate processes, as on a cluster: the same code runs in both places, and a member that crashes takes
-//! down only its worker, which is replaced.
+//! Workers are separate processes, as on a cluster: the same code runs in both cases, and a crash of a member ends only
+//! its worker, which is replaced.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -24,7 +24,7 @@ use pbtnas_core::durable_fs::failpoint;
 use pbtnas_core::fault::message;
 use pbtnas_core::search::MemberId;
 
-/// The environment variable that a pool sets for a member's process: the pool's process id, or a word where the pool
+/// The environment variable that a pool sets for a member's process: the pool's process id, or another word if the pool
 /// may be on another machine. Such a process does not requeue its job, because the pool continues its member.
 pub const PARENT: &str = "PBTNAS_PARENT";
 
@@ -133,7 +133,7 @@ impl WorkerPool for LocalPool<'_> {
         }
     }
 
-    fn pause_after_a_stop(&self) -> Duration {
+    fn stop_cooldown(&self) -> Duration {
         Duration::ZERO
     }
 }

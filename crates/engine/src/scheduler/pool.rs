@@ -1,5 +1,5 @@
-//! Runs a round: groups of units, several at a time, until each has been tried once. A [`WorkerPool`] provides the workers:
-//! processes on this machine or steps of a SLURM job.
+//! Runs a round: groups of units, several at a time, until each has been tried once. A [`WorkerPool`] provides the
+//! workers: processes on this machine or steps of a SLURM job.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::path::Path;
@@ -16,7 +16,7 @@ use pbtnas_core::search::MemberId;
 
 /// The polling interval for signals and ended groups.
 pub const POLL_INTERVAL: Duration = Duration::from_millis(100);
-/// The delay before a unit that another process holds is retried.
+/// The delay before a unit that another process runs is retried.
 const BUSY_PAUSE: Duration = Duration::from_secs(1);
 
 /// A round and what its workers need.
@@ -66,9 +66,9 @@ pub trait WorkerPool {
     /// Asks all workers to stop.
     fn stop(&mut self);
 
-    /// How long no group is started after one was stopped by a signal that this process has not received: the signal
-    /// may be about to arrive.
-    fn pause_after_a_stop(&self) -> Duration;
+    /// Delay before the next group is started after a group was stopped by a signal that this process has not received:
+    /// SLURM signals all processes of a job, but not at the same instant.
+    fn stop_cooldown(&self) -> Duration;
 }
 
 /// Runs the groups of a round, `at_once` at a time, until each has been tried once. False after a signal.
@@ -104,14 +104,14 @@ pub fn run_round(
             && let Some(group) = queue.pop_front()
         {
             pool.submit(group.clone())?;
-            // A unit that another process holds is retried, and was reported at its first try.
+            // A unit that another process runs is retried; it was reported at its first try.
             group.iter().filter(|unit| !waiting.contains(*unit)).for_each(|unit| watcher.started(*unit));
             busy.push(group);
         }
         if let Some((group, code)) = pool.poll()? {
             busy.retain(|other| *other != group);
             if code == Some(STOPPED) {
-                paused_until = Instant::now() + pool.pause_after_a_stop();
+                paused_until = Instant::now() + pool.stop_cooldown();
             }
             let mut again = Group::new();
             for unit in group {

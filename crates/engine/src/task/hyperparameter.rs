@@ -1,18 +1,15 @@
 //! Numbers of a task's configuration that may be searched.
 
-use std::fmt;
-
 use anyhow::{Context, Result};
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_untagged::UntaggedEnumVisitor;
 
 use pbtnas_core::search::{Genotype, Range, Variable};
 
 /// A number, or a range such as `{ low = 1e-4, high = 1e-2, scale = "log" }` that is searched.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Hyperparameter {
-    /// The same for all members.
+    /// A fixed number for all members.
     Fixed(f64),
     /// A variable of the search space.
     Searched(Range),
@@ -58,27 +55,12 @@ impl Serialize for Hyperparameter {
 /// Not derived, because serde's untagged enums lose the line of an error.
 impl<'de> Deserialize<'de> for Hyperparameter {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct NumberOrRange;
-        impl<'de> Visitor<'de> for NumberOrRange {
-            type Value = Hyperparameter;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a number, or a range such as { low = 1e-4, high = 1e-2, scale = \"log\" }")
-            }
-
-            fn visit_i64<E>(self, value: i64) -> Result<Hyperparameter, E> {
-                Ok(Hyperparameter::Fixed(value as f64))
-            }
-
-            fn visit_f64<E>(self, value: f64) -> Result<Hyperparameter, E> {
-                Ok(Hyperparameter::Fixed(value))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Hyperparameter, A::Error> {
-                Range::deserialize(MapAccessDeserializer::new(map)).map(Hyperparameter::Searched)
-            }
-        }
-        deserializer.deserialize_any(NumberOrRange)
+        UntaggedEnumVisitor::new()
+            .expecting("a number, or a range such as { low = 1e-4, high = 1e-2, scale = \"log\" }")
+            .i64(|number| Ok(Self::Fixed(number as f64)))
+            .f64(|number| Ok(Self::Fixed(number)))
+            .map(|range| range.deserialize().map(Self::Searched))
+            .deserialize(deserializer)
     }
 }
 

@@ -1,4 +1,4 @@
-//! The registry of tasks: a task's own crate registers it, and nothing else knows it by name.
+//! The registry of tasks. The crate of a task registers it; no other code refers to a task by name.
 
 use std::any::Any;
 use std::fmt::Debug;
@@ -18,18 +18,17 @@ use crate::config::{BadValue, SearchConfig, TrainingConfig};
 use crate::device::Compute;
 use crate::{command, synthetic};
 
-/// A kind of task: what `[task] kind` names. Its settings stand in the section of that name.
+/// A kind of task, selected by `[task] kind`. Its settings are in the section of the same name.
 pub trait TaskKind: Sync {
     fn name(&self) -> &'static str;
 
-    /// Reads the section of that name, or the defaults where the configuration has none. Absent if the task needs the
-    /// section and there is none.
+    /// Reads the section, or returns the defaults if it is missing; none if it is missing and has no defaults.
     fn read(
         &self,
         section: Option<ValueDeserializer>,
     ) -> Result<Option<Arc<dyn TaskConfig>>, toml::de::Error>;
 
-    /// Keys of the section that hold a path, relative to the folder of the configuration file.
+    /// Keys of the section whose values are paths, relative to the folder of the configuration file.
     fn paths(&self) -> &'static [&'static str] {
         &[]
     }
@@ -40,7 +39,7 @@ pub trait TaskConfig: Debug + Send + Sync + Any {
     /// Returns the first invalid value. Opens no file.
     fn check(&self, search: &SearchConfig) -> Result<(), BadValue>;
 
-    /// The same for what matters only if this task is the chosen one.
+    /// Returns the first value that is invalid if this is the task of `[task] kind`.
     fn check_chosen(&self, _search: &SearchConfig) -> Result<(), BadValue> {
         Ok(())
     }
@@ -54,15 +53,15 @@ pub trait TaskConfig: Debug + Send + Sync + Any {
     /// The section with every key, as it is written to the run directory.
     fn to_table(&self) -> Result<toml::Table, toml::ser::Error>;
 
-    /// Makes paths absolute that a default made relative to the folder of the configuration file.
+    /// Makes the default paths, which are relative to the folder of the configuration file, absolute.
     fn resolve(&self, folder: &Path) -> Arc<dyn TaskConfig>;
 
-    /// What members compute with; none if they compute nothing worth a device.
+    /// The device, threads and precision of members; none if they need no device.
     fn compute(&self) -> Option<Compute> {
         None
     }
 
-    /// How long a member's process may take to leave after a signal, if longer than usual.
+    /// The time that a member's process needs to exit after a signal, if longer than the default.
     fn grace(&self) -> Option<Duration> {
         None
     }
@@ -72,7 +71,7 @@ pub trait TaskConfig: Debug + Send + Sync + Any {
         None
     }
 
-    /// The sub-section that belongs to an algorithm, and so to the variant of an experiment that `compare` shows.
+    /// The sub-section with settings of one algorithm, which `compare` counts as part of the variant.
     fn algorithm_section(&self) -> Option<(Algorithm, &'static str)> {
         None
     }
@@ -93,7 +92,7 @@ pub fn section_table(section: &impl Serialize) -> Result<toml::Table, toml::ser:
 static REGISTERED: OnceLock<Vec<&'static dyn TaskKind>> = OnceLock::new();
 static BUILT_IN: [&dyn TaskKind; 2] = [&command::CommandKind, &synthetic::SyntheticKind];
 
-/// Registers the tasks of other crates. The first call counts: a program calls it once, before anything else.
+/// Registers the tasks of other crates. Must be called before a configuration is read; later calls have no effect.
 pub fn register(kinds: &[&'static dyn TaskKind]) {
     let _ = REGISTERED.set(kinds.to_vec());
 }

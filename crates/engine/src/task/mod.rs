@@ -151,9 +151,9 @@ pub struct MemberContext {
     /// ([`Meta::files`]) relative to this folder. `pbtnas verify` checks a file whose name ends in `-` and the first 32
     /// digits of its digest before the extension.
     ///
-    /// A member's own files are below [`MemberContext::own`] and are removed once its generation is over and no remaining
-    /// checkpoint lists them. The task removes everything else in this folder. Writers create the folders and publish
-    /// files atomically.
+    /// A member's own files are below [`MemberContext::own`] and are removed once its generation is over and no
+    /// remaining checkpoint lists them. The task removes everything else in this folder. Writers create the folders and
+    /// publish files atomically.
     pub collected: PathBuf,
     pub stop: StopSignal,
 }
@@ -171,7 +171,8 @@ impl MemberContext {
         }
     }
 
-    /// The folder of this member's collected files of this generation, relative to [`MemberContext::collected`]: `0007/03`.
+    /// The folder of this member's collected files of this generation, relative to [`MemberContext::collected`]:
+    /// `0007/03`.
     pub fn own(&self) -> String {
         format!("{:04}/{}", self.seeds.generation, self.seeds.member)
     }

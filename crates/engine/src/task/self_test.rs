@@ -1,4 +1,4 @@
-//! Tests of a machine that a task's members need to pass, for `pbtnas doctor`.
+//! Tests of a machine that must succeed before members of a task can train on it, for `pbtnas doctor`.
 
 use anyhow::Result;
 
@@ -7,13 +7,13 @@ use anyhow::Result;
 pub struct SelfTest {
     /// What was tested, e.g. `GPU`.
     pub title: &'static str,
-    /// What works, or why it does not.
+    /// A description of the tested component, or the reason why the test failed.
     pub outcome: Result<String>,
-    /// What would happen to members here if it does not.
+    /// The consequence of a failure for members on this machine.
     pub consequence: &'static str,
     pub advice: String,
-    /// Members fail without it.
+    /// Whether members fail if the test fails.
     pub required: bool,
-    /// Another machine may have what this one lacks.
+    /// Whether the test may succeed on another machine.
     pub depends_on_machine: bool,
 }

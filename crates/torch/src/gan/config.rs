@@ -15,8 +15,8 @@ use pbtnas_engine::config::{BadValue, SearchConfig, TrainingConfig, absolute};
 use pbtnas_engine::device::{Compute, DeviceChoice, Precision};
 use pbtnas_engine::task::{Hyperparameter, Task, TaskConfig, TaskKind, read_section, section_table};
 
-/// Settings of the GAN task. Defaults are the paper's for CIFAR-10 (facts: GAN task), at a width that can be trained on a
-/// CPU.
+/// Settings of the GAN task. Defaults are the paper's for CIFAR-10 (facts: GAN task), at a width that can be trained on
+/// a CPU.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct GanConfig {
@@ -28,8 +28,8 @@ pub struct GanConfig {
     pub data: PathBuf,
     /// Number of images to use, the first ones (of a folder, random ones); 0 for all.
     pub subset: usize,
-    /// Width and height of the networks' images: 8 times `bottom_width`. Smaller images get a black border, larger ones are
-    /// scaled down.
+    /// Width and height of the networks' images: 8 times `bottom_width`. Smaller images get a black border, larger ones
+    /// are scaled down.
     pub image_size: usize,
     /// Width of the generator's first feature map.
     pub bottom_width: usize,
@@ -225,7 +225,6 @@ impl GanConfig {
     }
 }
 
-/// Registers the task.
 pub struct GanKind;
 
 impl TaskKind for GanKind {

@@ -1,5 +1,5 @@
-//! The discriminators (facts: Discriminator): AutoGAN's fixed one of the space Gan, and the searched one of GanHard. All layers are
-//! spectrally normalised.
+//! The discriminators (facts: Discriminator): AutoGAN's fixed one of the space Gan, and the searched one of GanHard.
+//! All layers are spectrally normalised.
 
 use crate::nn::Tensor;
 use anyhow::Result;

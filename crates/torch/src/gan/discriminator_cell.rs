@@ -1,8 +1,9 @@
 //! A searched cell of GanHard's discriminator (facts: Discriminator).
 //!
-//! Edges c0, c1, c2 lead from the input to nodes 0, 1, 2. The two branches begin at nodes 1 and 2; c3 and c4 add node 0 to them. c5
-//! and c6 are another operation on each branch (none: no operation), and the branches are summed. A branch whose edge from the input
-//! is none is left out. Without both branches the output is node 0, and without that the input.
+//! Edges c0, c1, c2 lead from the input to nodes 0, 1, 2. The two branches begin at nodes 1 and 2; c3 and c4 add node 0
+//! to them. c5 and c6 are another operation on each branch (none: no operation), and the branches are summed. A branch
+//! whose edge from the input is none is left out. Without both branches the output is node 0, and without that the
+//! input.
 
 use crate::nn::Tensor;
 use anyhow::Result;

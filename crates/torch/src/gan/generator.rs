@@ -4,14 +4,13 @@ use crate::nn::Tensor;
 use anyhow::Result;
 
 use super::GanConfig;
-use super::layers::{BatchNorm, CellNode, Conv, DepthwiseUp, Shape};
+#[cfg(feature = "libtorch")]
+use super::layers::resize;
+use super::layers::{BatchNorm, CellNode, Conv, DepthwiseUp, GENERATOR_ROLE, Shape};
 use super::projection::{Mode, Projection};
 use super::space::{CELLS, EdgeOption, Up, edge, up};
-use crate::nn::{Role, Scope};
+use crate::nn::Scope;
 use pbtnas_core::search::Genotype;
-
-/// All parameters of the generator have a moving average.
-pub const ROLE: Role = Role::AveragedParameter;
 
 /// From latents `(n, latent)` to images `(n, channels, size, size)` in [-1, 1].
 pub struct Generator {
@@ -50,17 +49,17 @@ impl GeneratorFrame {
     pub fn new(config: &GanConfig, channels: i64, genotype: &Genotype, scope: &mut Scope) -> Result<Self> {
         let width = config.generator_width as i64;
         let projections = Projection::all(config, genotype, scope)?;
-        let norm = BatchNorm::new(scope, "generator/norm", width, ROLE);
+        let norm = BatchNorm::new(scope, "generator/norm", width, GENERATOR_ROLE);
         let shape = Shape::plain(width, channels, 3);
-        let to_image = Conv::new(scope, "generator/to_image", shape, ROLE, true);
+        let to_image = Conv::new(scope, "generator/to_image", shape, GENERATOR_ROLE, true);
         Ok(Self { projections, norm, to_image })
     }
 }
 
 #[cfg(feature = "libtorch")]
 impl GeneratorFrame {
-    /// The images of latents. `through` is the forward pass of a cell: from its input, the skip outputs of earlier cells, and
-    /// whether it is the last one, to its skip output and its output.
+    /// The images of latents. `through` is the forward pass of a cell: from its input, the skip outputs of earlier
+    /// cells, and whether it is the last one, to its skip output and its output.
     pub fn forward<C>(
         &self,
         latents: &Tensor,
@@ -101,7 +100,7 @@ impl Skips {
     pub fn new(scope: &mut Scope, cell: usize, width: i64) -> Self {
         let convs = (1..cell).map(|from| {
             let path = format!("generator/cell{cell}/skip{from}");
-            Conv::new(scope, &path, Shape::plain(width, width, 1), ROLE, true)
+            Conv::new(scope, &path, Shape::plain(width, width, 1), GENERATOR_ROLE, true)
         });
         Self { convs: convs.collect(), bilinear: cell == 2 }
     }
@@ -109,8 +108,8 @@ impl Skips {
 
 #[cfg(feature = "libtorch")]
 impl Skips {
-    /// Returns the sum of a node and the connections. A convolution 1x1 commutes with resizing, since the weights of resizing add
-    /// up to one; at the smaller size it costs less.
+    /// Returns the sum of a node and the connections. A convolution 1x1 commutes with resizing, since the weights of
+    /// resizing add up to one; at the smaller size it costs less.
     pub fn add(&self, node: &Tensor, skips: &[Tensor]) -> Tensor {
         let side = node.size()[2];
         self.convs.iter().zip(skips).fold(node.shallow_clone(), |node, (conv, skip)| {
@@ -119,8 +118,8 @@ impl Skips {
     }
 }
 
-/// A cell, which doubles width and height. Nodes 0 and 1 are the upsampled input, node 2 is computed from 0 and 1, and node 3,
-/// the output, from 0, 1 and 2.
+/// A cell, which doubles width and height. Nodes 0 and 1 are the upsampled input, node 2 is computed from 0 and 1, and
+/// node 3, the output, from 0, 1 and 2.
 struct GeneratorCell {
     ups: [UpEdge; 2],
     edges: [Option<EdgeLayer>; 5],
@@ -145,8 +144,8 @@ impl GeneratorCell {
 
 #[cfg(feature = "libtorch")]
 impl GeneratorCell {
-    /// The skip output (node 2 before the skips of earlier cells are added), and the output. No cell reads the skip output of the
-    /// `last` one, so it is left out if the output does not need it either.
+    /// The skip output (node 2 before the skips of earlier cells are added), and the output. No cell reads the skip
+    /// output of the `last` one, so it is left out if the output does not need it either.
     fn forward(&self, x: &Tensor, skips: &[Tensor], last: bool) -> (Option<Tensor>, Tensor) {
         let nodes = [self.ups[0].forward(x), self.ups[1].forward(x)].map(CellNode::new);
         let [c0, c1, c2, c3, c4] = &self.edges;
@@ -173,16 +172,6 @@ fn sum<const N: usize>(terms: [Option<Tensor>; N]) -> Option<Tensor> {
     terms.into_iter().flatten().reduce(|a, b| a + b)
 }
 
-/// Resizes `(n, c, h, w)`.
-#[cfg(feature = "libtorch")]
-pub fn resize(x: &Tensor, side: i64, bilinear: bool) -> Tensor {
-    if bilinear {
-        x.upsample_bilinear2d([side, side], false, None, None)
-    } else {
-        x.upsample_nearest2d([side, side], None, None)
-    }
-}
-
 /// An upsampling edge.
 pub enum UpEdge {
     Interpolated { bilinear: bool, conv: Conv },
@@ -195,11 +184,11 @@ impl UpEdge {
         match option {
             Up::Nearest | Up::Bilinear => Self::Interpolated {
                 bilinear: option == Up::Bilinear,
-                conv: Conv::new(scope, &format!("{path}/conv"), shape, ROLE, true),
+                conv: Conv::new(scope, &format!("{path}/conv"), shape, GENERATOR_ROLE, true),
             },
             Up::Transposed => Self::Transposed {
-                up: DepthwiseUp::new(scope, &format!("{path}/depthwise"), width, ROLE),
-                conv: Conv::new(scope, &format!("{path}/pointwise"), shape, ROLE, false),
+                up: DepthwiseUp::new(scope, &format!("{path}/depthwise"), width, GENERATOR_ROLE),
+                conv: Conv::new(scope, &format!("{path}/pointwise"), shape, GENERATOR_ROLE, false),
             },
         }
     }
@@ -236,7 +225,7 @@ impl EdgeLayer {
             EdgeOption::Skip => Some(Self::Skip),
             EdgeOption::Conv(kernel, dilation) => {
                 let shape = Shape { input: width, output: width, kernel, dilation, stride: 1 };
-                Some(Self::Conv(Conv::new(scope, &format!("{variable}/conv"), shape, ROLE, true)))
+                Some(Self::Conv(Conv::new(scope, &format!("{variable}/conv"), shape, GENERATOR_ROLE, true)))
             }
         }
     }

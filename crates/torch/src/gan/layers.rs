@@ -4,13 +4,25 @@ use std::cell::OnceCell;
 
 use crate::nn::{Kind, Tensor};
 #[cfg(feature = "libtorch")]
-#[cfg(feature = "libtorch")]
 use tch::no_grad;
 
 #[cfg(feature = "libtorch")]
 use crate::nn::channels_last;
 use crate::nn::{Role, Scope};
 use pbtnas_core::checkpoint::Init;
+
+/// All parameters of the generator have a moving average.
+pub const GENERATOR_ROLE: Role = Role::AveragedParameter;
+
+/// Resizes `(n, c, h, w)`.
+#[cfg(feature = "libtorch")]
+pub fn resize(x: &Tensor, side: i64, bilinear: bool) -> Tensor {
+    if bilinear {
+        x.upsample_bilinear2d([side, side], false, None, None)
+    } else {
+        x.upsample_nearest2d([side, side], None, None)
+    }
+}
 
 /// PyTorch's default distribution of weights and biases of a layer.
 fn default_bound(fan_in: i64) -> Init {

@@ -40,7 +40,6 @@ use pbtnas_core::checkpoint::{InitialTensors, Reader, TensorSpec};
 use pbtnas_core::search::{Genotype, Space};
 use pbtnas_engine::task::{Diagram, MemberContext, Part, Session, Start, Task};
 
-/// The task `gan`.
 pub struct GanTask {
     config: GanConfig,
     space: Space,

@@ -4,10 +4,10 @@ use crate::nn::Tensor;
 use anyhow::Result;
 
 use super::GanConfig;
-use super::generator::ROLE;
-#[cfg(feature = "libtorch")]
-use super::generator::resize;
+use super::layers::GENERATOR_ROLE;
 use super::layers::Linear;
+#[cfg(feature = "libtorch")]
+use super::layers::resize;
 use super::space::{CELLS, Projected, Side, SpaceKind, bilinear, dropout, enabled, projected};
 use crate::nn::Scope;
 #[cfg(feature = "libtorch")]
@@ -16,8 +16,8 @@ use pbtnas_core::search::Genotype;
 
 /// The mode of a forward pass.
 pub enum Mode<'a> {
-    /// Normalisation uses the statistics of the batch and updates the running ones. The function returns the random numbers of
-    /// dropout, uniform in [0, 1), for a shape.
+    /// Normalisation uses the statistics of the batch and updates the running ones. The function returns the random
+    /// numbers of dropout, uniform in [0, 1), for a shape.
     Training(&'a mut dyn FnMut(&[i64]) -> Tensor),
     /// Normalisation uses the running statistics, and there is no dropout.
     Evaluation,
@@ -77,7 +77,7 @@ impl Projection {
         let columns = if whole { (0, latent) } else { (cell as i64 * part, part) };
         let outputs = channels * made * made;
         Ok(Self {
-            linear: Linear::new(scope, &variable("linear"), columns.1, outputs, ROLE),
+            linear: Linear::new(scope, &variable("linear"), columns.1, outputs, GENERATOR_ROLE),
             columns,
             channels,
             made,

@@ -1,7 +1,8 @@
 //! The search spaces Gan (21 variables) and GanHard (72) of the paper's section 4.2.
 //!
-//! A variable has the name of its layer, and owns the tensors under that name. Which tensors those are depends on the value of
-//! that variable only. So any layer can replace any other, and a layer that another variable switches off keeps its weights.
+//! A variable has the name of its layer, and owns the tensors under that name. Which tensors those are depends on the
+//! value of that variable only. So any layer can replace any other, and a layer that another variable switches off
+//! keeps its weights.
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};

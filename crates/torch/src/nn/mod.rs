@@ -1,8 +1,8 @@
 //! Shared by the tasks that train networks themselves: tensors by name, the optimizer, and transfers to checkpoints and
 //! devices.
 //!
-//! A network is described once, for two uses: to declare its tensors, which needs no libtorch, and to compute with them.
-//! Without the feature `libtorch`, [`Tensor`] and [`Kind`] stand in for libtorch's types and hold nothing.
+//! A network is described once, for two uses: to declare its tensors, which needs no libtorch, and to compute with
+//! them. Without the feature `libtorch`, [`Tensor`] and [`Kind`] stand in for libtorch's types and hold nothing.
 
 #[cfg(not(feature = "libtorch"))]
 mod declared;

@@ -23,8 +23,9 @@ pub fn to_device(tensor: Tensor, device: Device) -> Tensor {
     }
 }
 
-/// Converts a tensor `(n, c, h, w)` on the CPU to the channels-last memory layout. Results of operations keep that layout, so
-/// that oneDNN's convolutions need not reorder their inputs and outputs. Other tensors are returned as they are.
+/// Converts a tensor `(n, c, h, w)` on the CPU to the channels-last memory layout. Results of operations keep that
+/// layout, so that oneDNN's convolutions need not reorder their inputs and outputs. Other tensors are returned as they
+/// are.
 pub fn channels_last(tensor: &Tensor) -> Tensor {
     let &[n, c, h, w] = tensor.size().as_slice() else { return tensor.shallow_clone() };
     if tensor.device() != Device::Cpu {

@@ -14,14 +14,15 @@ use pbtnas_engine::config::{BadValue, SearchConfig, TrainingConfig, absolute};
 use pbtnas_engine::device::{Compute, DeviceChoice, Precision};
 use pbtnas_engine::task::{Hyperparameter, Task, TaskConfig, TaskKind, read_section, section_table};
 
-/// Settings of the RL task. Defaults are the paper's for Quadruped (facts: RL task). A frame is a step of the environment; an
-/// agent acts on every second frame.
+/// Settings of the RL task. Defaults are the paper's for Quadruped (facts: RL task). A frame is a step of the
+/// environment; an agent acts on every second frame.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RlConfig {
     /// `walker-run`, `quadruped-run` or `humanoid-run`.
     pub environment: EnvironmentKind,
-    /// Folder with the models of the DeepMind Control suite; a relative path is relative to the folder of the configuration.
+    /// Folder with the models of the DeepMind Control suite; a relative path is relative to the folder of the
+    /// configuration.
     pub models: PathBuf,
     /// Frames of an episode.
     pub episode_frames: u32,
@@ -63,8 +64,8 @@ pub struct RlConfig {
     pub exploration_clip: f64,
     /// Capacity of a replay buffer in transitions; the oldest are removed first.
     pub replay_capacity: usize,
-    /// The experience that an agent learns from: its own (`none`), that of all members on its machine (`node`) or of all
-    /// members (`run`). Only `none` makes a run reproducible bit for bit.
+    /// The experience that an agent learns from: its own (`none`), that of all members on its machine (`node`) or of
+    /// all members (`run`). Only `none` makes a run reproducible bit for bit.
     pub share: Share,
     /// With `share = "none"`: the parent whose experience an offspring inherits, `base`, `donor`, `both` or `none`.
     pub inherit: Inherit,
@@ -225,7 +226,6 @@ impl RlConfig {
     }
 }
 
-/// Registers the task.
 pub struct RlKind;
 
 impl TaskKind for RlKind {

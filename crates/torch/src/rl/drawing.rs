@@ -85,7 +85,7 @@ impl RlDrawing<'_> {
             let inner = match option {
                 Convolution::Identity => None,
                 Convolution::Plain(_) | Convolution::Separable(_) => Some(""),
-                // It follows the first convolution, and the sum.
+                // The activation follows the first convolution and the sum.
                 Convolution::Residual(_) => Some(" inside and behind"),
             };
             last = self.searched(frame, "encoder", layer, words, inner, last)?;

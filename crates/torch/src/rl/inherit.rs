@@ -1,4 +1,5 @@
-//! The experience that an offspring inherits. The paper does not specify it; its published code copies that of the worse parent.
+//! The experience that an offspring inherits. The paper does not specify it; its published code copies that of the
+//! worse parent.
 
 use std::collections::BTreeSet;
 
@@ -19,8 +20,8 @@ pub enum Inherit {
     None,
 }
 
-/// The names of an offspring's episodes, the oldest first, from those of its parents. If they exceed the capacity, the first ones
-/// are left out.
+/// The names of an offspring's episodes, the oldest first, from those of its parents. If they exceed the capacity, the
+/// first ones are left out.
 pub fn inherit(rule: Inherit, base: &[String], donor: &[String]) -> Vec<String> {
     match rule {
         Inherit::Base => base.to_vec(),

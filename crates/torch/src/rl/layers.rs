@@ -1,8 +1,7 @@
-//! Layers of encoder, actor and critic. Each has the vectors of a spectral norm even if that is disabled, so that layers can be
-//! exchanged between networks with and without it.
+//! Layers of encoder, actor and critic. Each has the vectors of a spectral norm even if that is disabled, so that
+//! layers can be exchanged between networks with and without it.
 
 use crate::nn::{Kind, Tensor};
-#[cfg(feature = "libtorch")]
 #[cfg(feature = "libtorch")]
 use tch::no_grad;
 
@@ -77,8 +76,8 @@ impl Affine {
 
 #[cfg(feature = "libtorch")]
 impl Affine {
-    /// The weight, with spectral norm divided by its estimated largest singular value. In training a power iteration improves the
-    /// estimate (`torch.nn.utils.parametrizations.spectral_norm`).
+    /// The weight, with spectral norm divided by its estimated largest singular value. In training a power iteration
+    /// improves the estimate (`torch.nn.utils.parametrizations.spectral_norm`).
     fn weight(&self, train: bool) -> Tensor {
         if !self.spectral_norm {
             return self.weight.shallow_clone();
@@ -154,7 +153,7 @@ pub struct RlLinear {
 }
 
 impl RlLinear {
-    /// Spectrally normalised if `build` says so.
+    /// Spectrally normalised if `build` requests it.
     pub fn new(scope: &mut Scope, path: &str, build: Build, input: i64, output: i64) -> Self {
         Self { affine: Affine::new(scope, path, build, &[output, input], 1.0) }
     }

@@ -37,7 +37,6 @@ const STACK: usize = 3;
 /// Channels, height and width of an observation: three frames of three colours.
 const OBSERVATION: [i64; 3] = [(STACK * COLOURS) as i64, SIDE as i64, SIDE as i64];
 
-/// The task `rl`.
 pub struct RlTask {
     config: RlConfig,
     space: Space,

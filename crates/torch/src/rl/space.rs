@@ -1,8 +1,8 @@
 //! The search space of the paper's section 4.3: 36 variables of encoder, actor and critic (facts: RL task).
 //!
-//! As in the GAN's spaces, a variable that owns a layer has the layer's name, and its tensors depend on its value only. Layer 0
-//! of each network is fixed except for its activation; in actor and critic its input is as wide as the representation, which
-//! therefore owns it.
+//! As in the GAN's spaces, a variable that owns a layer has the layer's name, and its tensors depend on its value only.
+//! Layer 0 of each network is fixed except for its activation; in actor and critic its input is as wide as the
+//! representation, which therefore owns it.
 
 use anyhow::Result;
 

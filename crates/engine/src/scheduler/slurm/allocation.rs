@@ -48,7 +48,7 @@ impl Allocation {
         let there = query_job(&slurm, &job).with_context(|| format!("this is SLURM job {job}; {HERE}"))?;
         let nodes = slurm.call("scontrol", &["show", "node", &there.nodes])?;
         let ask = JobRequest::of_members(config);
-        if ask.get("gres").is_none() && ask.asks_for_gpu() {
+        if ask.get("gres").is_none() && ask.requests_gpu() {
             bail!(
                 "[slurm] extra requests GPUs, which does not apply to steps within job {job}: set [slurm] gres \
                  (\"gpu:1\"); {HERE}"
@@ -89,7 +89,7 @@ impl Allocation {
     /// Describes the job and the number of concurrent members, in one or two lines.
     pub fn describe(&self) -> String {
         let nodes = if self.nodes == 1 { "1 node".to_owned() } else { format!("{} nodes", self.nodes) };
-        let members = self.capacity();
+        let members = self.capacity(self.members_per_step);
         let left = match self.left {
             Some(left) => format!("time left {}", Limit::Seconds(left)),
             None => "no time limit".to_owned(),
@@ -120,9 +120,9 @@ impl Allocation {
         });
     }
 
-    /// Units that run at a time.
-    pub fn capacity(&self) -> usize {
-        self.at_once.saturating_mul(self.members_per_step as usize)
+    /// Units that run at a time if a job step has `units_per_step`.
+    pub fn capacity(&self, units_per_step: u32) -> usize {
+        self.at_once.saturating_mul(units_per_step as usize)
     }
 
     /// Runs the units of a round as steps of the job until each has been tried once. False after a signal.

@@ -43,7 +43,7 @@ fn ask(program: &str, arguments: &[&str]) -> Result<String, SchedulerError> {
 }
 
 /// Whether SLURM did not answer, so that the outcome of the request is unknown.
-pub fn is_silent(error: &SchedulerError) -> bool {
+pub fn is_unanswered(error: &SchedulerError) -> bool {
     let SchedulerError::Refused { message, .. } = error else { return false };
     let lower = message.to_ascii_lowercase();
     // A full queue is transient but is an answer.
@@ -102,7 +102,7 @@ pub fn version(command: &str) -> Result<String, SchedulerError> {
 
 /// Whether a SLURM controller answers.
 pub fn ping() -> Result<bool, SchedulerError> {
-    Ok(show::a_controller_is_up(&ask("scontrol", &["ping"])?))
+    Ok(show::is_controller_up(&ask("scontrol", &["ping"])?))
 }
 
 /// Asks sbatch, without submitting the job, where and when it could start.
@@ -234,7 +234,7 @@ mod tests {
     #[test]
     fn a_missing_answer_is_not_a_refusal() {
         let silent = |message: &str| {
-            is_silent(&SchedulerError::Refused { command: "sbatch".into(), message: message.into() })
+            is_unanswered(&SchedulerError::Refused { command: "sbatch".into(), message: message.into() })
         };
         assert!(silent(
             "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation"
@@ -244,6 +244,9 @@ mod tests {
         );
         assert!(!silent("invalid partition specified: x") && !silent(""));
         assert!(!silent("QOSMaxSubmitJobPerUserLimit\nJob violates accounting/QOS policy"));
-        assert!(!is_silent(&SchedulerError::Output { command: "sbatch".into(), output: "timed out".into() }));
+        assert!(!is_unanswered(&SchedulerError::Output {
+            command: "sbatch".into(),
+            output: "timed out".into()
+        }));
     }
 }

@@ -173,11 +173,6 @@ pub fn own_allocation() -> Option<String> {
     std::env::var("SLURM_JOB_ID").ok().filter(|_| !in_step).and_then(|job| parse::submitted(&job))
 }
 
-/// The host name of this machine.
-pub fn host() -> String {
-    nix::unistd::gethostname().unwrap_or_default().to_string_lossy().into_owned()
-}
-
 /// The job in which this process runs, if any, as SLURM writes it (`123_4` for an array task).
 pub fn own_job() -> Option<String> {
     let variable = |name| std::env::var(name).ok();

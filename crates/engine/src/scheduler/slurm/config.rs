@@ -9,9 +9,9 @@ use serde::ser::{SerializeMap, Serializer};
 use serde::{Deserialize, Serialize};
 
 use super::options::{OPTIONS, OptionScope, OptionValue, SbatchOption};
-use crate::config::BadValue;
+use crate::config::bad_value::BadValue;
 
-/// The most of anything that is counted.
+/// Upper bound of all counts.
 const MOST: u32 = 1_000_000;
 
 /// The values of sbatch's options, by key. Options without a value are left to the cluster's defaults.
@@ -75,8 +75,8 @@ pub struct SlurmConfig {
     pub setup: Vec<String>,
     /// Environment variables of every job.
     pub environment: BTreeMap<String, String>,
-    /// The words that a training job calls in place of this program, e.g. a container runtime with an image that holds
-    /// it. Empty: this program.
+    /// The command that a training job runs instead of this program, word by word, e.g. a container runtime with an
+    /// image that contains pbtnas. Empty: this program.
     pub program: Vec<String>,
     /// `[slurm.controller]`.
     pub controller: ControllerConfig,
@@ -102,11 +102,11 @@ impl Default for SlurmConfig {
 /// `[slurm.controller]`: what the short jobs that run `pbtnas step` request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ControllerConfig {
-    /// The options of sbatch. A partition without GPUs will do; it should not be preemptible.
+    /// The options of sbatch. A partition without GPUs suffices; it should not be preemptible.
     pub options: OptionValues,
     /// Further arguments of sbatch.
     pub extra: Vec<String>,
-    /// The words that a controller job calls in place of this program; SLURM's commands must be there for it.
+    /// The command that a controller job runs instead of this program; it must be able to run SLURM's commands.
     pub program: Vec<String>,
 }
 
@@ -166,8 +166,8 @@ impl SlurmConfig {
             if value.contains('\0') {
                 return bad("must not contain NUL characters");
             }
-            // A script calculates with SLURM's variables, and a shell runs commands that it finds in what it
-            // calculates with.
+            // Job scripts use SLURM's variables in arithmetic, and a shell executes command substitutions in the
+            // values.
             if name.starts_with("SLURM_") && name != "SLURM_CONF" {
                 return bad("is set by SLURM in every job");
             }
@@ -214,7 +214,7 @@ fn keys(fields: &[&'static str], wanted: fn(&SbatchOption) -> bool) -> Vec<&'sta
     options.chain(fields.iter().copied()).collect()
 }
 
-/// A key of a section: refused where it stands if it is not one of these.
+/// Reads a key of a section; an unknown key is an error with its line.
 struct Key(&'static [&'static str]);
 
 impl<'de> DeserializeSeed<'de> for Key {

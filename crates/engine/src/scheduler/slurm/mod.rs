@@ -33,17 +33,17 @@ use super::{JobSource, SchedulerError};
 use crate::advance::NextAction;
 use crate::backoff::retry;
 use crate::config::Config;
-use crate::fault::exit::{IO, STOPPED};
-use crate::fault::exit_code;
+use crate::fault::exit::STOPPED;
+use crate::fault::fault_of;
 use crate::run::Run;
 use crate::signal::{Signal, StopSignal};
 pub use allocation::Allocation;
 use commands::Slurm;
-pub use commands::{host, own_job, requeue_own_job};
+pub use commands::{own_job, requeue_own_job};
 pub use config::{ControllerConfig, SlurmConfig};
 use parse::{Job, JobState};
-use pbtnas_core::durable_fs::{Lock, Published, ensure_dir, is_gone, is_there, machine, refresh};
-use pbtnas_core::fault::message;
+use pbtnas_core::durable_fs::{Lock, Published, ensure_dir, exists, is_gone, machine, refresh};
+use pbtnas_core::fault::{Fault, message};
 use pbtnas_core::run::{
     AttemptEnd, FORMAT, IntentRecord, StateError, SubmissionRecord, find_json, find_json_or_quarantine,
     intent, publish_json, read_attempts, submission,
@@ -126,7 +126,7 @@ pub fn step(work: &dyn JobSource, program: &Path) -> Result<StepOutcome> {
     retry(
         || step_once(work, program),
         |error, delay| {
-            let again = exit_code(error) == IO;
+            let again = fault_of(error) == Fault::Io;
             if again {
                 tracing::warn!("{}; retrying in {} s", message(error), delay.as_secs());
                 std::thread::sleep(delay);
@@ -162,8 +162,8 @@ fn step_once(work: &dyn JobSource, program: &Path) -> Result<StepOutcome> {
         let live = cluster.queue(generation, rounds.len() as u32)?;
         let (steps, training): (Vec<Job>, Vec<Job>) =
             live.into_iter().partition(|job| job.name.ends_with(STEP_SUFFIX));
-        let training = cluster.heal_training(training, &rounds)?;
-        let steps = cluster.heal_steps(steps)?;
+        let training = cluster.repair_training(training, &rounds)?;
+        let steps = cluster.repair_steps(steps)?;
         if training.is_empty() {
             if !rounds.is_empty() {
                 cluster.wait_until_visible(generation, &members)?;
@@ -244,7 +244,7 @@ impl SlurmClient<'_> {
                 rounds.push(record);
             } else if let Some(record) = find_json::<IntentRecord>(&intent)? {
                 self.check_names(&intent, &record.job_names)?;
-                self.wait_or_give_up(&record, &submission)?;
+                self.wait_or_abandon(&record, &submission)?;
             } else {
                 return Ok(rounds);
             }
@@ -252,9 +252,9 @@ impl SlurmClient<'_> {
     }
 
     /// Waits for the submission that belongs to an intent; abandons it if it does not appear in time.
-    fn wait_or_give_up(&self, intent: &IntentRecord, submission: &Path) -> Result<()> {
+    fn wait_or_abandon(&self, intent: &IntentRecord, submission: &Path) -> Result<()> {
         let waited = Instant::now();
-        while !is_there(submission)? && waited.elapsed() < INTENT_PATIENCE && !is_dead(intent) {
+        while !exists(submission)? && waited.elapsed() < INTENT_PATIENCE && !is_dead(intent) {
             std::thread::sleep(Duration::from_millis(200));
             refresh(submission.parent().unwrap_or(Path::new(".")));
         }
@@ -286,7 +286,7 @@ impl SlurmClient<'_> {
             Vec::new()
         } else {
             let config = self.slurm.call("scontrol", &["show", "config"])?;
-            let limit = parse::max_array_size(&config).unwrap_or(show::USUAL_ARRAY_SIZE);
+            let limit = parse::max_array_size(&config).unwrap_or(show::DEFAULT_MAX_ARRAY_SIZE);
             chunks(members, self.work.units_per_task(), limit)
         };
         let names = self.names(generation, round, chunks.len());
@@ -363,7 +363,7 @@ impl SlurmClient<'_> {
     }
 
     /// Releases held training tasks and cancels those that must not or cannot run. Returns the remaining ones.
-    fn heal_training(&self, training: Vec<Job>, rounds: &[SubmissionRecord]) -> Result<Vec<Job>> {
+    fn repair_training(&self, training: Vec<Job>, rounds: &[SubmissionRecord]) -> Result<Vec<Job>> {
         let recorded = |array: &str| rounds.iter().any(|round| round.arrays.iter().any(|id| id == array));
         let mut alive = Vec::new();
         let mut mended: Vec<String> = Vec::new();
@@ -371,7 +371,7 @@ impl SlurmClient<'_> {
             let array = job.id.split('_').next().unwrap_or(&job.id).to_owned();
             // Not recorded: its submitter failed between sbatch and the record. It is held and has never run.
             let stray = job.state == JobState::Held && !recorded(&array);
-            if stray || job.state == JobState::Hopeless {
+            if stray || job.state == JobState::DependencyFailed {
                 if !mended.contains(&array) {
                     let why = match stray {
                         true => "it is held, and its submitter failed before recording it",
@@ -384,7 +384,7 @@ impl SlurmClient<'_> {
                 continue;
             }
             if job.state == JobState::Held && !mended.contains(&array) {
-                // Its submitter died before the release, or a user or SLURM held it later.
+                // Its submitter exited before the release, or a user or SLURM held the job later.
                 self.release(&array);
                 mended.push(array);
             }
@@ -393,12 +393,12 @@ impl SlurmClient<'_> {
         Ok(alive)
     }
 
-    /// The same for controller jobs.
-    fn heal_steps(&self, steps: Vec<Job>) -> Result<Vec<Job>> {
+    /// Like [`Self::repair_training`], for controller jobs.
+    fn repair_steps(&self, steps: Vec<Job>) -> Result<Vec<Job>> {
         let mut alive = Vec::new();
         for job in steps.into_iter().filter(|job| Some(&job.id) != self.own_job.as_ref()) {
             match job.state {
-                JobState::Hopeless => {
+                JobState::DependencyFailed => {
                     tracing::warn!("cancelling controller job {}: {NEVER}; it will be replaced", job.id);
                     self.slurm.call("scancel", &[&job.id])?;
                     continue;

@@ -1,5 +1,5 @@
-//! The options of sbatch that have a key of their own in the configuration. A new one is a line here; the configuration,
-//! the job scripts, `pbtnas doctor` and docs/configuration.md follow.
+//! The options of sbatch that are keys of the configuration. The configuration, the job scripts, the requests and
+//! `pbtnas doctor` read this table, so a new option needs one line here.
 
 /// What an option's value must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -9,7 +9,7 @@ pub enum OptionValue {
     Count,
 }
 
-/// Which jobs an option is for.
+/// The jobs that an option applies to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OptionScope {
     /// A key of `[slurm]`, for all jobs.
@@ -41,7 +41,6 @@ const fn text(
     SbatchOption { key, flag, short, value: OptionValue::Text, scope }
 }
 
-/// All of them.
 pub static OPTIONS: [SbatchOption; 8] = [
     text("account", "--account", "-A", OptionScope::All),
     text("partition", "--partition", "-p", OptionScope::Both),

@@ -8,8 +8,8 @@ pub enum JobState {
     /// Waiting for `scontrol release`.
     Held,
     /// Waiting for a dependency that can never be satisfied.
-    Hopeless,
-    /// Running on its nodes, or about to.
+    DependencyFailed,
+    /// Running, or being started on its nodes.
     Running,
     /// Ended; its nodes may still be completing it.
     Ended,
@@ -69,7 +69,7 @@ pub(super) fn job_state(state: &str, reason: &str) -> JobState {
         "PENDING" | "REQUEUE_HOLD" | "SPECIAL_EXIT" if reason.to_ascii_lowercase().contains("held") => {
             JobState::Held
         }
-        "PENDING" if reason == "DependencyNeverSatisfied" => JobState::Hopeless,
+        "PENDING" if reason == "DependencyNeverSatisfied" => JobState::DependencyFailed,
         "PENDING" | "REQUEUED" | "REQUEUE_FED" | "REQUEUE_HOLD" | "SPECIAL_EXIT" | "RESV_DEL_HOLD" => {
             JobState::Pending
         }
@@ -86,7 +86,7 @@ pub(super) fn job_state(state: &str, reason: &str) -> JobState {
 /// in the queue is reached. Other errors (e.g. a wrong partition) fail at once.
 pub fn is_transient(message: &str) -> bool {
     // As in SLURM 20 to 25 (slurm_errno.c). Job limits also appear as the reason of a refusal.
-    const MENDED_BY_TIME: [&str; 16] = [
+    const TRANSIENT_ERRORS: [&str; 16] = [
         "unable to contact slurm controller",
         "slurm backup controller in standby",
         "socket timed out",
@@ -105,7 +105,7 @@ pub fn is_transient(message: &str) -> bool {
         "transport endpoint",
     ];
     let message = message.to_ascii_lowercase();
-    MENDED_BY_TIME.iter().any(|known| message.contains(known))
+    TRANSIENT_ERRORS.iter().any(|known| message.contains(known))
 }
 
 /// Parses the job id that `sbatch --parsable` prints: `123` or `123;cluster`.
@@ -118,16 +118,6 @@ pub fn submitted(output: &str) -> Option<String> {
 pub fn max_array_size(output: &str) -> Option<u32> {
     let line = output.lines().find(|line| line.trim_start().starts_with("MaxArraySize"))?;
     line.split('=').nth(1)?.trim().parse().ok()
-}
-
-/// The number of GPUs in a gres request: `gpu`, `gpu:2`, `gpu:a100:2`, possibly among other resources.
-pub fn gpus(gres: &str) -> u32 {
-    let count = |part: &str| {
-        let mut words = part.trim().split(':');
-        (words.next() == Some("gpu"))
-            .then(|| words.next_back().and_then(|last| last.parse().ok()).unwrap_or(1))
-    };
-    gres.split(',').filter_map(count).sum()
 }
 
 /// Formats sorted array indices as SLURM does: `0,3-5,9`.
@@ -159,8 +149,8 @@ mod tests {
                       16|COMPLETING|None|n2||z\n";
         let jobs = queue(output);
         let states: Vec<JobState> = jobs.iter().map(|job| job.state).collect();
-        use JobState::{Ended, Held, Hopeless, Pending, Running, Unknown};
-        assert_eq!(states, [Running, Held, Pending, Unknown, Held, Hopeless, Pending, Ended]);
+        use JobState::{DependencyFailed, Ended, Held, Pending, Running, Unknown};
+        assert_eq!(states, [Running, Held, Pending, Unknown, Held, DependencyFailed, Pending, Ended]);
         assert_eq!((&*jobs[0].id, &*jobs[0].node, &*jobs[0].dependency), ("12_0", "n1", ""));
         assert_eq!(jobs[2].dependency, "afterany:12_*(unfulfilled)");
         assert_eq!(jobs[3].name, "x|y");
@@ -186,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn job_ids_array_sizes_and_gpus() {
+    fn job_ids_and_array_sizes() {
         assert_eq!(submitted("123\n"), Some("123".into()));
         assert_eq!(submitted("sbatch: a notice\n123;cluster\n"), Some("123".into()));
         assert_eq!(submitted("Submitted batch job 5"), None);
@@ -195,8 +185,6 @@ mod tests {
         assert_eq!(max_array_size(config), Some(1001));
         assert_eq!(array_spec(&[0, 3, 4, 5, 9]), "0,3-5,9");
         assert_eq!(array_spec(&[]), "");
-        let gpus_of = ["gpu", "gpu:2", "gpu:a100:4", "shard:3,gpu:1", "gpu:a100", "license:5", ""].map(gpus);
-        assert_eq!(gpus_of, [1, 2, 4, 1, 1, 0, 0]);
         assert_eq!(array_spec(&[u32::MAX, u32::MAX]), "4294967295,4294967295");
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::commands::ask;
-use super::show::USUAL_ARRAY_SIZE;
+use super::show::DEFAULT_MAX_ARRAY_SIZE;
 use super::{is_own, prefix};
 use crate::run::Run;
 use crate::scheduler::slurm::parse;
@@ -52,13 +52,13 @@ pub fn query_queue(run: &Run, generation: u32) -> Result<Option<Queue>> {
     };
     let jobs = parse::queue(&output).into_iter().filter(|job| job.state.alive());
     let (steps, tasks) = jobs.partition(|job| job.name.ends_with(super::STEP_SUFFIX));
-    let task_of = tasks_of(&rounds, per_task, limit.unwrap_or(USUAL_ARRAY_SIZE));
+    let task_of = tasks_of(&rounds, per_task, limit.unwrap_or(DEFAULT_MAX_ARRAY_SIZE));
     Ok(Some(Queue { generation, tasks, steps, task_of }))
 }
 
 /// Whether the array indices of a submission depend on the cluster's `MaxArraySize`.
 fn needs_limit(round: &SubmissionRecord, per_task: u32) -> bool {
-    let far = |member: &MemberId| member.0 / per_task.max(1) >= USUAL_ARRAY_SIZE;
+    let far = |member: &MemberId| member.0 / per_task.max(1) >= DEFAULT_MAX_ARRAY_SIZE;
     round.arrays.len() > 1 || round.members.iter().any(far)
 }
 
@@ -106,7 +106,7 @@ mod tests {
         // The submitted array belongs to the second chunk of members.
         let far = round(&[2003], &["70"]);
         assert!(needs_limit(&far, 1) && !needs_limit(&far, 3) && needs_limit(&rounds[0], 2));
-        let tasks = tasks_of(&[far], 1, USUAL_ARRAY_SIZE);
+        let tasks = tasks_of(&[far], 1, DEFAULT_MAX_ARRAY_SIZE);
         assert_eq!(tasks[&MemberId(2003)], "70_1");
     }
 }

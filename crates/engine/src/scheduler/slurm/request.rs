@@ -18,7 +18,7 @@ pub struct JobRequest<'a> {
     pub section: &'static str,
     /// The name of these jobs in messages.
     pub jobs: &'static str,
-    /// Values by key. What has none is left to the cluster's default.
+    /// Values by key. Options without a value are left to the cluster's defaults.
     values: BTreeMap<&'static str, &'a str>,
     /// Additional options.
     extra: &'a [String],
@@ -94,7 +94,7 @@ impl<'a> JobRequest<'a> {
     }
 
     /// Whether the tasks request a GPU with any of sbatch's options.
-    pub fn asks_for_gpu(&self) -> bool {
+    pub fn requests_gpu(&self) -> bool {
         let mut named = self.get("gres").map(gres).unwrap_or_default();
         named.extend(value_of(self.extra, "--tres-per-task", "").map(gres).unwrap_or_default());
         named.iter().any(|one| ["gpu", "shard", "mps"].contains(&&*one.name))
@@ -103,12 +103,12 @@ impl<'a> JobRequest<'a> {
     }
 
     /// Whether `extra` requests its own signal before the time limit.
-    pub fn asks_for_signal(&self) -> bool {
+    pub fn requests_signal(&self) -> bool {
         value_of(self.extra, "--signal", "").is_some()
     }
 
     /// Whether `extra` disables requeueing.
-    pub fn stays_away(&self) -> bool {
+    pub fn disables_requeue(&self) -> bool {
         self.extra.iter().any(|word| word == "--no-requeue")
     }
 
@@ -149,10 +149,10 @@ mod tests {
             "--tres-per-task=cpu:4,gres/gpu:a100:1",
             "--exclusive",
         ] {
-            assert!(JobRequest { extra: &words(extra), ..JobRequest::default() }.asks_for_gpu(), "{extra}");
+            assert!(JobRequest { extra: &words(extra), ..JobRequest::default() }.requests_gpu(), "{extra}");
         }
         for extra in ["", "--tres-per-task=cpu:4", "--exclusive=user", "--gpu-bind=none", "--get-user-env"] {
-            assert!(!JobRequest { extra: &words(extra), ..JobRequest::default() }.asks_for_gpu(), "{extra}");
+            assert!(!JobRequest { extra: &words(extra), ..JobRequest::default() }.requests_gpu(), "{extra}");
         }
     }
 
@@ -189,7 +189,7 @@ mod tests {
             extra: &extra,
             ..JobRequest::default()
         };
-        assert!(ask.asks_for_signal());
+        assert!(ask.requests_signal());
         let ask = ask.with_extra();
         assert_eq!(
             (ask.get("partition"), ask.get("qos"), ask.get("time")),

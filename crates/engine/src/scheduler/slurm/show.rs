@@ -3,7 +3,7 @@
 use super::units::{self, Gres, Limit};
 
 /// SLURM's default `MaxArraySize`.
-pub const USUAL_ARRAY_SIZE: u32 = 1001;
+pub const DEFAULT_MAX_ARRAY_SIZE: u32 = 1001;
 
 /// The relevant part of `scontrol show config`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -240,7 +240,7 @@ pub fn associations(output: &str) -> Vec<Association> {
 }
 
 /// Whether `scontrol ping` reports a controller that is up.
-pub fn a_controller_is_up(output: &str) -> bool {
+pub fn is_controller_up(output: &str) -> bool {
     output.lines().any(|line| line.trim_end().ends_with("is UP"))
 }
 

@@ -95,9 +95,9 @@ fn job_states_pings_and_associations() {
     let (state, reason, nodes) = job(&recorded("job.txt")).unwrap();
     assert_eq!((&*state, &*reason, &*nodes), ("COMPLETED", "None", "n1"));
     assert_eq!(job("slurm_load_jobs error: Invalid job id specified"), None);
-    assert!(a_controller_is_up("Slurmctld(primary) at vm is UP\n"));
-    assert!(a_controller_is_up("Slurmctld(primary) at a is DOWN\nSlurmctld(backup) at b is UP\n"));
-    assert!(!a_controller_is_up("Slurmctld(primary) at vm is DOWN\n"));
+    assert!(is_controller_up("Slurmctld(primary) at vm is UP\n"));
+    assert!(is_controller_up("Slurmctld(primary) at a is DOWN\nSlurmctld(backup) at b is UP\n"));
+    assert!(!is_controller_up("Slurmctld(primary) at vm is DOWN\n"));
     let all = associations("vision||20|4\nvision|gpu||\n\nsacctmgr: a notice\n");
     assert_eq!(all.len(), 2);
     assert_eq!((all[0].max_submit, all[0].max_jobs, &all[0].partition), (Some(20), Some(4), &None));
@@ -147,6 +147,6 @@ proptest! {
         job(&format!("JobId={output}"));
         running_job(&format!("JobId={output}"));
         cpus_per_core(&format!("NodeName={output}"));
-        a_controller_is_up(&output);
+        is_controller_up(&output);
     }
 }

@@ -24,8 +24,8 @@ use crate::scheduler::slurm::parse;
 use crate::scheduler::slurm::script::ScriptContext;
 use pbtnas_core::search::MemberId;
 
-/// How long no step is started after one was stopped by a signal that this process has not received: SLURM signals all
-/// processes.
+/// Delay before the next step is started after a step was stopped by a signal that this process has not received: SLURM
+/// signals all processes of a job, but not at the same instant.
 const PAUSE: Duration = Duration::from_secs(5);
 /// The interval between signals to a step that has not exited.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -200,7 +200,7 @@ impl WorkerPool for Steps<'_> {
         self.urge();
     }
 
-    fn pause_after_a_stop(&self) -> Duration {
+    fn stop_cooldown(&self) -> Duration {
         PAUSE
     }
 }

@@ -20,9 +20,9 @@ pub struct Rgb {
     pub pixels: Vec<u8>,
 }
 
-/// Decodes a PNG or JPEG file, which is recognised by its first bytes. Grey becomes RGB, an alpha channel is dropped, 16
-/// bits are cut to 8, and of an animation only the first frame is read, as PIL's `convert("RGB")` does. Colour profiles and
-/// the orientation in EXIF are ignored.
+/// Decodes a PNG or JPEG file, which is recognised by its first bytes. Grey becomes RGB, an alpha channel is dropped,
+/// 16 bits are cut to 8, and of an animation only the first frame is read, as PIL's `convert("RGB")` does. Colour
+/// profiles and the orientation in EXIF are ignored.
 pub fn decode(path: &Path) -> Result<Rgb> {
     let decoded = std::fs::read(path).map_err(anyhow::Error::from).and_then(|bytes| match bytes.as_slice() {
         [0x89, b'P', b'N', b'G', ..] => png(&bytes),

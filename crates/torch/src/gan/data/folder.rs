@@ -1,7 +1,8 @@
 //! A folder of PNG and JPEG images of any size, with a sub-folder for each class if they are labelled.
 //!
-//! The images are decoded once, when the run is created, into two IDX files among those that members share. So a training
-//! step decodes nothing, all members on a node share the pages, and later changes of the folder have no effect on the run.
+//! The images are decoded once, when the run is created, into two IDX files among those that members share. So a
+//! training step decodes nothing, all members on a node share the pages, and later changes of the folder have no effect
+//! on the run.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -70,8 +71,8 @@ struct ImageFile {
     class: Option<usize>,
 }
 
-/// The images of a folder in the order of their paths. Their classes are the sub-folders of the first level, in order; a
-/// single sub-folder is not a class, since it does not distinguish any images.
+/// The images of a folder in the order of their paths. Their classes are the sub-folders of the first level, in order;
+/// a single sub-folder is not a class, since it does not distinguish any images.
 fn list(folder: &Path) -> Result<Vec<ImageFile>> {
     let (mut paths, mut ignored) = (Vec::new(), 0);
     for entry in walk(folder) {
@@ -114,9 +115,9 @@ fn list(folder: &Path) -> Result<Vec<ImageFile>> {
     Ok(images.collect())
 }
 
-/// The first `subset` images (0 for all) of a shuffled order: in that of the paths, the first images would all be of one
-/// class, and so would the last tenth, which the accuracy of the feature network is measured with. The order depends on the
-/// number of images only.
+/// The first `subset` images (0 for all) in a shuffled order that depends on the number of images only. In the order of
+/// the paths, the first images would all belong to one class, and so would the last tenth, on which the accuracy of the
+/// feature network is measured.
 fn shuffled(mut images: Vec<ImageFile>, subset: usize) -> Vec<ImageFile> {
     images.shuffle(&mut rng(&RngKey { run: 0, generation: 0, member: None, purpose: "folder order" }));
     if subset > 0 {
@@ -168,8 +169,9 @@ fn write_images(path: &Path, images: &[ImageFile], size: usize) -> Result<()> {
     out.flush().with_context(failed)
 }
 
-/// The bytes `(3, size, size)` of an image. Its centre is cut out, a square with the image's shorter side, and scaled down
-/// to `size`. If the shorter side is below `size`, the square has `size`, and what the image does not cover is black.
+/// The bytes `(3, size, size)` of an image. Its centre is cut out, a square with the image's shorter side, and scaled
+/// down to `size`. If the shorter side is below `size`, the square has `size`, and what the image does not cover is
+/// black.
 fn square(image: &Rgb, size: usize) -> Vec<u8> {
     let side = image.width.min(image.height).max(size);
     let (height, width) = (image.height.min(side), image.width.min(side));
@@ -366,7 +368,8 @@ mod tests {
                 images.pixels(&[at as i64]).to_kind(Kind::Float) - expected[name].to_kind(Kind::Float);
             let (most, mean) = (difference.abs().max(), difference.abs().mean(Kind::Float));
             let (most, mean) = (most.double_value(&[]), mean.double_value(&[]));
-            // PIL scales with integers. JPEG decoders round differently, and interpolate subsampled colours differently.
+            // PIL scales with integers. JPEG decoders round differently, and interpolate subsampled colours
+            // differently.
             let tolerance = match name.split('/').next() {
                 Some("420" | "progressive") => (12.0, 1.0),
                 Some("444" | "grey" | "cmyk") => (3.0, 0.5),

@@ -1,4 +1,4 @@
-//! The images of a data set, and how those of every format become what a network is trained with.
+//! The images of a data set, and their conversion from each format to the input of the networks.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ use crate::nn::to_device;
 
 /// Reads the files of one format.
 pub trait ImageFormat {
-    /// See [`super::DataSet::prepare`]. Only formats that cannot be mapped as they are need it.
+    /// See [`super::DataSet::prepare`]. Only formats whose files cannot be memory-mapped need it.
     fn prepare(&self, _: &GanConfig, _dir: &Path) -> Result<Vec<String>> {
         Ok(Vec::new())
     }
@@ -134,8 +134,8 @@ pub fn quantise(images: &Tensor) -> Tensor {
     ((images + 1.0) * 127.5).round().clamp(0.0, 255.0).to_kind(Kind::Uint8)
 }
 
-/// Puts a black border around smaller images, and scales larger ones down bilinearly with antialiasing, as image libraries
-/// do.
+/// Puts a black border around smaller images, and scales larger ones down bilinearly with antialiasing, as image
+/// libraries do.
 pub fn fit(pixels: &Tensor, side: i64) -> Tensor {
     let (height, width) = (pixels.size()[2], pixels.size()[3]);
     if (height, width) == (side, side) {

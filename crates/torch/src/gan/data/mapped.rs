@@ -28,8 +28,8 @@ pub struct Records {
 }
 
 impl Records {
-    /// Maps a file of `count` records of `size` bytes. Fails if the file has another length; the error says where to get
-    /// it (`source`).
+    /// Maps a file of `count` records of `size` bytes. Fails if the file has another length; the error says where to
+    /// get it (`source`).
     pub fn open(path: &Path, count: usize, size: usize, skip: usize, source: &str) -> Result<Self> {
         let map = map(path)?;
         let expected = count * size;

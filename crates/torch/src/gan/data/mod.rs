@@ -3,7 +3,7 @@
 //!
 //! The files are memory-mapped and each batch is copied from them, so that all members on a node share the pages.
 //!
-//! A new format takes a variant of [`DataSet`], with its lines in the two tables here, and a module that implements
+//! To add a format, add a variant to [`DataSet`] and to the two tables in this file, and a module that implements
 //! `ImageFormat`.
 
 #[cfg(feature = "libtorch")]
@@ -60,7 +60,7 @@ pub enum DataSet {
 /// The properties of a format that are known without reading images.
 struct Description {
     channels: i64,
-    /// None if any names will do.
+    /// Required file names; empty if any name is accepted.
     files: &'static [&'static str],
     /// Where to get the files: a clause for error messages.
     source: &'static str,
@@ -116,7 +116,7 @@ impl DataSet {
         self.description().channels
     }
 
-    /// Names of the files that the data set consists of; none if any names will do.
+    /// Names of the files that the data set consists of; empty if any name is accepted.
     pub fn files(self) -> &'static [&'static str] {
         self.description().files
     }
@@ -143,7 +143,7 @@ impl DataSet {
         Ok(self.files().iter().map(|name| folder.join(name)).collect())
     }
 
-    /// Writes what [`Images::open`] reads beside the data set itself to `dir`, and returns the names of the files.
+    /// Writes the files that [`Images::open`] reads in addition to the data set to `dir`, and returns their names.
     #[cfg(feature = "libtorch")]
     pub fn prepare(self, config: &GanConfig, dir: &Path) -> Result<Vec<String>> {
         self.format().prepare(config, dir)

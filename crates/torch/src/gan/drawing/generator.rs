@@ -78,8 +78,8 @@ impl GanDrawing<'_> {
         Ok(found)
     }
 
-    /// Draws a cell whose output has width and height `side`, and returns the output. The cell's skip output is added to
-    /// `skips`.
+    /// Draws a cell whose output has width and height `side`, and returns the output. The cell's skip output is added
+    /// to `skips`.
     fn generator_cell(
         &mut self,
         frame: usize,

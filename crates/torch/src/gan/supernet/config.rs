@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Settings of the supernet of `algorithm = "adversarial-nas"`. Defaults are the paper's (facts: AdversarialNAS) and, for the
-/// epochs, those of the published code, at widths that can be trained on a CPU.
+/// Settings of the supernet of `algorithm = "adversarial-nas"`. Defaults are the paper's (facts: AdversarialNAS) and,
+/// for the epochs, those of the published code, at widths that can be trained on a CPU.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SupernetConfig {

@@ -6,8 +6,9 @@ use crate::gan::space::{CELLS, EDGES, UPS};
 use crate::nn::names;
 use pbtnas_core::search::{Genotype, OptionWeights};
 
-/// Each edge takes its option with the largest weight. If all edges of a node are "none" then, the one whose "none" has the
-/// smallest weight takes the best of its other options (facts: AdversarialNAS). Of equal weights the first one counts.
+/// Each edge takes its option with the largest weight; ties go to the first option. If that leaves a node without an
+/// edge other than "none", the edge whose "none" has the smallest weight takes the best of its other options (facts:
+/// AdversarialNAS).
 pub fn derive(weights: &OptionWeights) -> Result<Genotype> {
     let (ups, edges) = (names(&UPS), names(&EDGES));
     let mut genotype = Genotype::new([]);

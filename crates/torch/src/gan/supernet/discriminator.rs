@@ -1,4 +1,5 @@
-//! The discriminator of the supernet: AdversarialNAS' own, four cells of seven mixed edges. It is not used after the supernet.
+//! The discriminator of the supernet: AdversarialNAS' own, four cells of seven mixed edges. It is discarded when the
+//! architecture is derived.
 
 use crate::nn::Tensor;
 
@@ -19,8 +20,8 @@ pub struct SupernetDiscriminator {
     linear: Linear,
 }
 
-/// Edges c0, c1, c2 lead from the input to nodes 0, 1, 2; c3 and c4 from node 0 to 1 and 2. Nodes 1 and 2 are downsampled and
-/// summed.
+/// Edges c0, c1, c2 lead from the input to nodes 0, 1, 2; c3 and c4 from node 0 to 1 and 2. Nodes 1 and 2 are
+/// downsampled and summed.
 struct SupernetDiscriminatorCell {
     edges: [MixedEdge<Operation>; 5],
     downs: [MixedEdge<Downsampling>; 2],

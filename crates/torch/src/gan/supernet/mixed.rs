@@ -10,8 +10,8 @@ use pbtnas_core::checkpoint::Init;
 /// Suffix of a network's name for its architecture parameters.
 const ARCHITECTURE: &str = "_architecture";
 
-/// The name of the architecture parameters of a variable: `generator_architecture/cell1/c0` for `generator/cell1/c0`. They form
-/// their own network, since a separate optimizer trains them.
+/// The name of the architecture parameters of a variable: `generator_architecture/cell1/c0` for `generator/cell1/c0`.
+/// They form their own network, since a separate optimizer trains them.
 pub fn architecture(variable: &str) -> String {
     let (network, rest) = variable.split_once('/').unwrap_or((variable, ""));
     format!("{network}{ARCHITECTURE}/{rest}")
@@ -27,8 +27,8 @@ pub fn variable_of(tensor: &str) -> Option<String> {
 /// Samples the standard Gumbel distribution, for a shape.
 pub type Gumbel<'a> = dyn FnMut(&[i64]) -> Tensor + 'a;
 
-/// Samples the weights of options in a forward pass: from the Gumbel-softmax (Jang et al., 2017) of the softmax of an edge's
-/// parameters, as in the published code of AdversarialNAS.
+/// Samples the weights of options in a forward pass: from the Gumbel-softmax (Jang et al., 2017) of the softmax of an
+/// edge's parameters, as in the published code of AdversarialNAS.
 pub struct Relax<'a> {
     temperature: f64,
     gumbel: RefCell<&'a mut Gumbel<'a>>,
@@ -76,8 +76,8 @@ impl<T> MixedEdge<T> {
 
 #[cfg(feature = "libtorch")]
 impl<T> MixedEdge<T> {
-    /// The weighted sum of the outputs of the options, where `None` counts as zero. `apply` must return an output for at least one
-    /// option.
+    /// The weighted sum of the outputs of the options, where `None` counts as zero. `apply` must return an output for
+    /// at least one option.
     pub fn forward(&self, relax: &Relax, apply: impl Fn(&T) -> Option<Tensor>) -> Tensor {
         let weights = relax.weights(&self.parameters);
         let terms =

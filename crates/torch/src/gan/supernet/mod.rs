@@ -1,7 +1,7 @@
-//! The supernet of AdversarialNAS (Gao et al., 2020; facts: AdversarialNAS): all architectures of the space Gan in one network,
-//! in which every edge is a weighted sum of all its options. The weights of generator and discriminator and their architecture
-//! parameters are trained alternately and adversarially, and at the end one architecture is derived. The supernet's genotype is
-//! [`Genotype::supernet`].
+//! The supernet of AdversarialNAS (Gao et al., 2020; facts: AdversarialNAS): all architectures of the space Gan in one
+//! network, in which every edge is a weighted sum of all its options. The weights of generator and discriminator and
+//! their architecture parameters are trained alternately and adversarially, and at the end one architecture is derived.
+//! The supernet's genotype is [`Genotype::supernet`].
 //!
 //! The published code can also correct the gradients of the architecture parameters by a finite-difference term
 //! (`amending_coefficient`), which is off by default and not implemented here.

@@ -16,11 +16,11 @@ pub struct DataCursor {
     pub images: Images,
     batch: usize,
     seeds: Seeds,
-    /// Complete epochs.
+    /// Completed epochs.
     pub epoch: u32,
-    /// Complete steps of the epoch under way.
+    /// Completed steps of the current epoch.
     pub step: u64,
-    /// An epoch, and the positions of the images in its order.
+    /// An epoch, and the indices of the images in its shuffled order.
     pub order: Option<(u32, Vec<i64>)>,
 }
 
@@ -32,12 +32,12 @@ impl DataCursor {
         Ok((genotype, Self { images, batch: config.batch, seeds, epoch, step, order: None }))
     }
 
-    /// Complete batches of the data set; what is left over is not used in that epoch.
+    /// Number of complete batches in the data set; the remaining images are not used in that epoch.
     pub fn steps_per_epoch(&self) -> u64 {
         (self.images.len() / self.batch) as u64
     }
 
-    /// Complete steps of all epochs.
+    /// Completed steps of all epochs.
     pub fn steps(&self) -> u64 {
         u64::from(self.epoch) * self.steps_per_epoch() + self.step
     }

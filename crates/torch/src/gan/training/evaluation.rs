@@ -34,8 +34,8 @@ impl Evaluator<'_> {
         &self.task.config
     }
 
-    /// The Fréchet distance to the real images; for a final evaluation the Inception Score too. `sound` says whether all
-    /// weights are finite: 8-bit images would hide it if they are not.
+    /// The Fréchet distance to the real images; for a final evaluation the Inception Score too. `sound` says whether
+    /// all weights are finite: 8-bit images would hide it if they are not.
     pub fn evaluate(&self, measure: Measure, sound: bool, sample: &Sample) -> Result<Evaluation> {
         let (count, purpose, thorough) = match measure {
             Measure::Search => (self.config().evaluation_images, "evaluation", false),

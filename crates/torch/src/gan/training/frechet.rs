@@ -39,12 +39,12 @@ impl Statistics {
     }
 }
 
-/// |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), from means and covariances in double precision; NaN if any element of them is
-/// not finite.
+/// |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), from means and covariances in double precision; NaN if any element of
+/// them is not finite.
 ///
-/// With C = F F^T for both, the trace of the root is the sum of the singular values of F1^T F2. This avoids roots of rounding
-/// errors, which would add 1e-8 for each direction without variance; with fewer images than features most directions have
-/// none.
+/// With C = F F^T for both, the trace of the root is the sum of the singular values of F1^T F2. This avoids roots of
+/// rounding errors, which would add 1e-8 for each direction without variance; with fewer images than features most
+/// directions have none.
 pub fn frechet_distance(
     (mean1, covariance1): (&Tensor, &Tensor),
     (mean2, covariance2): (&Tensor, &Tensor),

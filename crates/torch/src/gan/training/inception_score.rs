@@ -5,8 +5,8 @@ use tch::{Device, Kind, Tensor};
 
 /// Accumulates exp(mean KL(p(y|x) || p(y))) over each of several parts of the images, batch by batch.
 ///
-/// The parts are those of the published code: of n images, part i of s holds those from i * n / s to (i + 1) * n / s, rounded
-/// down, in the order in which they are added.
+/// The parts are those of the published code: of n images, part i of s holds those from i * n / s to (i + 1) * n / s,
+/// rounded down, in the order in which they are added.
 pub struct InceptionScore {
     images: usize,
     seen: usize,
@@ -63,8 +63,8 @@ impl InceptionScore {
         Ok(())
     }
 
-    /// Mean over the parts, and their standard deviation (divided by the number of parts, as published). Fails unless all
-    /// images have been added.
+    /// Mean over the parts, and their standard deviation (divided by the number of parts, as published). Fails unless
+    /// all images have been added.
     pub fn finish(&self) -> Result<(f64, f64)> {
         if self.seen != self.images {
             bail!("{} images were announced, but {} were added", self.images, self.seen);

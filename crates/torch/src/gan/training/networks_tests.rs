@@ -56,7 +56,7 @@ fn random_architectures_run_forward_and_backward() {
     let dir = tempfile::tempdir().unwrap();
     for space in SPACES {
         let task = task(dir.path(), space);
-        let mut genotypes = initial_population(task.space(), 200, Initial::Uniform, 11);
+        let mut genotypes = initial_population(task.space(), 60, Initial::Uniform, 11);
         genotypes
             .extend(["none", "skip", "conv_1x1", "yes", "max_start"].map(|option| uniform(&task, option)));
         for genotype in &genotypes {

@@ -1,5 +1,5 @@
-//! Compares the networks and their training with an independent version in PyTorch (`tests/oracle/gan.py`): the same weights
-//! must give the same outputs, gradients, power iterations and trained weights.
+//! Compares the networks and their training with an independent version in PyTorch (`tests/oracle/gan.py`): the same
+//! weights must give the same outputs, gradients, power iterations and trained weights.
 
 use std::path::PathBuf;
 
@@ -131,8 +131,8 @@ fn training_cycle_ends_in_the_weights_of_pytorch() {
                 .iter()
                 .map(|(name, value)| (format!("model/{name}"), value.copy()))
                 .collect();
-            // Several steps of the generator, so that moments and averages carry over. A data set of eight images has two
-            // batches of four, so this is several epochs.
+            // Several steps of the generator, so that moments and averages carry over. A data set of eight images has
+            // two batches of four, so this is several epochs.
             let steps = 6;
             for index in 0..steps {
                 let (epoch, step) = trained.position();
@@ -186,8 +186,8 @@ fn training_cycle_ends_in_the_weights_of_pytorch() {
         }
         errors.push(worst);
     }
-    // Another order of operations rounds differently, six steps amplify the difference, and sometimes a number falls on the
-    // other side of a ReLU's kink. So both are compared with the result of double precision.
+    // Another order of operations rounds differently, six steps amplify the difference, and sometimes a number falls on
+    // the other side of a ReLU's kink. So both are compared with the result of double precision.
     let listed: Vec<String> =
         errors.iter().map(|(ours, theirs)| format!("{ours:.0e} and {theirs:.0e}")).collect();
     println!("largest errors of pbtnas and of PyTorch, network by network: {}", listed.join(", "));

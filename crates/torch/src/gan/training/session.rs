@@ -19,8 +19,8 @@ use pbtnas_core::checkpoint::{Entry, Meta};
 use pbtnas_core::search::Genotype;
 use pbtnas_engine::task::{Evaluation, Measure, Seeds, Session, Start};
 
-/// A GAN in training. A step is one discriminator step; every `discriminator_steps`-th is followed by a generator step, as
-/// in the loop of the published code.
+/// A GAN in training. A step is one discriminator step; every `discriminator_steps`-th is followed by a generator step,
+/// as in the loop of the published code.
 pub struct GanSession<'a> {
     task: &'a GanTask,
     genotype: Genotype,
@@ -119,7 +119,7 @@ pub fn hinge(on_real: &Tensor, on_fake: &Tensor) -> Tensor {
     (-on_real + 1.0).relu().mean(Kind::Float) + (on_fake + 1.0).relu().mean(Kind::Float)
 }
 
-/// The losses of discriminator and generator as metrics, as far as there are any yet.
+/// The losses of discriminator and generator as metrics, without those of a network that has not been trained yet.
 pub fn loss_metrics(losses: &(Option<Tensor>, Option<Tensor>)) -> Vec<(String, f64)> {
     let losses = [("discriminator_loss", &losses.0), ("generator_loss", &losses.1)];
     losses

@@ -22,8 +22,8 @@ use pbtnas_core::checkpoint::{Entry, Meta};
 use pbtnas_core::search::{Genotype, OptionWeights};
 use pbtnas_engine::task::{Evaluation, Measure, Seeds, Session, Start};
 
-/// A supernet in training. A step updates the discriminator's architecture on one half of a batch and its weights on the
-/// other; every `discriminator_steps`-th does the same for the generator, with latents of its own.
+/// A supernet in training. A step updates the discriminator's architecture on one half of a batch and its weights on
+/// the other; every `discriminator_steps`-th does the same for the generator, with latents of its own.
 pub struct SupernetSession<'a> {
     /// The task's configuration with the sizes of the supernet.
     config: GanConfig,

@@ -1,5 +1,5 @@
-//! DrQ-v2 (Yarats et al., 2021): an agent's networks, its actions, and an update on a batch, after `update`, `update_critic` and
-//! `update_actor` of the published code.
+//! DrQ-v2 (Yarats et al., 2021): an agent's networks, its actions, and an update on a batch, after `update`,
+//! `update_critic` and `update_actor` of the published code.
 
 use anyhow::Result;
 use rand_chacha::ChaCha8Rng;

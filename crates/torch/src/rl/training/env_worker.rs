@@ -1,5 +1,5 @@
-//! Environment workers: each environment has its own thread, so that physics and rendering run in parallel with the learner and
-//! with other episodes. An environment can only render in the thread that created it.
+//! Environment workers: each environment has its own thread, so that physics and rendering run in parallel with the
+//! learner and with other episodes. An environment can only render in the thread that created it.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
@@ -30,7 +30,7 @@ pub struct Scene {
     pub image: Vec<u8>,
 }
 
-/// An environment in its own thread. Commands return at once; [`EnvWorker::look`] waits for their results.
+/// An environment in its own thread. Commands return at once; [`EnvWorker::scene`] waits for their results.
 pub struct EnvWorker {
     commands: Option<Sender<WorkerCommand>>,
     scenes: Receiver<Result<Scene>>,
@@ -38,7 +38,7 @@ pub struct EnvWorker {
 }
 
 impl EnvWorker {
-    /// Starts the thread. If the environment cannot be created, the first [`EnvWorker::look`] fails.
+    /// Starts the thread. If the environment cannot be created, the first [`EnvWorker::scene`] fails.
     pub fn open(config: &RlConfig) -> Result<Self> {
         let (commands, orders) = channel();
         let (seen, scenes) = channel();
@@ -85,7 +85,7 @@ impl EnvWorker {
     }
 
     fn send(&self, command: WorkerCommand) {
-        // If the thread has ended, the next `look` fails.
+        // If the thread has ended, the next `scene` fails.
         let _ = self.commands.as_ref().map(|commands| commands.send(command));
     }
 }

@@ -15,9 +15,9 @@ use pbtnas_engine::png::encode;
 use pbtnas_engine::task::{Interrupted, MemberContext};
 
 /// The last frames of an episode: the observation of the networks.
-struct Sight(Vec<u8>);
+struct FrameStack(Vec<u8>);
 
-impl Sight {
+impl FrameStack {
     /// At the start of an episode the first frame is repeated.
     fn new(frame: &[u8]) -> Self {
         Self(frame.repeat(OBSERVATION / FRAME))
@@ -64,7 +64,7 @@ pub fn episodes(
     }
     let mut sights = Vec::new();
     for stage in &stages {
-        sights.push(Sight::new(&stage.scene()?.pixels));
+        sights.push(FrameStack::new(&stage.scene()?.pixels));
     }
     let (mut returns, mut moments) = (vec![0.0; count], Vec::new());
     for step in 0..config.episode_steps() {
@@ -108,7 +108,7 @@ const FILM: usize = 256;
 pub fn film(agent: &Agent, config: &RlConfig, place: &MemberContext, dir: &Path) -> Result<Vec<String>> {
     let stage = EnvWorker::open(config)?;
     stage.reset(rng(&place.seeds.at("film")));
-    let mut sight = Sight::new(&stage.scene()?.pixels);
+    let mut sight = FrameStack::new(&stage.scene()?.pixels);
     let steps = config.episode_steps();
     let per_second = (config.environment.frames_per_second() / ACTION_REPEAT) as u16;
     let mut video = Video::create(&dir.join("episode.png"), (FILM, FILM), steps as u32, per_second)?;

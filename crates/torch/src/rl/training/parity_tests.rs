@@ -1,5 +1,5 @@
-//! Compares the agent with an independent version in PyTorch (`tests/oracle/rl.py`): the same weights, batches and random numbers
-//! must give the same outputs, gradients, losses and trained weights.
+//! Compares the agent with an independent version in PyTorch (`tests/oracle/rl.py`): the same weights, batches and
+//! random numbers must give the same outputs, gradients, losses and trained weights.
 
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor, no_grad};
@@ -266,7 +266,7 @@ fn shifted_observation_matches_bilinear_sampling() {
     let mut oracle = Oracle::new("tests/oracle/rl.py");
     oracle.add(&json!({ "kind": "augmentation" }), &inputs);
     let theirs = oracle.call().remove(0);
-    // Of 255: the reference rounds the positions of pixels, ours are whole.
+    // Pixels are 0 to 255. The reference rounds interpolated positions, and shifts here are whole pixels.
     let apart = (ours - &theirs["pixels"]).abs().max().double_value(&[]);
     assert!(apart < 0.01 && apart > 0.0, "{apart}");
 }

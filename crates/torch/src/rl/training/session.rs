@@ -1,8 +1,8 @@
 //! Trains an agent.
 //!
-//! A step of the session is a step of the agent: an action, two steps of the environment, and a frame; at every second step also
-//! an update. As in DrQ-v2's loop the action is chosen before the update, so that the environment worker takes the action while
-//! the update is computed. Batches are prepared in other threads, from finished episodes.
+//! A step of the session is a step of the agent: an action, two steps of the environment, and a frame; at every second
+//! step also an update. As in DrQ-v2's loop the action is chosen before the update, so that the environment worker
+//! takes the action while the update is computed. Batches are prepared in other threads, from finished episodes.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -127,13 +127,13 @@ impl<'a> RlSession<'a> {
         Ok(Some(CurrentEpisode { recording, state }))
     }
 
-    /// The environment worker, which [`Self::get_ready`] opens.
+    /// The environment worker, which [`Self::open_environment`] opens.
     fn stage(&self) -> Result<&EnvWorker> {
         self.stage.as_ref().context("no environment is open")
     }
 
     /// Opens the environment in the state of the current episode, or begins an episode.
-    fn get_ready(&mut self) -> Result<()> {
+    fn open_environment(&mut self) -> Result<()> {
         let stage = match self.stage.take() {
             Some(stage) => stage,
             None => {
@@ -228,7 +228,7 @@ impl<'a> RlSession<'a> {
         }
         let actions = self.task.actions();
         let transitions = Transitions::new(&batch, actions, self.agent.device());
-        self.sampler.give_back(batch);
+        self.sampler.recycle(batch);
         let mut rng = rng(&self.place.seeds.at(&format!("update {step}")));
         let noise = self.agent.noise(&mut rng, config.batch, actions);
         self.news.losses = Some(self.agent.update(&transitions, config.exploration(step), &noise));
@@ -301,7 +301,7 @@ impl Session for RlSession<'_> {
         if self.is_over() {
             return self.finish_episode();
         }
-        self.get_ready()?;
+        self.open_environment()?;
         let step = self.total();
         let action = self.action(step)?;
         self.stage()?.step(action.clone());

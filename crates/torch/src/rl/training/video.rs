@@ -1,7 +1,7 @@
 //! Writes a film of an episode as an animated PNG: browsers play it, it is lossless, and only one frame is in memory.
 //!
-//! Each frame holds the rectangle that has changed, unfiltered: PNG's filters would make these images with few colours larger
-//! (walker at 256x256: 29 KB a frame unfiltered, 35 to 39 KB filtered).
+//! Each frame contains only the rectangle that has changed, unfiltered: PNG's filters would enlarge these images, which
+//! have few colours (walker at 256x256: 29 KB a frame unfiltered, 35 to 39 KB filtered).
 
 use std::fs::{self, File};
 use std::io::BufWriter;
@@ -14,7 +14,7 @@ use png::{BitDepth, ColorType, Compression, Encoder, EncodingError, Filter, Writ
 /// Bytes of a pixel.
 const RGB: usize = 3;
 
-/// A film that is being written. It gets its name when it is complete; dropped before, it leaves no file.
+/// A film that is being written. [`Video::finish`] renames it to its final name; if dropped before, it leaves no file.
 pub struct Video {
     writer: Writer<BufWriter<File>>,
     file: File,
@@ -38,8 +38,8 @@ impl Drop for Temporary {
 }
 
 impl Video {
-    /// Begins a film of exactly `frames` frames, played in a loop. The folder must exist; an existing file is replaced at the
-    /// end.
+    /// Begins a film of exactly `frames` frames, played in a loop. The folder must exist; an existing file is replaced
+    /// at the end.
     pub fn create(
         path: &Path,
         (width, height): (usize, usize),

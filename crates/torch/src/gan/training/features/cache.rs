@@ -1,5 +1,5 @@
-//! Statistics of real images, cached for other runs in `$PBTNAS_CACHE`, `$XDG_CACHE_HOME/pbtnas` or `~/.cache/pbtnas`. The
-//! name of a file is a digest of everything that the statistics depend on.
+//! Statistics of real images, cached for other runs in `$PBTNAS_CACHE`, `$XDG_CACHE_HOME/pbtnas` or `~/.cache/pbtnas`.
+//! The name of a file is a digest of everything that the statistics depend on.
 
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,5 @@
-//! A small classifier, trained once on the labels of the data set: its features serve where Inception's do not fit the data,
-//! or where Inception is not available.
+//! A small classifier, trained once on the labels of the data set. Its features are used if Inception's do not suit the
+//! data, or if Inception is not available.
 
 use std::collections::BTreeMap;
 
@@ -54,8 +54,8 @@ impl Classifier {
 }
 
 impl Classifier {
-    /// Builds the classifier from the values that [`train`] returned, or that were saved. Fails if one is missing or has
-    /// another shape.
+    /// Builds the classifier from the values that [`train`] returned, or that were saved. Fails if one is missing or
+    /// has another shape.
     pub fn load(values: &Values, config: &GanConfig, channels: i64) -> Result<Self> {
         let classes = values.get("features/classes/bias").map(Tensor::size);
         let Some(&[classes]) = classes.as_deref() else { bail!("the feature network has no classes") };
@@ -89,9 +89,9 @@ pub fn specs(config: &GanConfig, channels: i64, classes: i64) -> Vec<TensorSpec>
     scope.into_specs()
 }
 
-/// Trains a classifier on nine tenths of the labelled images, and reports its accuracy on the rest. It does not depend on the
-/// seed of the run: the same data and sizes give the same weights (on one type of CPU), so that the fitness of different runs
-/// can be compared.
+/// Trains a classifier on nine tenths of the labelled images, and reports its accuracy on the rest. It does not depend
+/// on the seed of the run: the same data and sizes give the same weights (on one type of CPU), so that the fitness of
+/// different runs can be compared.
 pub fn train(config: &GanConfig, images: &Images) -> Result<Values> {
     let device = device(config.device)?;
     let channels = images.channels();

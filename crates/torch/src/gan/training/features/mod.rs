@@ -1,5 +1,5 @@
-//! The feature space in which generated images are compared with real ones (Inception's, or that of a small classifier), and
-//! the statistics of the real images in it.
+//! The feature space in which generated images are compared with real ones (Inception's, or that of a small
+//! classifier), and the statistics of the real images in it.
 
 mod cache;
 mod classifier;
@@ -77,8 +77,8 @@ impl Features {
 
 /// Writes the files that [`Features::load`] reads to `dir`, and returns their names.
 ///
-/// The statistics of Inception's features take an hour on a CPU, so they are cached for other runs with the same images and
-/// the same network.
+/// The statistics of Inception's features take an hour on a CPU, so they are cached for other runs with the same images
+/// and the same network.
 pub fn prepare(config: &GanConfig, images: &Images, dir: &Path) -> Result<Vec<String>> {
     let device = device(config.device)?;
     let file = dir.join(FEATURES);

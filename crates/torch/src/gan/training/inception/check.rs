@@ -19,9 +19,9 @@ const EACH: usize = 3;
 /// Largest difference of features that should be equal, relative to the largest feature.
 const TOLERANCE: f64 = 1e-4;
 
-/// Loads the Inception network, on a GPU if there is one, and runs it on fixed images: noise and constants. Fails if outputs
-/// have wrong shapes, are not finite, do not depend on the image, or depend on the other images of the batch, and if
-/// probabilities do not add up to 1.
+/// Loads the Inception network, on a GPU if there is one, and runs it on fixed images: noise and constants. Fails if
+/// outputs have wrong shapes, are not finite, do not depend on the image, or depend on the other images of the batch,
+/// and if probabilities do not add up to 1.
 pub fn check_inception(path: &Path) -> Result<InceptionReport> {
     let device = device(DeviceChoice::Auto)?;
     let inception = Inception::load(path, device)?;

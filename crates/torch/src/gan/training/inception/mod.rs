@@ -1,5 +1,5 @@
-//! The network of FID and Inception Score: Inception-v3 of 2015-12-05, from either of the two files in which it is distributed
-//! for PyTorch.
+//! The network of FID and Inception Score: Inception-v3 of 2015-12-05, from either of the two files in which it is
+//! distributed for PyTorch.
 
 mod check;
 mod native;
@@ -64,7 +64,8 @@ impl WeightsFormat {
 }
 
 impl Inception {
-    /// Loads either file, under any name, and runs it once. If it is not this network, the error says what it is instead.
+    /// Loads either file, under any name, and runs it once. If it is not this network, the error says what it is
+    /// instead.
     ///
     /// On CUDA, convolutions may round to TF32 (features to 1e-3) unless `NVIDIA_TF32_OVERRIDE=0` is set.
     pub fn load(path: &Path, device: Device) -> Result<Self> {

@@ -25,8 +25,8 @@ enum NativeLayer {
 }
 
 impl NativeNetwork {
-    /// Reads the bytes of a safetensors file. Fails at the first tensor that is missing or has a wrong shape; superfluous
-    /// tensors are ignored.
+    /// Reads the bytes of a safetensors file. Fails at the first tensor that is missing or has a wrong shape;
+    /// superfluous tensors are ignored.
     pub fn load(bytes: &[u8], device: Device) -> Result<Self> {
         let weights = NativeWeights { file: SafeTensors::deserialize(bytes)?, device };
         let (parts, channels) = weights.build(&table::network(), 3)?;

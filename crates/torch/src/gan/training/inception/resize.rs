@@ -7,8 +7,8 @@ pub const SIDE: i64 = 299;
 
 /// 8-bit images `(n, 3, height, width)` as `(n, 3, 299, 299)` in [-1, 1): resized, minus 128, divided by 128.
 ///
-/// The resize is the bilinear one of TensorFlow's graph of 2015: position i of the output is at i * size / 299 in the input,
-/// not at the centres of pixels as in later versions, and the last pixel is repeated beyond the end.
+/// The resize is the bilinear one of TensorFlow's graph of 2015: position i of the output is at i * size / 299 in the
+/// input, not at the centres of pixels as in later versions, and the last pixel is repeated beyond the end.
 pub fn prepare(images: &Tensor) -> Tensor {
     let x = images.to_kind(Kind::Float);
     (stretch(&stretch(&x, 3), 2) - 128.0) / 128.0

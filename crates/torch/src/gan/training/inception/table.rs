@@ -1,8 +1,8 @@
 //! The network layer by layer: Inception-v3 as TensorFlow published it on 2015-12-05 (Szegedy et al., 2016,
 //! <https://arxiv.org/abs/1512.00567>), with the names that pytorch-fid gives its layers.
 //!
-//! It differs from the paper's in its pools: averages do not count the border, and the last block takes the maximum where the
-//! one before it takes the average.
+//! It differs from the paper's in its pools: averages do not count the border, and the last block takes the maximum
+//! where the one before it takes the average.
 
 /// A part of the network; its input is the output of the part before it.
 #[derive(Debug)]

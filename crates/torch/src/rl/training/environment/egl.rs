@@ -15,8 +15,8 @@ use glutin::prelude::{GlDisplay, PossiblyCurrentGlContext};
 pub struct EglContext(PossiblyCurrentContext);
 
 impl EglContext {
-    /// Creates a context, current in this thread, on the device that the environment variables select, or else on the first
-    /// device that works.
+    /// Creates a context, current in this thread, on the device that the environment variables select, or else on the
+    /// first device that works.
     pub fn new() -> Result<Self> {
         let help = "cannot render: install EGL (Debian's libegl1 libegl-mesa0 libgl1-mesa-dri, or the driver of \
                     an NVIDIA GPU)";
@@ -46,7 +46,7 @@ impl EglContext {
 }
 
 fn on(device: &Device) -> glutin::error::Result<PossiblyCurrentContext> {
-    // MuJoCo renders into its own buffer, so any configuration will do.
+    // MuJoCo renders into its own buffer, so any configuration suffices.
     let wanted = ConfigTemplateBuilder::new()
         .with_surface_type(ConfigSurfaceTypes::PBUFFER)
         .with_depth_size(24)
@@ -65,8 +65,9 @@ fn on(device: &Device) -> glutin::error::Result<PossiblyCurrentContext> {
     }
 }
 
-/// The devices in the order in which to try them. `MUJOCO_EGL_DEVICE_ID` (as in dm-control) allows a single one. Otherwise GPUs
-/// come first, beginning with the one that the process trains on; if `CUDA_VISIBLE_DEVICES` hides all, they come last.
+/// The devices in the order in which to try them. `MUJOCO_EGL_DEVICE_ID` (as in dm-control) allows a single one.
+/// Otherwise GPUs come first, beginning with the one that the process trains on; if `CUDA_VISIBLE_DEVICES` hides all,
+/// they come last.
 fn order(software: &[bool], asked: Option<String>, visible: Option<String>) -> Result<Vec<usize>> {
     if let Some(asked) = asked {
         let device = asked.parse().ok().filter(|&device: &usize| device < software.len());

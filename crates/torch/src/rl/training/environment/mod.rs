@@ -1,5 +1,5 @@
-//! Simulates the environments with MuJoCo. Physics, rewards, first states and images are those of dm-control 1.0.50, and
-//! tested against it.
+//! Simulates the environments with MuJoCo. Physics, rewards, first states and images are those of dm-control 1.0.50,
+//! and tested against it.
 
 mod egl;
 mod model;
@@ -17,13 +17,13 @@ use rand::SeedableRng;
 use crate::rl::environment::{ACTION_REPEAT, EPISODE, EnvironmentKind, PICTURE, SIDE};
 pub use simulated::Environment;
 
-/// MuJoCo reported an invalid state (dm-control's `PhysicsError`). The usual cause is a bad network, so it counts as a failure of
-/// the member.
+/// MuJoCo reported an invalid state (dm-control's `PhysicsError`). The usual cause is a bad network, so it counts as a
+/// failure of the member.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the simulation has diverged ({0})")]
 pub struct Diverged(pub String);
 
-/// Whether MuJoCo moves an environment and EGL draws it here.
+/// Tests that MuJoCo simulates and EGL renders an environment on this machine.
 pub fn test(kind: EnvironmentKind, models: &std::path::Path) -> SelfTest {
     let look = || -> anyhow::Result<()> {
         let mut environment = Environment::new(kind, models, EPISODE)?;
@@ -42,7 +42,7 @@ pub fn test(kind: EnvironmentKind, models: &std::path::Path) -> SelfTest {
                  libegl-mesa0 libgl1-mesa-dri."
             .into(),
         required: true,
-        // Models are on the shared filesystem; EGL is a machine's own.
+        // The models are on the shared filesystem; EGL depends on the machine.
         depends_on_machine: Environment::check(kind, models).is_ok(),
     }
 }

@@ -60,8 +60,8 @@ fn file(kind: EnvironmentKind) -> &'static str {
     }
 }
 
-/// The file has the elements of all quadruped tasks. `run` has a larger floor, and no walls, ball, target, hills or range
-/// finders.
+/// The file has the elements of all quadruped tasks. `run` has a larger floor, and no walls, ball, target, hills or
+/// range finders.
 fn quadruped(path: &Path) -> Result<MjModel> {
     let mut spec = MjSpec::from_xml(path)?;
     let missing = |name: &str| format!("it has no '{name}'");

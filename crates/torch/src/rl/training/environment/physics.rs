@@ -1,7 +1,7 @@
 //! The simulation: environment steps, rewards, state.
 //!
-//! Stepping follows dm-control's "legacy step": values that depend on positions and velocities are up to date after a step, so
-//! that images and rewards belong to the same moment.
+//! Stepping follows dm-control's "legacy step": values that depend on positions and velocities are up to date after a
+//! step, so that images and rewards belong to the same moment.
 
 use anyhow::{Context, Result, ensure};
 use mujoco_rs::wrappers::{MjData, MjModel, MjtDisableBit, MjtObjBase, MjtState, MjtWarning};

@@ -32,7 +32,8 @@ impl Camera {
     /// Creates the context, textures and buffers. Fails without EGL or a working device.
     pub fn new(model: &MjModel, camera: usize) -> Result<Self> {
         let context = EglContext::new()?;
-        // Safety: the context is current in this thread, and is made current again before every use and before the drop.
+        // Safety: the context is current in this thread, and is made current again before every use and before the
+        // drop.
         let mut buffers = unsafe { MjrContext::new(model) };
         buffers.offscreen();
         Ok(Self {

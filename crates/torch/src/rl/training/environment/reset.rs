@@ -6,9 +6,9 @@ use mujoco_rs::wrappers::{MjData, MjModel, MjtJoint};
 use rand::Rng;
 use rand_distr::StandardNormal;
 
-/// Samples joints with limits uniformly within them, and other hinges uniformly in [-pi, pi). As in the suite, the rotation of a
-/// free body is a quaternion of four numbers from [0, 1), which does not cover all rotations; its position stays, and so do
-/// slides without limits.
+/// Samples joints with limits uniformly within them, and other hinges uniformly in [-pi, pi). As in the suite, the
+/// rotation of a free body is a quaternion of four numbers from [0, 1), which does not cover all rotations; its
+/// position stays, and so do slides without limits.
 pub fn randomize_joints(data: &mut MjData<Box<MjModel>>, rng: &mut impl Rng) {
     for joint in 0..data.model().jnt_type().len() {
         let model = data.model();

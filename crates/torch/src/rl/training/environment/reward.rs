@@ -39,8 +39,8 @@ fn at_least(x: f64, low: f64, margin: f64, falloff: Falloff) -> f64 {
     tolerance(x, low, f64::INFINITY, margin, falloff)
 }
 
-/// Walker: `height` of the torso (m), `upright` the vertical component of its z axis, forward `speed` of the centre of mass
-/// (m/s).
+/// Walker: `height` of the torso (m), `upright` the vertical component of its z axis, forward `speed` of the centre of
+/// mass (m/s).
 pub fn walker(height: f64, upright: f64, speed: f64) -> f64 {
     const HEIGHT: f64 = 1.2;
     const SPEED: f64 = 8.0;
@@ -56,8 +56,8 @@ pub fn quadruped(upright: f64, speed: f64) -> f64 {
     at_least(upright, 1.0, 2.0, Falloff::Linear(0.0)) * at_least(speed, SPEED, SPEED, Falloff::Linear(0.5))
 }
 
-/// Humanoid: `height` of the head (m), `upright` the vertical component of the torso's z axis, horizontal `speed` of the centre
-/// of mass (m/s), and the motors' controls.
+/// Humanoid: `height` of the head (m), `upright` the vertical component of the torso's z axis, horizontal `speed` of
+/// the centre of mass (m/s), and the motors' controls.
 pub fn humanoid(height: f64, upright: f64, speed: f64, control: &[f64]) -> f64 {
     const HEIGHT: f64 = 1.4;
     const SPEED: f64 = 10.0;

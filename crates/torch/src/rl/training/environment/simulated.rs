@@ -42,8 +42,8 @@ impl Environment {
         self.physics.reset(rng)
     }
 
-    /// Applies an action ([`EnvironmentKind::action_size`] numbers, clipped to [-1, 1]) for [`ACTION_REPEAT`] environment
-    /// steps, or up to the end of the episode. Returns the sum of the rewards, each in [0, 1].
+    /// Applies an action ([`EnvironmentKind::action_size`] numbers, clipped to [-1, 1]) for [`ACTION_REPEAT`]
+    /// environment steps, or up to the end of the episode. Returns the sum of the rewards, each in [0, 1].
     ///
     /// Fails with [`super::Diverged`] if the state has become invalid; the environment must be reset or restored then.
     pub fn step(&mut self, action: &[f32]) -> Result<f64> {
@@ -61,7 +61,8 @@ impl Environment {
         self.steps >= self.limit
     }
 
-    /// Renders the agent's image `(3, SIDE, SIDE)`: [`PICTURE`] bytes, planes of red, green and blue, the top row first.
+    /// Renders the agent's image `(3, SIDE, SIDE)`: [`PICTURE`] bytes, planes of red, green and blue, the top row
+    /// first.
     pub fn pixels(&mut self, out: &mut [u8]) -> Result<()> {
         ensure!(out.len() == PICTURE, "an image has {PICTURE} bytes, not {}", out.len());
         let image = self.camera.draw(self.physics.data())?;
@@ -77,7 +78,7 @@ impl Environment {
         Ok(())
     }
 
-    /// Renders an image `(side, side, 3)` for people, the top row first.
+    /// Renders an image `(side, side, 3)` for films, the top row first.
     pub fn image(&mut self, side: u32) -> Result<Vec<u8>> {
         let image = self.camera.draw_large(self.physics.data(), side)?;
         Ok(image.chunks_exact(3 * side as usize).rev().flatten().copied().collect())

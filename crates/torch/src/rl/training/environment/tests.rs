@@ -118,8 +118,8 @@ fn states_rewards_and_images_match_dm_control() {
         );
         assert!(of_states <= 1e-9 && of_rewards <= 1e-9, "{kind:?}: {of_states:e} {of_rewards:e}");
         assert!(theirs.iter().any(|&reward| reward > 0.01), "{kind:?}: all rewards are about 0");
-        // The same driver renders both, and no difference was observed. A different rounding of an edge would change single
-        // bytes.
+        // The same driver renders both, and no difference was observed. A different rounding of an edge would change
+        // single bytes.
         assert!(of_bytes <= 1e-3 && largest <= 8.0, "{kind:?}: {of_bytes} of the bytes, by up to {largest}");
         let mean = pictures.concat().iter().sum::<f64>() / (pictures.len() * PICTURE) as f64;
         assert!((10.0..245.0).contains(&mean), "{kind:?}: the images are almost black or white");

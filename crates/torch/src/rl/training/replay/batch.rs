@@ -1,9 +1,9 @@
-//! Batches of n-step transitions, sampled uniformly from a pool, with DrQ's random shifts (Kostrikov et al. 2020, DrQ-v2's
-//! augmentation; facts: RL task).
+//! Batches of n-step transitions, sampled uniformly from a pool, with DrQ's random shifts (Kostrikov et al. 2020,
+//! DrQ-v2's augmentation; facts: RL task).
 //!
-//! An observation is padded by repeating its border, and a window of the original size is cut out at a random position: a shift by
-//! whole pixels, the same for all planes. The reference does that on the learner with a bilinear `grid_sample`, which agrees up to
-//! rounding. Here it costs nothing, since every row is copied anyway.
+//! An observation is padded by repeating its border, and a window of the original size is cut out at a random position:
+//! a shift by whole pixels, the same for all planes. The reference does that on the learner with a bilinear
+//! `grid_sample`, which agrees up to rounding. Here it costs nothing, since every row is copied anyway.
 
 use std::io;
 use std::thread::Builder;
@@ -15,7 +15,6 @@ use rand_chacha::ChaCha8Rng;
 use super::recording::stacked;
 use super::{Episode, EpisodePool, FRAME, OBSERVATION, SIDE, STACK, Unpacker, pool};
 
-/// The settings of sampling.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sampling {
     /// Transitions per batch, B.
@@ -37,8 +36,8 @@ pub struct Batch {
     pub actions: Vec<f32>,
     /// `(B)`: sum over k < n of discount^k * reward k.
     pub rewards: Vec<f32>,
-    /// `(B)`: discount^n, the weight of the critic's estimate. Episodes end by time only, which is not a terminal state for
-    /// the critic.
+    /// `(B)`: discount^n, the weight of the critic's estimate. Episodes end by time only, which is not a terminal state
+    /// for the critic.
     pub discounts: Vec<f32>,
     /// `(B, 9, 84, 84)`: the observations n steps later.
     pub next_observations: Vec<u8>,
@@ -47,7 +46,6 @@ pub struct Batch {
 /// A shift of an image: the position of the window in the padded image, from the top and from the left.
 pub(in crate::rl) type Shift = (usize, usize);
 
-/// A sampled transition.
 struct SampledTransition<'a> {
     episode: &'a Episode,
     index: usize,
@@ -79,7 +77,8 @@ impl Batch {
     }
 
     /// Samples a batch into the memory of one that is no longer needed. It depends on the pool, the settings and the
-    /// generator, but not on the number of threads. Fails if the pool has no episode of n transitions, or a damaged one.
+    /// generator, but not on the number of threads. Fails if the pool has no episode of n transitions, or a damaged
+    /// one.
     pub fn redraw(
         &mut self,
         pool: &EpisodePool,
@@ -127,7 +126,7 @@ impl Batch {
     }
 }
 
-/// Makes the random choices of a batch.
+/// Draws the random numbers of a batch.
 fn draw<'a>(
     pool: &'a EpisodePool,
     sampling: &Sampling,
@@ -314,7 +313,8 @@ mod tests {
                 }
             }
         }
-        // With 64 samples of 14 transitions, each one occurs, and so does the first of an episode with its repeated frames.
+        // With 64 samples of 14 transitions, each one occurs, and so does the first of an episode with its repeated
+        // frames.
         assert_eq!(starts.len(), 14);
     }
 

@@ -9,8 +9,8 @@
 //! rewards  F32 (T)        summed over the repeats of the action
 //! ```
 //!
-//! The file is memory-mapped, so all members on a machine share its pages. Its name ends in `-`, 32 digits of its BLAKE3 and
-//! `.safetensors`.
+//! The file is memory-mapped, so all members on a machine share its pages. Its name ends in `-`, 32 digits of its
+//! BLAKE3 and `.safetensors`.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -93,9 +93,9 @@ impl Episode {
         if file.metadata().map_err(io)?.len() == 0 {
             return Err(damaged("it is empty".into()));
         }
-        // Safety: an episode's file is never modified, and a removed one remains as long as it is mapped (on NFSv4 too, no
-        // matter which machine removes it). If it is truncated or lost by a server nevertheless, access kills this process
-        // (SIGBUS), which costs this member one attempt.
+        // Safety: an episode's file is never modified, and a removed one remains as long as it is mapped (on NFSv4 too,
+        // no matter which machine removes it). If it is truncated or lost by a server nevertheless, access kills this
+        // process (SIGBUS), which costs this member one attempt.
         let map = unsafe { Mmap::map(&file) }.map_err(io)?;
         let digest = digits(path).ok_or_else(|| damaged("its name has no digest".into()))?;
         if !Digest::of(&map).starts_with(digest) {

@@ -1,8 +1,9 @@
 //! Compression of frames, each separately, so that any of them can be read alone.
 //!
-//! Red and blue are stored as differences to green, each value as the difference to its left neighbour, and the result is
-//! compressed with Zstandard (level 3). Frames of random actions take 37 % (walker), 35 % (quadruped) and 32 % (humanoid) of the
-//! bytes and are decompressed in about 26 microseconds; LZ4 would take half of that time, and 59 to 71 % of the bytes.
+//! Red and blue are stored as differences to green, each value as the difference to its left neighbour, and the result
+//! is compressed with Zstandard (level 3). Frames of random actions take 37 % (walker), 35 % (quadruped) and 32 %
+//! (humanoid) of the bytes and are decompressed in about 26 microseconds; LZ4 would take half of that time, and 59 to
+//! 71 % of the bytes.
 
 use std::io;
 
@@ -58,8 +59,8 @@ impl Unpacker {
         Ok(Self { zstd: Decompressor::new()? })
     }
 
-    /// Decompresses a frame into `frame`. The error is the reason why the bytes are invalid; the contents of `frame` are
-    /// undefined then.
+    /// Decompresses a frame into `frame`. The error is the reason why the bytes are invalid; the contents of `frame`
+    /// are undefined then.
     pub fn unpack(&mut self, packed: &[u8], frame: &mut [u8]) -> Result<(), String> {
         match self.zstd.decompress_to_buffer(packed, frame) {
             Ok(FRAME) if frame.len() == FRAME => {}

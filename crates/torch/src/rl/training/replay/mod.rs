@@ -1,10 +1,11 @@
 //! The replay buffer, on disk (facts: RL task). It does not depend on networks or physics.
 //!
-//! The current episode is a `Recording`. When it ends, a `Store` writes it to a file, an `Episode`, which is added to the `Pool` of
-//! finished episodes. From the pool, a `Sampler` draws `Batch`es of n-step transitions ahead of the learner.
+//! The current episode is a `Recording`. When it ends, a `Store` writes it to a file, an `Episode`, which is added to
+//! the `EpisodePool` of finished episodes. From the pool, a `Sampler` draws `Batch`es of n-step transitions ahead of
+//! the learner.
 //!
-//! An episode of T transitions has T + 1 frames; transition i starts at frame i with action i and reward i, and its observation is
-//! the [`STACK`] frames that end with frame i.
+//! An episode of T transitions has T + 1 frames; transition i starts at frame i with action i and reward i, and its
+//! observation is the [`STACK`] frames that end with frame i.
 
 mod batch;
 mod episode;

@@ -19,7 +19,8 @@ impl EpisodePool {
         Self { capacity, transitions: 0, episodes: VecDeque::new() }
     }
 
-    /// Adds an episode as the newest, and removes the oldest until all fit. The newest stays even if it alone is too long.
+    /// Adds an episode as the newest, and removes the oldest until all fit. The newest stays even if it alone is too
+    /// long.
     pub fn push(&mut self, name: &str, episode: Arc<Episode>) {
         self.transitions += episode.transitions();
         self.episodes.push_back((name.into(), episode));

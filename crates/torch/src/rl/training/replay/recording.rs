@@ -58,7 +58,8 @@ impl Recording {
         self.rewards.len()
     }
 
-    /// The current observation `(9, 84, 84)`, the oldest frame first; at the start of an episode the first frame is repeated.
+    /// The current observation `(9, 84, 84)`, the oldest frame first; at the start of an episode the first frame is
+    /// repeated.
     pub fn observation(&self) -> Vec<u8> {
         let mut observation = Vec::with_capacity(OBSERVATION);
         for place in 0..STACK {

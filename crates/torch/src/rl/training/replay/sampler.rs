@@ -69,7 +69,7 @@ impl Sampler {
     }
 
     /// Returns a batch that is no longer needed, so that its memory can be reused.
-    pub fn give_back(&self, batch: Batch) {
+    pub fn recycle(&self, batch: Batch) {
         let _ = self.used.as_ref().map(|used| used.send(batch));
     }
 }
@@ -115,7 +115,7 @@ mod tests {
             assert_eq!(sampler.waiting(), 3);
             let batch = sampler.take().unwrap();
             assert_eq!(batch, Batch::draw(pool(number), &SAMPLING, &mut generator(number), 1).unwrap());
-            sampler.give_back(batch);
+            sampler.recycle(batch);
         }
         // The sampler is dropped with pending requests.
     }

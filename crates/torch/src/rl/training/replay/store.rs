@@ -6,10 +6,10 @@
 //! ROOT/run/000035500-03-DIGEST.safetensors            share = run
 //! ```
 //!
-//! With `share = none`, checkpoints name the files of their member, so that survivors and offspring refer to files of their
-//! ancestors without copies; checkpoint retention removes files that no checkpoint names. A shared folder has no list: members read
-//! all its files, and remove the oldest if there are too many. Several processes do so concurrently, on NFS too, so a file that was
-//! listed may be gone when it is opened.
+//! With `share = none`, checkpoints name the files of their member, so that survivors and offspring refer to files of
+//! their ancestors without copies; checkpoint retention removes files that no checkpoint names. A shared folder has no
+//! list: members read all its files, and remove the oldest if there are too many. Several processes do so concurrently,
+//! on NFS too, so a file that was listed may be gone when it is opened.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -25,10 +25,10 @@ use super::{Episode, EpisodeError, EpisodePool, Share};
 use pbtnas_core::durable_fs::{Digest, StorageError, TEMPORARY, ensure_dir, stage};
 use pbtnas_core::search::MemberId;
 
-/// Files beyond the capacity that remain in a shared folder: this many, or a tenth of those that fit if that is more. Members
-/// within an episode may still read them.
+/// Files beyond the capacity that remain in a shared folder: this many, or a tenth of those that fit if that is more.
+/// Members within an episode may still read them.
 const SLACK: usize = 64;
-/// Older temporary files were left by processes that are gone, whatever the difference of the clocks of two machines.
+/// Age above which a temporary file is abandoned; far above any difference between the clocks of two machines.
 const ABANDONED: Duration = Duration::from_secs(24 * 3600);
 
 /// The experience of one member in one generation.
@@ -48,9 +48,9 @@ impl Store {
         Self { root: root.to_owned(), share, generation, member, damaged: BTreeSet::new() }
     }
 
-    /// Publishes a finished episode (see [`Episode::encode`]); `steps` is the number of agent steps before it. Returns the name of
-    /// the file relative to the root. Publishing the same episode again has no effect. If the disk is full, the chain of errors
-    /// has an `io::Error`.
+    /// Publishes a finished episode (see [`Episode::encode`]); `steps` is the number of agent steps before it. Returns
+    /// the name of the file relative to the root. Publishing the same episode again has no effect. If the disk is full,
+    /// the chain of errors has an `io::Error`.
     pub fn publish(&self, steps: u64, episode: &[u8]) -> Result<String> {
         let (member, digest) = (self.member.0, Digest::of(episode));
         let digest = digest.short();
@@ -75,8 +75,8 @@ impl Store {
         Ok(Arc::new(Episode::open(&path)?))
     }
 
-    /// A pool of the newest episodes that fit, from names in the order of age, the oldest first. Missing and damaged files are
-    /// reported and left out. Fails if the filesystem fails.
+    /// A pool of the newest episodes that fit, from names in the order of age, the oldest first. Missing and damaged
+    /// files are reported and left out. Fails if the filesystem fails.
     pub fn load(&self, names: &[String], capacity: usize) -> Result<EpisodePool> {
         let (mut newest_first, mut transitions, mut lost) = (Vec::new(), 0, 0);
         for name in names.iter().rev() {
@@ -110,8 +110,8 @@ impl Store {
         Ok(pool)
     }
 
-    /// Updates a pool with the newest episodes of a shared folder that fit, and removes the oldest files if there are too many.
-    /// Returns the number of episodes that are new in the pool. Does nothing with `share = "none"`.
+    /// Updates a pool with the newest episodes of a shared folder that fit, and removes the oldest files if there are
+    /// too many. Returns the number of episodes that are new in the pool. Does nothing with `share = "none"`.
     pub fn refresh(&mut self, pool: &mut EpisodePool) -> Result<usize> {
         if self.share == Share::None {
             return Ok(0);
@@ -189,8 +189,9 @@ impl Store {
     }
 }
 
-/// Publishes a file in a directory, which is created if it is missing. The name has the digest of the contents: an existing file of
-/// that name with other contents is damaged, and is replaced; processes that have it open keep the old contents.
+/// Publishes a file in a directory, which is created if it is missing. The name has the digest of the contents: an
+/// existing file of that name with other contents is damaged, and is replaced; processes that have it open keep the old
+/// contents.
 fn publish(dir: &Path, name: &str, bytes: &[u8]) -> Result<(), StorageError> {
     ensure_dir(dir)?;
     let path = dir.join(name);
@@ -211,8 +212,7 @@ fn remove_abandoned(file: &Path) {
 
 /// The name of this machine, with characters that are valid in the name of a file.
 fn host() -> String {
-    let host = nix::unistd::gethostname().unwrap_or_default();
-    host.to_string_lossy().replace(|letter: char| !letter.is_ascii_alphanumeric(), "-")
+    pbtnas_core::durable_fs::host().replace(|letter: char| !letter.is_ascii_alphanumeric(), "-")
 }
 
 /// The number of steps and the member in the name of a file in a shared folder.
