@@ -135,7 +135,7 @@ fn a_wrong_rl_configuration_is_reported_before_init() {
     };
     let output = init(config("").replace("dm-control", "nowhere"));
     assert!(
-        text(&output).contains("walker.xml") && text(&output).contains("scripts/setup libtorch rl"),
+        text(&output).contains("walker.xml") && text(&output).contains("scripts/setup rl"),
         "{}",
         text(&output)
     );
