@@ -141,7 +141,9 @@ fn member_events(generation: u32, before: Option<&Member>, member: &Member, even
         }
         let how = match attempt.ending() {
             Some(AttemptEnd::Done | AttemptEnd::Superseded) => continue,
-            Some(AttemptEnd::Stopped { .. }) if attempt.start.job.is_some() => "preempted",
+            Some(AttemptEnd::Stopped { signal }) if signal == "SIGTERM" && attempt.start.job.is_some() => {
+                "preempted"
+            }
             Some(AttemptEnd::Stopped { .. }) => "stopped",
             Some(AttemptEnd::StorageFailed { .. }) => "storage-failed",
             Some(AttemptEnd::Failed { .. }) => "failed",
@@ -248,6 +250,11 @@ mod tests {
             ]
         );
         assert_eq!(seen[0].at, Some(second(9)));
+        // SIGUSR1 is the warning before the time limit.
+        let mut warned = running.clone();
+        warned.members[1].attempts[0].end = Some(ended(9, AttemptEnd::Stopped { signal: "SIGUSR1".into() }));
+        let seen = events(std::slice::from_ref(&empty), &[warned], None);
+        assert_eq!(texts(&seen)[0], "member 01: attempt 1 stopped on here, job 7_1: stopped by SIGUSR1");
         assert_eq!(events(std::slice::from_ref(&running), std::slice::from_ref(&running), None), []);
 
         let mut done = running.clone();
