@@ -62,10 +62,11 @@ impl SoupArgs {
             let work = Soup::new(&run, task.as_ref(), self.part.as_deref())?;
             let claim = Claim::default();
             let abandoned = claim.clone();
-            // An evaluation cannot be interrupted and is repeated, which does not count as a failure.
+            // An evaluation cannot be interrupted and is repeated, which does not count as a failure. libtorch's
+            // destructors must not run beside it.
             let stop = StopSignal::listen(move |signal| {
                 abandoned.abandon(signal.name());
-                std::process::exit(STOPPED.into());
+                signal_hook::low_level::exit(STOPPED.into());
             })
             .context("failed to listen for signals")?;
             if self.serve {

@@ -23,7 +23,7 @@ impl WorkersArgs {
         let workers = Workers::find(&source.run().config, self.here, self.workers)?;
         let stop = StopSignal::listen(|_| {}).context("failed to listen for signals")?;
         if let Workers::Job(job) = &workers {
-            println!("{}", job.describe());
+            println!("{}", job.describe(source.units_per_task()));
             job.watch_time(&stop);
         }
         let program = std::env::current_exe().context("failed to find this program")?;

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
@@ -86,7 +85,7 @@ pub fn drive(
             Ok(Some(whole)) => return Ok(whole),
             Ok(None) => backoff = Backoff::default(),
             Err(error) if matches!(workers, Workers::Job(_)) && fault_of(&error) == Fault::Io => {
-                let delay: Duration = backoff.next_delay();
+                let delay = backoff.next_delay();
                 tracing::warn!("{}; retrying in {} s", message(&error), delay.as_secs());
                 driver.tries.clear();
                 if !sleep(delay, stop) {

@@ -34,7 +34,6 @@ pub struct Allocation {
     room: Capacity,
     gres: Option<String>,
     at_once: usize,
-    members_per_step: u32,
     idle_gpus: bool,
 }
 
@@ -79,17 +78,16 @@ impl Allocation {
             at_once: at_once.unwrap_or(room.steps.try_into().unwrap_or(usize::MAX)),
             room,
             gres: ask.get("gres").map(str::to_owned),
-            members_per_step: config.slurm.members_per_task,
             idle_gpus: ask.get("gres").is_none()
                 && there.shares.iter().flat_map(|share| &share.gres).any(|one| one.name == "gpu"),
             job,
         }))
     }
 
-    /// Describes the job and the number of concurrent members, in one or two lines.
-    pub fn describe(&self) -> String {
+    /// Describes the job and the number of concurrent members, `units_per_step` in a job step, in one or two lines.
+    pub fn describe(&self, units_per_step: u32) -> String {
         let nodes = if self.nodes == 1 { "1 node".to_owned() } else { format!("{} nodes", self.nodes) };
-        let members = self.capacity(self.members_per_step);
+        let members = self.capacity(units_per_step);
         let left = match self.left {
             Some(left) => format!("time left {}", Limit::Seconds(left)),
             None => "no time limit".to_owned(),

@@ -120,7 +120,7 @@ pub fn step(work: &dyn JobSource, program: &Path) -> Result<StepOutcome> {
                 signal.name()
             ),
         }
-        std::process::exit(STOPPED.into());
+        signal_hook::low_level::exit(STOPPED.into());
     })
     .context("failed to listen for signals")?;
     retry(
