@@ -6,7 +6,8 @@ use clap::Args;
 
 use crate::report::chart::png;
 use crate::report::compare::{
-    Compared, ComparedRun, compare, markdown_report, markdown_soups, plot, text_report, text_soups,
+    Compared, ComparedRun, Conventions, compare, markdown_report, markdown_soups, plot, text_report,
+    text_soups,
 };
 
 /// Compare experiments: mean and standard deviation over seeds, and significance tests.
@@ -34,6 +35,10 @@ pub struct CompareArgs {
     /// Compare soups of this part (`pbtnas soup --part`).
     #[arg(long, value_name = "NAME", requires = "soups")]
     part: Option<String>,
+    /// Use the paper's conventions: standard deviation with divisor n, one-sided tests of each task's settings together,
+    /// and Bonferroni correction for the paper's four comparisons.
+    #[arg(long)]
+    paper: bool,
     /// Plot the best fitness over epochs (mean and standard deviation per variant) as .png or, otherwise, SVG.
     #[arg(long, value_name = "FILE")]
     plot: Option<PathBuf>,
@@ -49,8 +54,9 @@ impl CompareArgs {
     pub fn run(self) -> Result<u8> {
         let part = self.part.as_deref();
         let compared = if self.soups { Compared::Soup(part) } else { Compared::Best };
+        let conventions = if self.paper { Conventions::Paper } else { Conventions::Usual };
         let (inputs, measured) = ComparedRun::open_all(self.runs, compared)?;
-        let comparison = compare(&inputs, self.reference.as_deref())?;
+        let comparison = compare(&inputs, self.reference.as_deref(), conventions)?;
         // Plot first, so that a failed command prints no table.
         if let Some(path) = &self.plot {
             let chart = plot(&comparison, &inputs)?;

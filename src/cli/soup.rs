@@ -120,13 +120,15 @@ fn option(work: &Soup) -> String {
 fn print_soup(work: &Soup) -> Result<u8> {
     let (run, part) = (work.run(), work.part());
     let soup = soup_record(run, part)?.context("the soup was not recorded")?;
-    let best = soup.ingredients.first().context("the soup has no ingredient")?;
+    let best =
+        soup.ingredients.first().and_then(|first| first.fitness).context("the soup has no ingredient")?;
     let of = part.map_or(String::new(), |part| format!("the {part} of "));
     println!("soup of {of}{} member(s), fitness {:.4}:", soup.ingredients.len(), soup.fitness);
     for one in &soup.ingredients {
-        println!("  member {} of generation {}, fitness {:.4}", one.member, one.generation, one.fitness);
+        let fitness = one.fitness.map_or("not trained".to_owned(), |fitness| format!("fitness {fitness:.4}"));
+        println!("  member {} of generation {}, {fitness}", one.member, one.generation);
     }
-    println!("difference to the best member alone: {:+.4}", soup.fitness - best.fitness);
+    println!("difference to the best member alone: {:+.4}", soup.fitness - best);
     let state = run.layout.root().display();
     println!(
         "to compare them: pbtnas evaluate --state {state}; pbtnas evaluate --state {state} --soup{}",

@@ -75,7 +75,7 @@ fn checkpoint(config: &Config, task: &dyn Task) -> Result<u64> {
     for genotype in &genotypes {
         let fresh = task.fresh(genotype, &MemberContext::outside(seeds, Path::new(".")))?;
         let sizes = fresh.tensors().iter().map(|spec| {
-            let copies = 1 + u64::from(spec.averaged) + 2 * u64::from(spec.trained);
+            let copies = 1 + u64::from(spec.average.is_some()) + 2 * u64::from(spec.trained);
             (spec.len() * spec.dtype.bitsize() / 8) as u64 * copies
         });
         sum += sizes.sum::<u64>();
@@ -95,7 +95,9 @@ fn total(config: &Config, checkpoint: u64, collected: u64) -> Need {
     // Offspring have a first and a final checkpoint.
     let offspring = (members as f64 * config.search.tau).ceil() as u64;
     let each_generation = members.saturating_add(offspring);
-    let checkpoints = each_generation.saturating_mul(trained + 1) + members * SNAPSHOTS + 1;
+    // At most those of the best member's generation, for its soup.
+    let of_the_best = if trained + 1 < generations { each_generation } else { 0 };
+    let checkpoints = each_generation.saturating_mul(trained + 1) + members * SNAPSHOTS + of_the_best;
     Need {
         checkpoint,
         collected: 0,
@@ -130,10 +132,11 @@ mod tests {
     #[test]
     fn size_depends_on_retention() {
         let total = |more: &str| total(&config(more), 1000, 5).bytes;
-        // Two trained generations and one in training, 8 members and 2 offspring each, snapshots, the best.
-        assert_eq!(total(""), (10 * 3 + 8 * 3 + 1) * 1000 + 5);
-        assert_eq!(total("[storage]\nkeep = \"all\"\n"), (10 * 5 + 8 * 3 + 1) * 1000 + 5);
-        assert_eq!(total("[storage]\nkeep = \"best\"\n"), (10 * 2 + 8 * 3 + 1) * 1000 + 5);
+        // Two trained generations and one in training, 8 members and 2 offspring each, snapshots, and the best member
+        // with the candidates of its soup.
+        assert_eq!(total(""), (10 * 3 + 8 * 3 + 10) * 1000 + 5);
+        assert_eq!(total("[storage]\nkeep = \"all\"\n"), (10 * 5 + 8 * 3) * 1000 + 5);
+        assert_eq!(total("[storage]\nkeep = \"best\"\n"), (10 * 2 + 8 * 3 + 10) * 1000 + 5);
         assert_eq!(total("[storage]\nkeep = 100\n"), total("[storage]\nkeep = \"all\"\n"));
     }
 

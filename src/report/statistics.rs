@@ -12,9 +12,18 @@ pub fn mean(values: &[f64]) -> Option<f64> {
 
 /// Standard deviation of a sample (n - 1); none of fewer than two values.
 pub fn standard_deviation(values: &[f64]) -> Option<f64> {
+    deviation(values, 1)
+}
+
+/// Standard deviation of a population (n); none of fewer than two values.
+pub fn population_deviation(values: &[f64]) -> Option<f64> {
+    deviation(values, 0)
+}
+
+fn deviation(values: &[f64], less: usize) -> Option<f64> {
     let mean = mean(values).filter(|_| values.len() > 1)?;
     let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-    Some((squares / (values.len() - 1) as f64).sqrt())
+    Some((squares / (values.len() - less) as f64).sqrt())
 }
 
 /// Quantile of sorted values, with linear interpolation; none of an empty slice.
@@ -24,14 +33,24 @@ pub fn quantile(sorted: &[f64], part: f64) -> Option<f64> {
     Some(low + (high - low) * place.fract())
 }
 
-/// The outcome of a two-sided Wilcoxon signed-rank test.
+/// The differences that a test takes as evidence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sides {
+    /// In either direction.
+    Two,
+    /// Positive ones only.
+    One,
+}
+
+/// The outcome of a Wilcoxon signed-rank test.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Wilcoxon {
     /// Number of nonzero differences; zeros are discarded (Wilcoxon's rule).
     pub n: usize,
     /// Number of zero differences.
     pub zeros: usize,
-    /// The smaller of the two rank sums.
+    /// The smaller of the two rank sums; in a one-sided test that of the negative differences.
     pub w: f64,
     /// Probability of a rank sum at least as small if signs are random.
     pub p: f64,
@@ -39,9 +58,9 @@ pub struct Wilcoxon {
     pub exact: bool,
 }
 
-/// Tests whether differences are symmetric about zero. Ties share their mean rank, also in the exact distribution. All
+/// Tests whether differences are symmetric about zero, or rather positive. Ties share their mean rank, also in the exact distribution. All
 /// differences must be finite.
-pub fn wilcoxon(differences: &[f64]) -> Wilcoxon {
+pub fn wilcoxon(differences: &[f64], sides: Sides) -> Wilcoxon {
     let mut nonzero: Vec<f64> = differences.iter().copied().filter(|value| *value != 0.0).collect();
     nonzero.sort_unstable_by(|a, b| a.abs().total_cmp(&b.abs()));
     let n = nonzero.len();
@@ -49,15 +68,28 @@ pub fn wilcoxon(differences: &[f64]) -> Wilcoxon {
     let sum = |positive: bool| -> usize {
         ranks.iter().zip(&nonzero).filter(|(_, d)| (**d > 0.0) == positive).map(|(rank, _)| rank).sum()
     };
-    let w = sum(true).min(sum(false));
+    let w = match sides {
+        Sides::Two => sum(true).min(sum(false)),
+        Sides::One => sum(false),
+    };
     let exact = n <= EXACT_UP_TO;
-    let p = if exact { exact_p(&ranks, w) } else { approximate_p(n, &ties, w as f64 / 2.0) };
+    let tail = if exact { exact_tail(&ranks, w) } else { approximate_tail(n, &ties, w as f64 / 2.0) };
+    let p = (sides.tails() * tail).min(1.0);
     Wilcoxon { n, zeros: differences.len() - n, w: w as f64 / 2.0, p, exact }
 }
 
+impl Sides {
+    fn tails(self) -> f64 {
+        match self {
+            Self::Two => 2.0,
+            Self::One => 1.0,
+        }
+    }
+}
+
 /// The smallest possible p of `n` differences: all signs are the same.
-pub fn smallest_p(n: usize) -> f64 {
-    (2.0 * 0.5_f64.powi(n.min(2000) as i32)).min(1.0)
+pub fn smallest_p(n: usize, sides: Sides) -> f64 {
+    (sides.tails() * 0.5_f64.powi(n.min(2000) as i32)).min(1.0)
 }
 
 /// Twice the rank of each size (shared ranks can be half-integers), and the sizes of the ties.
@@ -72,8 +104,8 @@ fn doubled_ranks(sorted: &[f64]) -> (Vec<usize>, Vec<usize>) {
     (ranks, ties)
 }
 
-/// Counts the sign assignments by rank sum (dynamic programming over ranks); p is the fraction in both tails up to `w`.
-fn exact_p(ranks: &[usize], w: usize) -> f64 {
+/// Counts the sign assignments by rank sum (dynamic programming over ranks), and returns the fraction up to `w`.
+fn exact_tail(ranks: &[usize], w: usize) -> f64 {
     let mut counts: Vec<u64> = vec![0; ranks.iter().sum::<usize>() + 1];
     counts[0] = 1;
     for &rank in ranks {
@@ -82,15 +114,15 @@ fn exact_p(ranks: &[usize], w: usize) -> f64 {
         }
     }
     let tail: u64 = counts[..=w].iter().sum();
-    (2.0 * tail as f64 / (1_u64 << ranks.len()) as f64).min(1.0)
+    tail as f64 / (1_u64 << ranks.len()) as f64
 }
 
-fn approximate_p(n: usize, ties: &[usize], w: f64) -> f64 {
+fn approximate_tail(n: usize, ties: &[usize], w: f64) -> f64 {
     let n = n as f64;
     let shared: f64 = ties.iter().map(|&t| (t as f64).powi(3) - t as f64).sum();
     let variance = n * (n + 1.0) * (2.0 * n + 1.0) / 24.0 - shared / 48.0;
     let z = (n * (n + 1.0) / 4.0 - w) / variance.sqrt();
-    libm::erfc(z / std::f64::consts::SQRT_2).min(1.0)
+    libm::erfc(z / std::f64::consts::SQRT_2) / 2.0
 }
 
 #[cfg(test)]
@@ -110,6 +142,7 @@ mod tests {
         let values = [2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0];
         assert_eq!(mean(&values), Some(5.0));
         assert!(close(standard_deviation(&values).unwrap(), (32.0_f64 / 7.0).sqrt()));
+        assert_eq!((population_deviation(&[3.0]), population_deviation(&values)), (None, Some(2.0)));
     }
 
     /// Expected values: scipy 1.17.1, `stats.wilcoxon`. With ties or zeros: `zero_method="wilcox"` and
@@ -130,8 +163,26 @@ mod tests {
             (every_third_down(|k| k, 60), 630.0, 0.03590012321587811),
             (every_third_down(|k| 1 + k / 4, 80), 1051.5, 0.0063825903289667415),
         ] {
-            let test = wilcoxon(&differences);
+            let test = wilcoxon(&differences, Sides::Two);
             assert_eq!(test.w, w, "{test:?}");
+            assert!(close(test.p, p), "{test:?} instead of {p}");
+        }
+    }
+
+    /// Expected values: scipy 1.17.1, `stats.wilcoxon` with `alternative="greater"`, beyond 50 as above.
+    #[test]
+    fn one_sided_test_agrees_with_scipy() {
+        let mixed = [1.5, -0.5, 2.25, 3.0, 0.75, -1.0, 4.0, 2.0];
+        let every_third_down =
+            |n: i32| (1..=n).map(|k| f64::from(if k % 3 == 0 { -k } else { k })).collect::<Vec<f64>>();
+        for (differences, p) in [
+            (vec![1.0, 2.0, 3.0], 0.125),
+            (mixed.to_vec(), 0.02734375),
+            (mixed.map(|d| -d).to_vec(), 0.98046875),
+            (every_third_down(50), 0.01308348408559823),
+            (every_third_down(60), 0.017950061607939057),
+        ] {
+            let test = wilcoxon(&differences, Sides::One);
             assert!(close(test.p, p), "{test:?} instead of {p}");
         }
     }
@@ -139,13 +190,14 @@ mod tests {
     #[test]
     fn zero_differences_give_p_1() {
         for differences in [&[][..], &[0.0, 0.0]] {
-            let test = wilcoxon(differences);
+            let test = wilcoxon(differences, Sides::Two);
             assert_eq!((test.n, test.zeros, test.w, test.p), (0, differences.len(), 0.0, 1.0));
         }
     }
 
-    /// p by definition: the fraction of all sign assignments with a smaller rank sum of at most this size.
-    fn enumerated(differences: &[f64]) -> f64 {
+    /// p by definition: the fraction of all sign assignments with a smaller rank sum (one-sided: a sum of negative ranks)
+    /// of at most this size.
+    fn enumerated(differences: &[f64], sides: Sides) -> f64 {
         let sizes: Vec<f64> = differences.iter().filter(|d| **d != 0.0).map(|d| d.abs()).collect();
         let rank = |size: f64| {
             let below = sizes.iter().filter(|s| **s < size).count();
@@ -157,7 +209,7 @@ mod tests {
             for (i, &size) in sizes.iter().enumerate() {
                 if positive(i) { up += rank(size) } else { down += rank(size) }
             }
-            f64::min(up, down)
+            if sides == Sides::Two { f64::min(up, down) } else { down }
         };
         let signs: Vec<bool> = differences.iter().filter(|d| **d != 0.0).map(|d| *d > 0.0).collect();
         let seen = smaller(&|i| signs[i]);
@@ -173,7 +225,9 @@ mod tests {
     proptest! {
         #[test]
         fn exact_p_agrees_with_enumeration(differences in differences(12)) {
-            prop_assert_eq!(wilcoxon(&differences).p, enumerated(&differences));
+            for sides in [Sides::Two, Sides::One] {
+                prop_assert_eq!(wilcoxon(&differences, sides).p, enumerated(&differences, sides));
+            }
         }
 
         #[test]
@@ -181,19 +235,20 @@ mod tests {
             (differences, shuffled) in differences(70)
                 .prop_flat_map(|d| (Just(d.clone()), Just(d).prop_shuffle())),
         ) {
-            let test = wilcoxon(&differences);
-            prop_assert_eq!(test, wilcoxon(&shuffled));
+            let test = wilcoxon(&differences, Sides::Two);
+            prop_assert_eq!(test, wilcoxon(&shuffled, Sides::Two));
             let turned: Vec<f64> = differences.iter().map(|d| -4.0 * d).collect();
-            prop_assert_eq!(test, wilcoxon(&turned));
+            prop_assert_eq!(test, wilcoxon(&turned, Sides::Two));
             prop_assert!(test.p > 0.0 && test.p <= 1.0);
         }
 
         #[test]
         fn equal_signs_give_the_smallest_p(sizes in prop::collection::vec(1u8..5, 1..=EXACT_UP_TO)) {
             let differences: Vec<f64> = sizes.iter().map(|size| f64::from(*size)).collect();
-            let test = wilcoxon(&differences);
+            let test = wilcoxon(&differences, Sides::Two);
             prop_assert_eq!(test.w, 0.0);
-            prop_assert!(close(test.p, smallest_p(sizes.len())));
+            prop_assert!(close(test.p, smallest_p(sizes.len(), Sides::Two)));
+            prop_assert!(close(wilcoxon(&differences, Sides::One).p, smallest_p(sizes.len(), Sides::One)));
         }
 
         #[test]
@@ -203,9 +258,9 @@ mod tests {
             let differences: Vec<f64> = differences.into_iter().map(|d| f64::from(d) + 0.5).collect();
             let mut sorted = differences.clone();
             sorted.sort_unstable_by(|a, b| a.abs().total_cmp(&b.abs()));
-            let test = wilcoxon(&differences);
+            let test = wilcoxon(&differences, Sides::Two);
             let (_, ties) = doubled_ranks(&sorted);
-            prop_assert!((approximate_p(test.n, &ties, test.w) - test.p).abs() < 0.02);
+            prop_assert!((2.0 * approximate_tail(test.n, &ties, test.w) - test.p).abs() < 0.02);
         }
     }
 }

@@ -148,7 +148,7 @@ pub fn status_table(status: &RunStatus) -> String {
     }
     if let Some(best) = &status.best {
         text += &format!(
-            "best so far: member {} of generation {}, fitness {:.4}\n",
+            "best: member {} of generation {}, fitness {:.4}\n",
             best.member, best.generation, best.fitness
         );
     }

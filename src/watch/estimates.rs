@@ -45,7 +45,7 @@ pub fn estimates(history: &History, info: &RunInfo) -> Estimates {
         .zip(epoch_seconds)
         .and_then(|(left, pace)| Some(left + later_left(history, &costs, info, pace)?));
     Estimates {
-        best: history.best().and_then(|(of, member)| Some((of, member.fitness()?))),
+        best: history.best(info.best_of).and_then(|(of, member)| Some((of, member.fitness()?))),
         best_by_generation: history
             .generations
             .iter()

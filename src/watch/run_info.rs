@@ -2,6 +2,7 @@
 
 use chrono::TimeDelta;
 
+use pbtnas_core::run::BestOf;
 use pbtnas_engine::run::Run;
 use pbtnas_engine::scheduler::slurm::gpus_per_member;
 
@@ -13,6 +14,8 @@ pub struct RunInfo {
     pub task: &'static str,
     /// The run directory.
     pub folder: String,
+    /// The generations whose best member counts.
+    pub best_of: BestOf,
     /// Epochs of the whole search.
     pub epochs: u32,
     /// Generations of the whole search.
@@ -33,6 +36,7 @@ impl RunInfo {
             algorithm: search.algorithm.to_string(),
             task: run.config.task.kind,
             folder: run.layout.root().display().to_string(),
+            best_of: run.terms.best_of,
             epochs: search.epochs,
             generations: std::iter::successors(next(&0), next).count() as u32,
             heartbeat_timeout: TimeDelta::try_seconds(timeout).unwrap_or(TimeDelta::MAX),
@@ -52,6 +56,7 @@ pub(super) mod testing {
             algorithm: "pbt-nas".into(),
             task: "synthetic",
             folder: "/home/me/runs/first".into(),
+            best_of: BestOf::AllGenerations,
             epochs: 2 * generations,
             generations,
             heartbeat_timeout: TimeDelta::seconds(600),

@@ -10,7 +10,7 @@ use crate::support::{PBTNAS, Search, text, wait_until};
 
 /// Two independent members: two epochs of a supernet, two of the derived architecture.
 pub fn config(extra: &str) -> String {
-    let gan = "space = \"gan\"\nsubset = 400\nbatch = 20\ngenerator_batch = 20\nevaluation_images = 100\n\
+    let gan = "space = \"gan\"\nsubset = 160\nbatch = 20\ngenerator_batch = 20\nevaluation_images = 100\n\
                feature_epochs = 1\n[gan.supernet]\nepochs = 2\ngenerator_width = 4\ndiscriminator_width = 4\n\
                batch = 40\ngenerator_batch = 20\nlearning_rate = 0.03\n";
     let config = gan::config(4, gan);
@@ -228,7 +228,7 @@ fn an_unsuitable_configuration_is_refused_with_the_reason() {
             "searches architectures only",
         ),
         (config("").replace("batch = 40", "batch = 41"), "must be even"),
-        (config("").replace("subset = 400", "subset = 30"), "more than the images in use"),
+        (config("").replace("subset = 160", "subset = 30"), "more than the images in use"),
     ] {
         let dir = tempfile::tempdir().unwrap();
         let (file, state) = (dir.path().join("c.toml"), dir.path().join("run"));

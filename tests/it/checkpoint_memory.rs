@@ -17,9 +17,9 @@ fn specs(mib: usize) -> Vec<TensorSpec> {
             name: format!("net/layer{i}/weight"),
             shape: vec![mib / 2, MIB / 4],
             dtype: Dtype::F32,
-            init: Init::Normal(0.0, 1.0),
+            init: Init::Normal { mean: 0.0, std: 1.0 },
             trained: true,
-            averaged: false,
+            average: None,
         })
         .collect()
 }

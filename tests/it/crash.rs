@@ -241,6 +241,7 @@ fn soup_killed_at_any_point() {
     let dir = folder();
     // The population converges to equal architectures, which can be averaged.
     let converging = CONFIG
+        .replace("seed = 7", "seed = 4")
         .replace("tau = 0.5", "tau = 0.5\nmixing = false")
         .replace("steps_per_epoch = 2", "steps_per_epoch = 100")
         .replace("snapshot_seconds = 0", "snapshot_seconds = 600");

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use pbtnas_core::durable_fs::Digest;
 use pbtnas_core::fault::message;
-use pbtnas_core::run::{PlanRecord, StartRecord, read_json, replace_json, verify};
+use pbtnas_core::run::{FORMAT, PlanRecord, StartRecord, read_json, replace_json, verify};
 use pbtnas_core::search::MemberId;
 use pbtnas_engine::fault::{exit, exit_code, hint_of};
 use pbtnas_engine::run::Run;
@@ -53,7 +53,8 @@ const DAMAGES: [(&str, Damage); 5] = [
     ("of a later format", |path| {
         let bytes = fs::read(path).unwrap();
         let text = String::from_utf8_lossy(&bytes);
-        let later = text.replacen("\"format\": 1", "\"format\": 2", 1);
+        let later =
+            text.replacen(&format!("\"format\": {FORMAT}"), &format!("\"format\": {}", FORMAT + 1), 1);
         later != text && fs::write(path, later).is_ok()
     }),
 ];

@@ -134,10 +134,13 @@ fn a_soup_of_generators_has_the_fitness_of_the_whole_soup() {
     let candidates = search.json("soup/round-01/plan.json")["candidates"].as_array().unwrap().len();
     assert!(candidates > 0);
     for candidate in 0..candidates {
-        let fitness = |folder: &str| {
-            search.json(&format!("{folder}/round-01/candidates/{candidate:02}/result.json"))["fitness"]
-                .clone()
-        };
+        let path = |folder: &str| format!("{folder}/round-01/candidates/{candidate:02}/result.json");
+        // Those after the first that improves the soup may be left out.
+        if ["soup", "soup-generator"].iter().any(|folder| !search.path(&path(folder)).exists()) {
+            assert!(candidate > 0);
+            continue;
+        }
+        let fitness = |folder: &str| search.json(&path(folder))["fitness"].clone();
         assert_eq!(fitness("soup"), fitness("soup-generator"));
         assert_ne!(fitness("soup"), best["fitness"]);
         assert_eq!(fitness("soup-discriminator"), best["fitness"]);

@@ -33,7 +33,8 @@ pub fn check_greedy(search: &Search, folder: &str) {
         let plan = search.json(&format!("{dir}/plan.json"));
         let fitness = plan["fitness"].as_f64().unwrap();
         let candidates = plan["candidates"].as_array().unwrap();
-        let order: Vec<f64> = candidates.iter().map(|c| c["fitness"].as_f64().unwrap()).collect();
+        // Children without fitness come last.
+        let order: Vec<Option<f64>> = candidates.iter().map(|c| c["fitness"].as_f64()).collect();
         assert!(order.windows(2).all(|pair| pair[0] >= pair[1]), "candidates come best first: {order:?}");
         let taken = (0..candidates.len()).find(|at| {
             let path = format!("{dir}/candidates/{at:02}/result.json");
@@ -94,6 +95,86 @@ fn a_soup_is_the_result_of_the_greedy_search() {
     assert_eq!(again, of_soup);
     assert!(ingredients(&search, "soup").len() > 1, "nothing was averaged");
     assert!(search.path("soup/soup.safetensors").exists());
+}
+
+/// A search that converges early: noise decides in which generation the best member is.
+fn noisy(best_of: &str) -> Search {
+    let search = Search::init(&format!(
+        "seed = 1\n[search]\npopulation = 16\nepochs = 20\nepochs_per_generation = 2\nmixing = false\n{best_of}\n\
+         [task]\nkind = \"synthetic\"\n[storage]\nkeep = 1\nvisibility_timeout = 2\n\
+         [synthetic]\nsteps_per_epoch = 100\nlayers = 1\n"
+    ));
+    search.ok(&["run"]);
+    search
+}
+
+/// The fitness of a generation's members.
+fn fitness_of(search: &Search, generation: u64) -> Vec<Option<f64>> {
+    search.ok(&["export", "--format", "jsonl", "--output", search.folder().to_str().unwrap()]);
+    let rows = std::fs::read_to_string(search.folder().join("members.jsonl")).unwrap();
+    let rows = rows.lines().map(|row| serde_json::from_str::<Value>(row).unwrap());
+    rows.filter(|row| row["generation"] == generation).map(|row| row["fitness"].as_f64()).collect()
+}
+
+#[test]
+fn candidates_are_the_population_after_the_selection_of_the_best_generation() {
+    let search = noisy("");
+    let best = search.json("best.json");
+    let (generation, member) = (best["generation"].as_u64().unwrap(), best["member"].as_u64().unwrap());
+    assert!(generation < 8, "the best member is of generation {generation}, whose files are kept anyway");
+    let members = |generation: u64| {
+        let plan = search.json(&format!("generations/{generation:04}/plan.json"));
+        plan["members"].as_array().unwrap().clone()
+    };
+    let after = members(generation + 1);
+    let is_child = |id: u64| after[id as usize]["origin"]["kind"] == "mix";
+    let alike = |member: &Value| member["genotype"] == best["genotype"];
+    // Survivors with the best member's architecture, best first; then children, with their first checkpoints.
+    let mut expected: Vec<(u64, u64, Option<f64>)> = Vec::new();
+    for ((id, before), fitness) in (0..).zip(members(generation)).zip(fitness_of(&search, generation)) {
+        if id != member && !is_child(id) && alike(&before) {
+            expected.push((generation, id, fitness));
+        }
+    }
+    expected.sort_by(|a, b| b.2.partial_cmp(&a.2).unwrap());
+    let survivors = expected.len();
+    search.ok(&["soup"]);
+    let plan = search.json("soup/round-01/plan.json");
+    let trained = plan["candidates"].as_array().unwrap().iter().filter(|one| !one["fitness"].is_null());
+    let trained: Vec<&Value> = trained.chain([&best]).map(|one| &one["checkpoint"]["digest"]).collect();
+    for (id, child) in (0..).zip(&after) {
+        // A child that took no weights from its donor is its base.
+        if is_child(id) && alike(child) && !trained.contains(&&child["start"]["checkpoint"]["digest"]) {
+            expected.push((generation + 1, id, None));
+        }
+    }
+    assert!(survivors > 0 && expected.len() > survivors, "{expected:?}");
+    let candidates = plan["candidates"].as_array().unwrap().iter().map(|one| {
+        let number = |key: &str| one[key].as_u64().unwrap();
+        (number("generation"), number("member"), one["fitness"].as_f64())
+    });
+    assert_eq!(candidates.collect::<Vec<_>>(), expected);
+    check_greedy(&search, "soup");
+    assert!(search.ok(&["verify"]).starts_with("valid"));
+}
+
+#[test]
+fn the_best_of_the_last_generation_counts_if_the_configuration_says_so() {
+    let (ever, last) = (noisy(""), noisy("best_of = \"last-generation\""));
+    let fitness = |search: &Search| search.json("best.json")["fitness"].as_f64().unwrap();
+    let best_of = |generation| fitness_of(&last, generation).into_iter().flatten().fold(f64::MIN, f64::max);
+    assert_eq!(last.json("best.json")["generation"], 9);
+    assert_eq!(fitness(&last), best_of(9));
+    assert_eq!(fitness(&ever), (0..10).map(best_of).fold(f64::MIN, f64::max));
+    assert!(fitness(&ever) > fitness(&last));
+    for search in [&ever, &last] {
+        let status: Value = serde_json::from_str(&search.ok(&["status", "--json"])).unwrap();
+        assert_eq!(status["best"]["fitness"].as_f64(), Some(fitness(search)));
+        assert!(search.ok(&["verify"]).starts_with("valid"));
+        std::fs::remove_file(search.path("best.json")).unwrap();
+        search.ok(&["run"]);
+        assert!(search.ok(&["verify"]).starts_with("valid"));
+    }
 }
 
 #[test]

@@ -56,12 +56,20 @@ fn a_changed_decision_is_named() {
     );
     fs::write(&path, &good[..good.len() / 2]).unwrap();
     assert!(faults(&search).contains("0001/plan.json is damaged"));
-    fs::write(
-        &path,
-        good.replacen("\"format\": 1", "\"format\": 9", 1).replacen("\"members\"", "\"people\"", 1),
-    )
-    .unwrap();
-    assert!(faults(&search).contains("has format 9, this program reads format 1"));
+    let of_format = |format: &str| {
+        let other = good.replacen("\"format\": 2", &format!("\"format\": {format}"), 1);
+        fs::write(&path, other.replacen("\"members\"", "\"people\"", 1)).unwrap();
+        faults(&search)
+    };
+    let newer = of_format("9");
+    assert!(
+        newer.contains("has format 9, this program reads format 2") && newer.contains("newer pbtnas"),
+        "{newer}"
+    );
+    let older = of_format("1");
+    let reason =
+        "has format 1, this program reads format 2, because generators, mutations and first populations";
+    assert!(older.contains(reason) && older.contains("or begin a new run"), "{older}");
 }
 
 #[test]
@@ -78,7 +86,7 @@ fn a_changed_fitness_is_named() {
     *fitness = Some(1e6);
     replace_json(&path, &wrong).unwrap();
     let message = faults(&search);
-    assert!(message.contains("best.json: it does not name the member with the highest fitness"), "{message}");
+    assert!(message.contains("best.json: it does not name the best member"), "{message}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-"""An independent PyTorch version of the GANs, to compare with (src/tasks/gan/parity_tests.rs calls it).
+"""An independent PyTorch version of the GANs, to compare with (crates/torch/src/gan/training/parity_tests.rs calls it).
 
 usage: gan.py FOLDER...
 
@@ -132,15 +132,15 @@ class GeneratorCell(nn.Module):
 
     def forward(self, x, earlier):
         node0, node1 = self.up0(x), self.up1(x)
-        skip = add([self.edge(0, node0), self.edge(1, node1)])
-        if skip is None:
-            skip = node0 + node1
-        node2 = skip
+        node2 = add([self.edge(0, node0), self.edge(1, node1)])
+        if node2 is None:
+            node2 = node0 + node1
+        # The published code adds in place, so the cell's skip output contains the earlier ones.
         for i, other in enumerate(earlier, 1):
-            other = F.interpolate(other, size=skip.shape[2:], mode=self.mode)
+            other = F.interpolate(other, size=node2.shape[2:], mode=self.mode)
             node2 = node2 + getattr(self, f"skip{i}")(other)
         node3 = add([self.edge(2, node0), self.edge(3, node1), self.edge(4, node2)])
-        return skip, node2 if node3 is None else node3
+        return node2, node2 if node3 is None else node3
 
 
 class Generator(nn.Module):

@@ -1,4 +1,4 @@
-"""An independent PyTorch version of the RL agent, to compare with (src/tasks/rl/parity_tests.rs calls it).
+"""An independent PyTorch version of the RL agent, to compare with (crates/torch/src/rl/training/parity_tests.rs calls it).
 
 usage: rl.py FOLDER...
 

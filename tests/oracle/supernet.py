@@ -1,4 +1,4 @@
-"""An independent PyTorch version of AdversarialNAS' supernet, to compare with (src/tasks/gan/supernet/tests.rs calls it).
+"""An independent PyTorch version of AdversarialNAS' supernet, to compare with (crates/torch/src/gan/training/supernet_tests.rs calls it).
 
 usage: supernet.py FOLDER...
 
@@ -83,15 +83,14 @@ class GeneratorCell(nn.Module):
     def forward(self, x, earlier):
         node0 = self.up0(x)
         node1 = self.up1(x)
-        skip = self.c0(node0)
-        skip = skip + self.c1(node1)
-        node2 = skip
+        node2 = self.c0(node0)
+        node2 = node2 + self.c1(node1)
         for i, other in enumerate(earlier, 1):
-            other = F.interpolate(other, size=skip.shape[2:], mode=self.mode)
+            other = F.interpolate(other, size=node2.shape[2:], mode=self.mode)
             node2 = node2 + getattr(self, f"skip{i}")(other)
         node3 = self.c2(node0)
         node3 = node3 + self.c3(node1)
-        return skip, node3 + self.c4(node2)
+        return node2, node3 + self.c4(node2)
 
 
 class Generator(gan.Generator):

@@ -12,7 +12,7 @@ use pbtnas_core::checkpoint::Reader;
 use pbtnas_core::durable_fs::{Published, ensure_dirs, quarantine, remove};
 use pbtnas_core::parallel;
 use pbtnas_core::run::{
-    BestRecord, Exhausted, FORMAT, FileRef, Heartbeat, MemberPlan, Outcome, PlanRecord, ResultRecord,
+    BestOf, BestRecord, Exhausted, FORMAT, FileRef, Heartbeat, MemberPlan, Outcome, PlanRecord, ResultRecord,
     StartRecord, StateError, collect, drop_temporaries, exhausted, publish_json, read_json, replace_json,
 };
 use pbtnas_core::search::{MemberId, Offspring, Origin, first_generation, next_generation};
@@ -131,14 +131,15 @@ fn update_best(
     if before.as_ref().is_some_and(|best| best.as_of >= plan.generation) {
         return Ok((before, None));
     }
+    let of = run.terms.best_of;
     let mut best = before.clone();
     // Usually empty, unless best.json was lost or a slower process restored an older version.
     let unseen = before.as_ref().map_or(0, |best| best.as_of + 1);
     for generation in unseen..plan.generation {
         let results = run.results(generation)?;
-        improve(&mut best, &run.plan(generation)?, results.iter().flatten());
+        improve(of, &mut best, &run.plan(generation)?, results.iter().flatten());
     }
-    improve(&mut best, plan, results.iter());
+    improve(of, &mut best, plan, results.iter());
     if let Some(best) = &mut best {
         best.as_of = plan.generation;
         replace_json(&run.layout.best(), best)?;
@@ -148,12 +149,14 @@ fn update_best(
     Ok((best, beaten))
 }
 
-/// Replaces the best member if one of a generation is fitter.
+/// Replaces the best member by the fittest of a generation, the first among equals, if that one counts.
 fn improve<'a>(
+    of: BestOf,
     best: &mut Option<BestRecord>,
     plan: &PlanRecord,
     results: impl Iterator<Item = &'a ResultRecord>,
 ) {
+    let mut fittest: Option<BestRecord> = None;
     for result in results {
         let member = plan.members.get(result.member.0 as usize);
         // A supernet is not an architecture that can be exported.
@@ -161,8 +164,8 @@ fn improve<'a>(
         let Outcome::Trained { fitness: Some(fitness), metrics, checkpoint, .. } = &result.outcome else {
             continue;
         };
-        if best.as_ref().is_none_or(|best| *fitness > best.fitness) {
-            *best = Some(BestRecord {
+        if fittest.as_ref().is_none_or(|fittest| *fitness > fittest.fitness) {
+            fittest = Some(BestRecord {
                 format: FORMAT,
                 as_of: plan.generation,
                 generation: plan.generation,
@@ -173,6 +176,10 @@ fn improve<'a>(
                 checkpoint: checkpoint.clone(),
             });
         }
+    }
+    let before = best.as_ref().map(|best| best.fitness);
+    if fittest.as_ref().is_some_and(|fittest| of.replaces(fittest.fitness, before)) {
+        *best = fittest;
     }
 }
 

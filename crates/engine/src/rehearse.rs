@@ -211,7 +211,7 @@ fn difference<'a>(
         one.name == other.name
             && one.shape == other.shape
             && one.dtype == other.dtype
-            && one.averaged == other.averaged
+            && one.average == other.average
     };
     let lacks = |spec: &&TensorSpec, all: &[TensorSpec]| !all.iter().any(|other| same(spec, other));
     let mut differing = a.iter().filter(|spec| lacks(spec, b)).chain(b.iter().filter(|spec| lacks(spec, a)));

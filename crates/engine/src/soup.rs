@@ -1,8 +1,7 @@
 //! Greedy model soups after a search (paper, section 5.5; facts: Model soups), of the whole networks or of a part; then
 //! the rest comes from the best member. A run may have both.
 //!
-//! The candidates are the members with the best member's architecture, best first; their hyperparameters may differ. A
-//! round evaluates each candidate together with the current soup. The first candidate that improves the soup is added,
+//! The candidates are those of [`soup_candidates`]; their hyperparameters may differ. A round evaluates each candidate together with the current soup. The first candidate that improves the soup is added,
 //! those before it are discarded, and the next round evaluates the rest. The result is the same as with one candidate
 //! after the other, but the candidates of a round can be evaluated in parallel.
 
@@ -21,9 +20,9 @@ use pbtnas_core::checkpoint::{CheckpointError, Meta, Reader, soup};
 use pbtnas_core::durable_fs::digest_file;
 use pbtnas_core::durable_fs::{Lock, Published, ensure_dir, exists, remove, stage};
 use pbtnas_core::run::{
-    AttemptEnd, BestRecord, Exhausted, FORMAT, FileRef, Ingredient, Outcome, SoupLayout, SoupPlan,
-    SoupRecord, SoupResult, StateError, begin_attempt, drop_temporaries, exhausted, find_json_or_quarantine,
-    publish_json,
+    AttemptEnd, BestRecord, Exhausted, FORMAT, FileRef, Ingredient, SoupLayout, SoupPlan, SoupRecord,
+    SoupResult, StateError, begin_attempt, drop_temporaries, exhausted, find_json_or_quarantine,
+    publish_json, soup_candidates,
 };
 use pbtnas_core::search::MemberId;
 
@@ -152,8 +151,8 @@ impl<'a> Soup<'a> {
     /// Evaluates a candidate: the mean of the current soup's members and of the candidate. Called by the jobs of
     /// [`crate::scheduler`].
     ///
-    /// All soups of a run are evaluated with the random numbers of the best member's evaluation, so that only their
-    /// weights differ. `claim` names the running attempt.
+    /// All soups of a run have the random numbers of the best member, so that only their weights differ, but for what
+    /// [`Measure::Soup`] says. `claim` names the running attempt.
     pub fn evaluate_candidate(
         &self,
         round: u32,
@@ -190,7 +189,9 @@ impl<'a> Soup<'a> {
             let first = &plan.ingredients[0];
             let place = place(run, first.generation, first.member, &dir, &StopSignal::default());
             let mut session = self.task.session(Start::Checkpoint(&reader), place)?;
-            let Evaluation { fitness, metrics } = session.evaluate(Measure::Search)?;
+            let measure =
+                Measure::Soup { part: self.part(), generation: added.generation, member: added.member };
+            let Evaluation { fitness, metrics } = session.evaluate(measure)?;
             let result = SoupResult {
                 format: FORMAT,
                 fitness: fitness.is_finite().then_some(fitness),
@@ -286,35 +287,27 @@ fn decide(plan: &SoupPlan, results: &[Option<SoupResult>]) -> Decision {
     Decision::Finished { ingredients: plan.ingredients.clone(), fitness: plan.fitness }
 }
 
-/// The plan of the first round: the best member, and as candidates the members of its generation and of the last one
-/// that share its architecture and whose checkpoints exist.
+/// The plan of the first round: the best member, and the candidates whose checkpoints exist.
 fn first_plan(run: &Run) -> Result<SoupPlan> {
     let best = finished_best(run)?;
-    let last = run.latest_generation()?.unwrap_or(best.generation);
-    let mut generations = vec![best.generation, last];
-    generations.dedup();
-    let mut candidates: Vec<Ingredient> = Vec::new();
-    for generation in generations {
-        for member in &run.plan(generation)?.members {
-            let Some(result) = run.result(generation, member.id)? else { continue };
-            let Outcome::Trained { fitness: Some(fitness), checkpoint, .. } = result.outcome else {
-                continue;
-            };
-            let new = checkpoint.digest != best.checkpoint.digest
-                && candidates.iter().all(|other| other.checkpoint.digest != checkpoint.digest);
-            if run.space.same_architecture(&member.genotype, &best.genotype)
-                && new
-                && exists(&run.path_of(&checkpoint)?)?
-            {
-                candidates.push(Ingredient { generation, member: member.id, fitness, checkpoint });
-            }
-        }
+    let mut candidates = soup_candidates(run, &best)?;
+    let mut there = Vec::new();
+    for candidate in &candidates {
+        there.push(exists(&run.path_of(&candidate.checkpoint)?)?);
     }
-    candidates.sort_by(|a, b| b.fitness.total_cmp(&a.fitness));
+    let mut there = there.into_iter();
+    candidates.retain(|_| there.next() == Some(true));
+    // A child without changes has its parent's checkpoint.
+    let mut known = vec![best.checkpoint.digest.clone()];
+    candidates.retain(|candidate| {
+        let new = !known.contains(&candidate.checkpoint.digest);
+        known.push(candidate.checkpoint.digest.clone());
+        new
+    });
     let first = Ingredient {
         generation: best.generation,
         member: best.member,
-        fitness: best.fitness,
+        fitness: Some(best.fitness),
         checkpoint: best.checkpoint,
     };
     Ok(SoupPlan { format: FORMAT, round: 1, fitness: best.fitness, ingredients: vec![first], candidates })
@@ -351,7 +344,7 @@ mod tests {
         let ingredient = |member| Ingredient {
             generation: 3,
             member: MemberId(member),
-            fitness: -f64::from(member),
+            fitness: Some(-f64::from(member)),
             checkpoint: FileRef { path: member.to_string(), size: 0, digest: Digest::of(b"") },
         };
         SoupPlan {

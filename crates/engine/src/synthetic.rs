@@ -16,7 +16,7 @@ use crate::task::{
     Evaluation, Hyperparameter, Measure, MemberContext, Part, Seeds, Session, Start, Task, TaskConfig,
     TaskKind, read_section, section_table,
 };
-use pbtnas_core::checkpoint::{Entry, Init, InitialTensors, Meta, Reader, TensorSpec, fresh};
+use pbtnas_core::checkpoint::{Average, Entry, Init, InitialTensors, Meta, Reader, TensorSpec, fresh};
 use pbtnas_core::search::{Genotype, Space, Variable, rng};
 
 /// The variable that `rate` adds to the space if it is a range.
@@ -176,9 +176,9 @@ impl SyntheticTask {
             name,
             shape,
             dtype: Dtype::F32,
-            init: Init::Normal(0.0, self.config.noise),
+            init: Init::Normal { mean: 0.0, std: self.config.noise },
             trained: true,
-            averaged: true,
+            average: Some(Average::Moving),
         };
         let mut tensors = vec![float("net/head".into(), vec![3])];
         for layer in 0..self.config.layers {
@@ -190,7 +190,7 @@ impl SyntheticTask {
                 dtype: Dtype::I64,
                 init: Init::Constant(0.0),
                 trained: false,
-                averaged: false,
+                average: None,
             });
         }
         Ok(tensors)
@@ -369,7 +369,7 @@ impl Session for SyntheticSession<'_> {
                 shape: spec.shape.clone(),
             };
             entries.push(entry("model/"));
-            if spec.averaged {
+            if spec.average.is_some() {
                 entries.push(entry("average/"));
                 entries.push(moment_entry(spec));
             }

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use pbtnas_core::checkpoint::ShrinkPerturb;
-use pbtnas_core::search::Algorithm;
+use pbtnas_core::run::BestOf;
+use pbtnas_core::search::{Algorithm, Origin, TrainedMember, first_generation, next_generation};
 use pbtnas_engine::config::{Config, ConfigError, SearchConfig};
 use pbtnas_engine::task::{Hyperparameter, register};
 
@@ -120,12 +121,44 @@ fn control_experiments_have_the_values_of_the_paper() {
             assert_eq!((rl.seed_frames, rl.random_frames, rl.frames_per_epoch), (4000, 4000, 10_000));
         }
     }
+    // The best of the last generation counts, that of all generations in GAN training.
+    let best_of = |name: &str| load(name).terms().unwrap().best_of;
+    assert_eq!(best_of("walker/random-search.toml"), BestOf::LastGeneration);
+    assert_eq!(best_of("stl10-gan/random-search.toml"), BestOf::AllGenerations);
     // Two parents and two offspring out of six; four out of eighteen.
     for (file, population, replaced) in [("population-6", 6, 2), ("population-18", 18, 4)] {
         let search = load(&format!("quadruped/{file}.toml")).search;
         assert_eq!(search.population, population);
         assert_eq!(search.selection().count(population), replaced);
     }
+}
+
+/// The whole schedule of Table 3's random search (facts: Search loop): 30 generations of 10 epochs, and every member is
+/// perturbed at the start of each but the first.
+#[test]
+fn random_search_with_shrink_perturb_perturbs_every_member_29_times() {
+    let config = Config::load(&configs().join("paper/quadruped/random-search-shrink-perturb.toml")).unwrap();
+    let (space, settings, schedule) = (config.space(), config.settings(), config.search.schedule().unwrap());
+    let mut members = first_generation(&space, &settings, 1);
+    let mut perturbed = vec![0; members.len()];
+    let mut epoch = schedule.next_boundary(0).unwrap();
+    for generation in 1.. {
+        let Some(next) = schedule.next_boundary(epoch) else { break };
+        assert_eq!(next - epoch, 10);
+        let trained = members.iter().map(|member| TrainedMember {
+            id: member.id,
+            genotype: member.genotype.clone(),
+            fitness: Some(f64::from(member.id.0)),
+            has_network: true,
+            derived: None,
+        });
+        members = next_generation(&space, &settings, 1, generation, &trained.collect::<Vec<_>>()).unwrap();
+        for (count, member) in perturbed.iter_mut().zip(&members) {
+            *count += usize::from(member.origin == Origin::Perturbed);
+        }
+        epoch = next;
+    }
+    assert_eq!((epoch, perturbed), (300, vec![29; 12]));
 }
 
 #[test]

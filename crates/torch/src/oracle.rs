@@ -7,7 +7,9 @@ use std::process::Command;
 use serde_json::Value;
 use tch::{Kind, Tensor};
 
-use pbtnas_core::search::{RngKey, rng};
+use pbtnas_core::checkpoint::{Init, TensorSpec, fresh};
+use pbtnas_core::search::RngKey;
+use safetensors::Dtype;
 
 /// Tensors by name.
 pub type OracleTensors = BTreeMap<String, Tensor>;
@@ -80,10 +82,15 @@ pub fn assert_close(what: &str, ours: &Tensor, theirs: &Tensor, tolerance: f64, 
 
 /// Standard normal numbers that depend on a name only.
 pub fn normal(shape: &[i64], name: &str) -> Tensor {
-    let purpose = format!("parity {name}");
-    let address = RngKey { run: 9, generation: 0, member: None, purpose: &purpose };
-    let numbers: Vec<f64> = rand_distr::Distribution::sample_iter(rand_distr::StandardNormal, rng(&address))
-        .take(shape.iter().product::<i64>() as usize)
-        .collect();
-    Tensor::from_slice(&numbers).reshape(shape)
+    let spec = TensorSpec {
+        name: name.into(),
+        shape: shape.iter().map(|&size| size as usize).collect(),
+        dtype: Dtype::F32,
+        init: Init::Normal { mean: 0.0, std: 1.0 },
+        trained: true,
+        average: None,
+    };
+    let numbers: Vec<f32> =
+        fresh(&spec, &RngKey { run: 9, generation: 0, member: None, purpose: "parity" }).collect();
+    Tensor::from_slice(&numbers).to_kind(Kind::Double).reshape(shape)
 }

@@ -1,10 +1,9 @@
-//! Curves of the best fitness so far.
+//! Curves of the best fitness: so far, or of each generation where the last one counts.
 
 use anyhow::Result;
 
-use super::{ComparedRun, Comparison};
-use crate::report::statistics::{mean, standard_deviation};
-use pbtnas_core::run::Outcome;
+use super::{ComparedRun, Comparison, Conventions};
+use crate::report::statistics::mean;
 use pbtnas_engine::run::Run;
 
 /// The curve of a variant in a setting.
@@ -19,7 +18,7 @@ pub struct Curve {
 pub struct PlotPoint {
     pub epoch: f64,
     pub mean: f64,
-    /// Sample standard deviation over runs; 0 for a single run.
+    /// Standard deviation over runs; 0 for a single run.
     pub deviation: f64,
 }
 
@@ -30,9 +29,9 @@ pub fn curves(comparison: &Comparison, inputs: &[ComparedRun], setting: &str) ->
         let here = comparison.runs.iter().zip(inputs);
         let runs = here
             .filter(|(values, _)| values.setting == setting && values.variant == variant.label)
-            .map(|(_, input)| best_so_far(&input.run, input.generation))
+            .map(|(_, input)| best_fitness(&input.run, input.generation))
             .collect::<Result<Vec<_>>>()?;
-        let points = average(&runs);
+        let points = average(comparison.conventions, &runs);
         if !points.is_empty() {
             curves.push(Curve { variant: variant.label.clone(), points });
         }
@@ -40,8 +39,8 @@ pub fn curves(comparison: &Comparison, inputs: &[ComparedRun], setting: &str) ->
     Ok(curves)
 }
 
-/// For each generation, its last epoch and the highest fitness so far.
-fn best_so_far(run: &Run, last: u32) -> Result<Vec<(u32, Option<f64>)>> {
+/// For each generation, its last epoch and the fitness of the member that counts as the best one after it.
+fn best_fitness(run: &Run, last: u32) -> Result<Vec<(u32, Option<f64>)>> {
     let mut best: Option<f64> = None;
     let mut values = Vec::new();
     for generation in 0..=last {
@@ -49,11 +48,8 @@ fn best_so_far(run: &Run, last: u32) -> Result<Vec<(u32, Option<f64>)>> {
         let results = run.results(generation)?;
         // Supernets are not architectures.
         let networks = plan.members.iter().zip(results).filter(|(member, _)| !member.genotype.is_supernet());
-        for result in networks.filter_map(|(_, result)| result) {
-            if let Outcome::Trained { fitness: Some(fitness), .. } = result.outcome {
-                best = Some(best.map_or(fitness, |best| best.max(fitness)));
-            }
-        }
+        let fittest = networks.filter_map(|(_, result)| result?.fitness()).reduce(f64::max);
+        best = fittest.filter(|&fitness| run.terms.best_of.replaces(fitness, best)).or(best);
         values.push((plan.to_epoch, best));
     }
     Ok(values)
@@ -61,11 +57,11 @@ fn best_so_far(run: &Run, last: u32) -> Result<Vec<(u32, Option<f64>)>> {
 
 /// Mean and deviation where every run has a value, since the mean would jump if the set of runs changed. Runs of a
 /// variant have the same generations.
-fn average(runs: &[Vec<(u32, Option<f64>)>]) -> Vec<PlotPoint> {
+fn average(conventions: Conventions, runs: &[Vec<(u32, Option<f64>)>]) -> Vec<PlotPoint> {
     let length = runs.iter().map(Vec::len).min().unwrap_or(0);
     let point = |generation: usize| {
         let values: Vec<f64> = runs.iter().map(|run| run[generation].1).collect::<Option<_>>()?;
-        let deviation = standard_deviation(&values).unwrap_or(0.0);
+        let deviation = conventions.deviation(&values).unwrap_or(0.0);
         Some(PlotPoint { epoch: f64::from(runs[0][generation].0), mean: mean(&values)?, deviation })
     };
     (0..length).filter_map(point).collect()
@@ -96,10 +92,10 @@ mod tests {
     fn a_mean_needs_a_value_of_every_run() {
         let first = vec![(2, None), (4, Some(1.0)), (6, Some(5.0))];
         let second = vec![(2, Some(0.0)), (4, Some(3.0))];
-        let points = average(&[first.clone(), second]);
+        let points = average(Conventions::Usual, &[first.clone(), second]);
         assert_eq!(points, [PlotPoint { epoch: 4.0, mean: 2.0, deviation: 2.0_f64.sqrt() }]);
-        assert_eq!(average(&[first]).len(), 2);
-        assert_eq!(average(&[]), []);
+        assert_eq!(average(Conventions::Usual, &[first]).len(), 2);
+        assert_eq!(average(Conventions::Usual, &[]), []);
     }
 
     fn curve(means: &[f64]) -> Curve {

@@ -18,7 +18,7 @@ pub use plot::plot;
 pub use significance::{Test, Tests};
 pub use text::{markdown_report, markdown_soups, text_report, text_soups};
 
-use super::statistics::{mean, standard_deviation};
+use super::statistics::{mean, population_deviation, standard_deviation};
 use pbtnas_engine::config::SearchConfig;
 
 /// What `pbtnas compare --json` prints. Labels of settings and variants are unique.
@@ -28,11 +28,46 @@ pub struct Comparison {
     pub settings: Vec<Setting>,
     /// In the order of the runs.
     pub variants: Vec<Variant>,
+    pub conventions: Conventions,
     pub runs: Vec<RunValues>,
     /// Cells of the table that have a value.
     pub cells: Vec<TableCell>,
     /// The reference against each other variant; null for a single variant.
     pub tests: Option<Tests>,
+}
+
+/// The conventions of deviations and tests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Conventions {
+    /// The deviation of a sample (n - 1), two-sided tests, and a correction for the tests that are made.
+    Usual,
+    /// The paper's: the deviation of a population (n), one-sided tests, and a correction for its four comparisons
+    /// (facts: What is reported).
+    Paper,
+}
+
+impl Conventions {
+    /// The standard deviation; none of fewer than two values.
+    pub fn deviation(self, values: &[f64]) -> Option<f64> {
+        match self {
+            Self::Usual => standard_deviation(values),
+            Self::Paper => population_deviation(values),
+        }
+    }
+
+    /// For the notes below a table.
+    pub fn note(self) -> &'static str {
+        match self {
+            Self::Usual => {
+                "conventions: deviation of a sample (n - 1), two-sided tests, corrected for the tests made; \
+                 the paper's with --paper"
+            }
+            Self::Paper => {
+                "the paper's conventions: deviation of a population (n), one-sided tests, corrected for its 4 comparisons"
+            }
+        }
+    }
 }
 
 /// The task and its section of the configuration.
@@ -94,7 +129,7 @@ pub struct TableCell {
     /// Number of them that are not finished.
     pub unfinished: usize,
     pub mean: f64,
-    /// Sample standard deviation; null for a single run.
+    /// By the conventions of the comparison; null for a single run.
     pub standard_deviation: Option<f64>,
     /// Whether the mean is the best of at least two variants.
     pub best: bool,
@@ -121,7 +156,11 @@ impl Better {
 
 /// Groups runs into settings and variants and compares them; `reference` is the label of a variant. Fails if two runs
 /// have the same setting, variant and seed.
-pub fn compare(inputs: &[ComparedRun], reference: Option<&str>) -> Result<Comparison> {
+pub fn compare(
+    inputs: &[ComparedRun],
+    reference: Option<&str>,
+    conventions: Conventions,
+) -> Result<Comparison> {
     let mut settings: Vec<Setting> = Vec::new();
     let mut variants: Vec<Variant> = Vec::new();
     let mut places = Vec::new();
@@ -150,8 +189,9 @@ pub fn compare(inputs: &[ComparedRun], reference: Option<&str>) -> Result<Compar
             input.values(settings[setting].label.clone(), variants[variant].label.clone())
         })
         .collect();
-    let tests = significance::tests(&variants, &runs, reference)?;
-    Ok(Comparison { cells: cells(&settings, &variants, &runs), settings, variants, runs, tests })
+    let tests = significance::tests(conventions, &settings, &variants, &runs, reference)?;
+    let cells = cells(conventions, &settings, &variants, &runs);
+    Ok(Comparison { settings, variants, conventions, runs, cells, tests })
 }
 
 /// The index of an equal element, which is added if missing.
@@ -163,7 +203,12 @@ fn place<T: PartialEq>(all: &mut Vec<T>, one: T) -> usize {
 }
 
 /// Cells by column: per setting, fitness first, then the other metrics by name.
-fn cells(settings: &[Setting], variants: &[Variant], runs: &[RunValues]) -> Vec<TableCell> {
+fn cells(
+    conventions: Conventions,
+    settings: &[Setting],
+    variants: &[Variant],
+    runs: &[RunValues],
+) -> Vec<TableCell> {
     let mut cells = Vec::new();
     for setting in settings {
         let of_setting = runs.iter().filter(|run| run.setting == setting.label);
@@ -173,7 +218,7 @@ fn cells(settings: &[Setting], variants: &[Variant], runs: &[RunValues]) -> Vec<
         for metric in fitness.into_iter().chain(others) {
             let mut column: Vec<TableCell> = variants
                 .iter()
-                .filter_map(|variant| cell(&setting.label, &variant.label, metric, runs))
+                .filter_map(|variant| cell(conventions, (&setting.label, &variant.label), metric, runs))
                 .collect();
             mark_best(&mut column);
             cells.extend(column);
@@ -182,7 +227,12 @@ fn cells(settings: &[Setting], variants: &[Variant], runs: &[RunValues]) -> Vec<
     cells
 }
 
-fn cell(setting: &str, variant: &str, metric: &str, runs: &[RunValues]) -> Option<TableCell> {
+fn cell(
+    conventions: Conventions,
+    (setting, variant): (&str, &str),
+    metric: &str,
+    runs: &[RunValues],
+) -> Option<TableCell> {
     let here = runs.iter().filter(|run| run.setting == setting && run.variant == variant);
     let (values, finished): (Vec<f64>, Vec<bool>) =
         here.filter_map(|run| Some((*run.metrics.get(metric)?, run.finished))).unzip();
@@ -194,7 +244,7 @@ fn cell(setting: &str, variant: &str, metric: &str, runs: &[RunValues]) -> Optio
         n: values.len(),
         unfinished: finished.iter().filter(|finished| !**finished).count(),
         mean: mean(&values)?,
-        standard_deviation: standard_deviation(&values),
+        standard_deviation: conventions.deviation(&values),
         best: false,
     })
 }

@@ -5,11 +5,12 @@ use anyhow::Result;
 use super::curve::{Curve, curves, fitness_range};
 use super::{ComparedRun, Comparison};
 use crate::report::chart::{Lines, Series, Svg, lines};
+use pbtnas_core::run::BestOf;
 
 /// Width and height of a panel without its key.
 const PANEL: (f64, f64) = (640.0, 400.0);
 
-/// The best fitness so far over epochs: one panel per setting, one line per variant (mean over seeds) with a band of
+/// The best fitness (so far, or of each generation) over epochs: one panel per setting, one line per variant (mean over seeds) with a band of
 /// one standard deviation.
 pub fn plot(comparison: &Comparison, inputs: &[ComparedRun]) -> Result<Svg> {
     let several = comparison.settings.len() > 1;
@@ -17,7 +18,9 @@ pub fn plot(comparison: &Comparison, inputs: &[ComparedRun]) -> Result<Svg> {
     let mut panels = Vec::new();
     for setting in &comparison.settings {
         let title = if several { setting.label.as_str() } else { "" };
-        panels.push(panel(title, &curves(comparison, inputs, &setting.label)?, &labels));
+        let here = comparison.runs.iter().zip(inputs).filter(|(values, _)| values.setting == setting.label);
+        let up = label(here.map(|(_, input)| input.run.terms.best_of));
+        panels.push(panel(title, up, &curves(comparison, inputs, &setting.label)?, &labels));
     }
     let columns = panels.len().clamp(1, 2);
     let height = panels.iter().map(|panel| panel.size().1).fold(0.0, f64::max);
@@ -28,7 +31,17 @@ pub fn plot(comparison: &Comparison, inputs: &[ComparedRun]) -> Result<Svg> {
     Ok(all)
 }
 
-fn panel(title: &str, curves: &[Curve], labels: &[&str]) -> Svg {
+/// The label of the fitness axis of runs whose best members are chosen so.
+fn label(best_of: impl Iterator<Item = BestOf>) -> &'static str {
+    let best_of: Vec<BestOf> = best_of.collect();
+    match [BestOf::AllGenerations, BestOf::LastGeneration].map(|one| best_of.contains(&one)) {
+        [true, false] => "best fitness so far",
+        [false, true] => "best fitness of each generation",
+        _ => "best fitness",
+    }
+}
+
+fn panel(title: &str, up: &str, curves: &[Curve], labels: &[&str]) -> Svg {
     let series = |curve: &Curve| Series {
         label: curve.variant.clone(),
         // The same in every panel.
@@ -42,7 +55,7 @@ fn panel(title: &str, curves: &[Curve], labels: &[&str]) -> Svg {
     };
     let series: Vec<Series> = curves.iter().map(series).collect();
     let range = Some(fitness_range(curves));
-    lines(&Lines { title, across: "epoch", up: "best fitness so far", size: PANEL, range, series: &series })
+    lines(&Lines { title, across: "epoch", up, size: PANEL, range, series: &series })
 }
 
 #[cfg(test)]
@@ -54,10 +67,10 @@ mod tests {
     fn a_variant_has_its_colour_in_every_panel() {
         let point = |epoch, mean| PlotPoint { epoch, mean, deviation: 0.5 };
         let second = Curve { variant: "<b> & \"c\"".into(), points: vec![point(1.0, 1.0), point(2.0, 2.0)] };
-        let text = panel("t", &[second], &["first", "<b> & \"c\""]).file();
+        let text = panel("t", "y", &[second], &["first", "<b> & \"c\""]).file();
         assert!(
             text.contains("class=\"line s1") && text.contains("class=\"band f1") && !text.contains("<b>")
         );
-        assert!(!panel("t", &[], &[]).file().contains("NaN"));
+        assert!(!panel("t", "y", &[], &[]).file().contains("NaN"));
     }
 }

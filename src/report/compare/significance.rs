@@ -3,13 +3,16 @@
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-use super::{FITNESS, RunValues, Variant};
-use crate::report::statistics::{Wilcoxon, smallest_p, wilcoxon};
+use super::{Conventions, FITNESS, RunValues, Setting, Variant};
+use crate::report::statistics::{Sides, Wilcoxon, smallest_p, wilcoxon};
 use pbtnas_core::search::Algorithm;
 use pbtnas_engine::config::SearchConfig;
 
 /// Family-wise error rate.
 const LEVEL: f64 = 0.05;
+
+/// The comparisons of the paper: random search and mutation, each in GAN training and in reinforcement learning.
+const PAPER_TESTS: usize = 4;
 
 /// The reference against each other variant.
 #[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
@@ -18,7 +21,10 @@ pub struct Tests {
     pub reference: String,
     /// Always `fitness`.
     pub metric: &'static str,
-    /// Significance threshold of p: 0.05 divided by the number of tests (Bonferroni).
+    pub sides: Sides,
+    /// The number of tests that the threshold accounts for.
+    pub corrected_for: usize,
+    /// Significance threshold of p: 0.05 divided by `corrected_for` (Bonferroni).
     pub threshold: f64,
     /// Smallest number of nonzero differences with which p can be significant.
     pub pairs_needed: usize,
@@ -30,6 +36,8 @@ pub struct Tests {
 pub struct Test {
     /// Label of the other variant.
     pub variant: String,
+    /// The task whose settings the pairs are from; null for all settings.
+    pub task: Option<String>,
     /// Number of pairs of runs with equal setting and seed.
     pub pairs: usize,
     /// Number of pairs in which the reference has the higher fitness.
@@ -43,8 +51,11 @@ pub struct Test {
 
 /// Tests the reference against each other variant. The default reference is the first PBT-NAS with default settings
 /// (the paper's), else the first PBT-NAS, else the first variant. Variants without pairs do not count as tests in the
-/// correction.
+/// correction. By the paper's conventions, the settings of each task are tested together, and those of different tasks
+/// are not.
 pub(super) fn tests(
+    conventions: Conventions,
+    settings: &[Setting],
     variants: &[Variant],
     runs: &[RunValues],
     reference: Option<&str>,
@@ -66,23 +77,44 @@ pub(super) fn tests(
     if variants.len() < 2 {
         return Ok(None);
     }
-    let mut tests: Vec<Test> = variants
+    let (sides, tasks) = match conventions {
+        Conventions::Usual => (Sides::Two, vec![None]),
+        Conventions::Paper => {
+            let mut tasks: Vec<Option<&str>> = settings.iter().map(|one| Some(one.kind.as_str())).collect();
+            tasks.sort_unstable();
+            tasks.dedup();
+            (Sides::One, tasks)
+        }
+    };
+    let others = || variants.iter().filter(|variant| variant.label != reference.label);
+    let mut tests: Vec<Test> = tasks
         .iter()
-        .filter(|variant| variant.label != reference.label)
-        .map(|variant| test(&reference.label, &variant.label, runs))
+        .flat_map(|task| others().map(move |variant| (task, variant)))
+        .map(|(task, variant)| {
+            let of_task = |label: &str| {
+                settings.iter().any(|one| one.label == label && Some(one.kind.as_str()) == *task)
+            };
+            let here = runs.iter().filter(|run| task.is_none() || of_task(&run.setting));
+            let task = task.filter(|_| tasks.len() > 1);
+            test(sides, task, &reference.label, &variant.label, &here.collect::<Vec<_>>())
+        })
         .collect();
-    let count = tests.iter().filter(|test| test.pairs > 0).count();
-    let threshold = LEVEL / count.max(1) as f64;
+    let corrected_for = match conventions {
+        Conventions::Usual => tests.iter().filter(|test| test.pairs > 0).count().max(1),
+        Conventions::Paper => PAPER_TESTS,
+    };
+    let threshold = LEVEL / corrected_for as f64;
     for test in &mut tests {
         test.significant = test.wilcoxon.is_some_and(|wilcoxon| wilcoxon.p < threshold);
     }
-    let pairs_needed = (1..).find(|&n| smallest_p(n) < threshold).unwrap_or(usize::MAX);
-    Ok(Some(Tests { reference: reference.label.clone(), metric: FITNESS, threshold, pairs_needed, tests }))
+    let pairs_needed = (1..).find(|&n| smallest_p(n, sides) < threshold).unwrap_or(usize::MAX);
+    let reference = reference.label.clone();
+    Ok(Some(Tests { reference, metric: FITNESS, sides, corrected_for, threshold, pairs_needed, tests }))
 }
 
-fn test(reference: &str, variant: &str, runs: &[RunValues]) -> Test {
+fn test(sides: Sides, task: Option<&str>, reference: &str, variant: &str, runs: &[&RunValues]) -> Test {
     let fitness = |variant: &str, like: &RunValues| {
-        let same = |run: &&RunValues| {
+        let same = |run: &&&RunValues| {
             run.variant == variant && (&run.setting, run.seed) == (&like.setting, like.seed)
         };
         runs.iter().find(same).and_then(|run| run.metrics.get(FITNESS)).copied()
@@ -92,12 +124,13 @@ fn test(reference: &str, variant: &str, runs: &[RunValues]) -> Test {
         .filter(|run| run.variant == reference)
         .filter_map(|run| Some(fitness(reference, run)? - fitness(variant, run)?))
         .collect();
-    let wilcoxon = (!differences.is_empty()).then(|| wilcoxon(&differences));
+    let wilcoxon = (!differences.is_empty()).then(|| wilcoxon(&differences, sides));
     Test {
         variant: variant.into(),
+        task: task.map(str::to_owned),
         pairs: differences.len(),
         wins: differences.iter().filter(|difference| **difference > 0.0).count(),
-        smallest_p: smallest_p(wilcoxon.map_or(0, |wilcoxon| wilcoxon.n)),
+        smallest_p: smallest_p(wilcoxon.map_or(0, |wilcoxon| wilcoxon.n), sides),
         wilcoxon,
         significant: false,
     }
@@ -138,7 +171,7 @@ mod tests {
             }
         }
         runs.push(run("random", "b", 4, 99.0));
-        let tests = tests(&variants, &runs, None).unwrap().unwrap();
+        let tests = tests(Conventions::Usual, &[], &variants, &runs, None).unwrap().unwrap();
         assert_eq!((tests.reference.as_str(), tests.threshold, tests.pairs_needed), ("pbt", 0.05, 6));
         let test = &tests.tests[0];
         assert_eq!((test.variant.as_str(), test.pairs, test.wins), ("random", 6, 6));
@@ -155,12 +188,48 @@ mod tests {
             .zip(0..)
             .flat_map(|(name, i)| (1..=6).map(move |seed| run(name, "a", seed, (seed * 10 + i) as f64)))
             .collect();
-        let tests = tests(&variants, &runs, Some("b")).unwrap().unwrap();
+        let tests = tests(Conventions::Usual, &[], &variants, &runs, Some("b")).unwrap().unwrap();
         assert_eq!((tests.threshold, tests.pairs_needed), (0.025, 7));
         let found: Vec<_> = tests.tests.iter().map(|t| (t.variant.as_str(), t.pairs, t.wins)).collect();
         assert_eq!(found, [("pbt", 6, 6), ("c", 6, 0), ("d", 0, 0)]);
         assert!(tests.tests.iter().all(|test| !test.significant));
         assert_eq!(tests.tests[2].wilcoxon, None);
+    }
+
+    /// Three GAN settings and two RL settings with three seeds: 9 and 6 pairs. All differences of one sign give the one-
+    /// sided p of 2^-9 and 2^-6; the paper's threshold is 0.05 / 4 (section 4.1).
+    #[test]
+    fn papers_tests_are_one_sided_per_task_and_corrected_for_four() {
+        let setting = |label: &str, kind: &str| Setting {
+            label: label.into(),
+            kind: kind.into(),
+            section: toml::Table::new(),
+        };
+        let settings = [("a", "gan"), ("b", "gan"), ("x", "rl"), ("c", "gan"), ("y", "rl")];
+        let settings = settings.map(|(label, kind)| setting(label, kind));
+        let variants = [variant("pbt", Algorithm::PbtNas), variant("random", Algorithm::RandomSearch)];
+        let mut runs = Vec::new();
+        for setting in &settings {
+            for seed in 1..=3 {
+                runs.push(run("pbt", &setting.label, seed, 10.0 * seed as f64));
+                runs.push(run("random", &setting.label, seed, 9.0 * seed as f64));
+            }
+        }
+        let found = |reference: &str| {
+            tests(Conventions::Paper, &settings, &variants, &runs, Some(reference)).unwrap().unwrap()
+        };
+        let better = found("pbt");
+        assert_eq!((better.corrected_for, better.threshold, better.pairs_needed), (4, 0.0125, 7));
+        let all = |tests: &Tests| -> Vec<(Option<String>, usize, f64, bool)> {
+            let one =
+                |test: &Test| (test.task.clone(), test.pairs, test.wilcoxon.unwrap().p, test.significant);
+            tests.tests.iter().map(one).collect()
+        };
+        let task = |name: &str| Some(name.to_owned());
+        let expected = [(task("gan"), 9, 0.5_f64.powi(9), true), (task("rl"), 6, 0.5_f64.powi(6), false)];
+        assert_eq!(all(&better), expected);
+        let worse = found("random");
+        assert!(worse.tests.iter().all(|test| test.wilcoxon.unwrap().p == 1.0 && !test.significant));
     }
 
     #[test]
@@ -174,15 +243,18 @@ mod tests {
             (vec![random.clone(), ablation.clone()], "ablation"),
             (vec![random.clone(), random.clone()], "random"),
         ] {
-            assert_eq!(tests(&variants, &[], None).unwrap().unwrap().reference, expected);
+            assert_eq!(
+                tests(Conventions::Usual, &[], &variants, &[], None).unwrap().unwrap().reference,
+                expected
+            );
         }
     }
 
     #[test]
     fn unknown_references_fail_and_a_single_variant_has_no_tests() {
         let variants = [variant("pbt", Algorithm::PbtNas)];
-        let message = tests(&variants, &[], Some("pbtt")).unwrap_err().to_string();
+        let message = tests(Conventions::Usual, &[], &variants, &[], Some("pbtt")).unwrap_err().to_string();
         assert_eq!(message, "unknown variant `pbtt`; the variants are `pbt`");
-        assert_eq!(tests(&variants, &[], None).unwrap(), None);
+        assert_eq!(tests(Conventions::Usual, &[], &variants, &[], None).unwrap(), None);
     }
 }

@@ -1,19 +1,19 @@
 //! Comparisons as plain text and as Markdown tables.
 
-use super::{Better, Comparison, Measured, RunValues, TableCell, Tests};
-use crate::report::statistics::Wilcoxon;
+use super::{Better, Comparison, Measured, RunValues, TableCell, Test, Tests};
+use crate::report::statistics::{Sides, Wilcoxon};
 use crate::report::table::table;
 
 /// Soups minus best members as plain text (Table 4 of the paper).
 pub fn text_soups(comparison: &Comparison, part: Option<&str>, measured: Measured) -> String {
     let text = table_of(comparison, |cell| cell, |cell| cell).text();
-    format!("{text}\n{}\n", soup_note(part, measured))
+    format!("{text}\n{}\n{}\n", soup_note(part, measured), comparison.conventions.note())
 }
 
 /// Soups minus best members as Markdown.
 pub fn markdown_soups(comparison: &Comparison, part: Option<&str>, measured: Measured) -> String {
     let text = table_of(comparison, |cell| cell, |cell| cell).markdown();
-    format!("{text}{}", paragraphs(&[soup_note(part, measured)]))
+    format!("{text}{}", paragraphs(&[soup_note(part, measured), comparison.conventions.note().into()]))
 }
 
 fn soup_note(part: Option<&str>, measured: Measured) -> String {
@@ -155,7 +155,7 @@ fn notes(comparison: &Comparison, measured: Measured, mark: &str) -> Vec<String>
         notes += &format!("; {mark}: best mean of its column");
     }
     let unfinished: Vec<String> = comparison.runs.iter().filter(|run| !run.finished).map(progress).collect();
-    let mut notes = vec![notes];
+    let mut notes = vec![notes, comparison.conventions.note().to_owned()];
     if !unfinished.is_empty() {
         notes.push(format!("* not finished: {}", unfinished.join(", ")));
     }
@@ -168,16 +168,18 @@ fn progress(run: &RunValues) -> String {
 
 fn test_title(comparison: &Comparison, tests: &Tests) -> String {
     let paired = if comparison.settings.len() > 1 { "setting and seed" } else { "seed" };
-    let Tests { reference, metric, .. } = tests;
-    format!(
-        "{reference} against the others: Wilcoxon signed-rank test, two-sided, {metric} paired by {paired}"
-    )
+    let Tests { reference, metric, sides, .. } = tests;
+    let sides = match sides {
+        Sides::Two => "two-sided",
+        Sides::One => "one-sided",
+    };
+    format!("{reference} against the others: Wilcoxon signed-rank test, {sides}, {metric} paired by {paired}")
 }
 
 fn test_table(tests: &Tests) -> Rows {
     let head = ["against", "reference higher", "n", "W", "p", "significant"];
     let rows = tests.tests.iter().map(|test| {
-        let mut row = vec![test.variant.clone(), format!("in {} of {}", test.wins, test.pairs)];
+        let mut row = vec![test_name(test), format!("in {} of {}", test.wins, test.pairs)];
         match test.wilcoxon {
             None => row.extend(["-"; 4].map(str::to_owned)),
             Some(wilcoxon) => row.extend([
@@ -192,19 +194,26 @@ fn test_table(tests: &Tests) -> Rows {
     Rows { head: head.map(str::to_owned).into(), rows: rows.collect() }
 }
 
+/// The variant, and the task if others are tested separately.
+fn test_name(test: &Test) -> String {
+    match &test.task {
+        Some(task) => format!("{} ({task})", test.variant),
+        None => test.variant.clone(),
+    }
+}
+
 fn p_text(p: f64, exact: bool) -> String {
     let about = if exact { "" } else { "≈" };
     if p < 1e-4 { format!("{about}{p:.1e}") } else { format!("{about}{p:.4}") }
 }
 
 fn test_notes(tests: &Tests) -> Vec<String> {
-    let made = tests.tests.iter().filter(|test| test.wilcoxon.is_some()).count();
-    let mut notes = vec![match made {
-        0 | 1 => format!("significant: p < {}", tests.threshold),
-        _ => format!("significant: p < 0.05 / {made} = {:.4} (Bonferroni correction)", tests.threshold),
+    let mut notes = vec![match tests.corrected_for {
+        1 => format!("significant: p < {}", tests.threshold),
+        made => format!("significant: p < 0.05 / {made} = {:.4} (Bonferroni correction)", tests.threshold),
     }];
     for test in &tests.tests {
-        let name = &test.variant;
+        let name = test_name(test);
         let Some(Wilcoxon { n, zeros, exact, .. }) = test.wilcoxon else {
             notes.push(format!("{name}: no pair of runs with equal setting and seed"));
             continue;

@@ -16,8 +16,8 @@ pub use state::MemberState;
 
 use pbtnas_core::durable_fs::names_in;
 use pbtnas_core::run::{
-    Attempt, AttemptEnd, AttemptEndRecord, CurvePoint, FORMAT, FileRef, Heartbeat, MemberPlan, Outcome,
-    ResultRecord, find_json, refresh_attempts,
+    Attempt, AttemptEnd, AttemptEndRecord, BestOf, CurvePoint, FORMAT, FileRef, Heartbeat, MemberPlan,
+    Outcome, ResultRecord, find_json, refresh_attempts,
 };
 use pbtnas_core::search::Ancestor;
 use pbtnas_engine::run::Run;
@@ -85,13 +85,16 @@ impl History {
         self.generations.last()
     }
 
-    /// The best member of all generations, without supernets; the first one among equals, as in best.json.
-    pub fn best(&self) -> Option<(Ancestor, &Member)> {
+    /// The best member, as in best.json: no supernet, and the first one among equals.
+    pub fn best(&self, of: BestOf) -> Option<(Ancestor, &Member)> {
         let all = self
             .generations
             .iter()
             .filter_map(|generation| generation.fittest(|member| !member.plan.genotype.is_supernet()));
-        all.reduce(|best, other| if other.1.fitness() > best.1.fitness() { other } else { best })
+        all.reduce(|best, other| {
+            let counts = other.1.fitness().is_some_and(|fitness| of.replaces(fitness, best.1.fitness()));
+            if counts { other } else { best }
+        })
     }
 }
 
@@ -244,6 +247,6 @@ mod tests {
         let members = vec![supernet, testing::member(1, Some(2.0))];
         let history = History { generations: vec![testing::generation(0, members)] };
         assert_eq!(history.generations[0].best().unwrap().0.member, MemberId(0));
-        assert_eq!(history.best().unwrap().0.member, MemberId(1));
+        assert_eq!(history.best(BestOf::AllGenerations).unwrap().0.member, MemberId(1));
     }
 }

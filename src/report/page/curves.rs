@@ -93,7 +93,7 @@ fn end(generation: &Generation) -> f64 {
 mod tests {
     use super::*;
     use crate::report::history::testing::{generation, member};
-    use pbtnas_core::run::CurvePoint;
+    use pbtnas_core::run::{BestOf, CurvePoint};
 
     #[test]
     fn evaluation_metrics_of_the_fittest_and_the_population() {
@@ -119,7 +119,7 @@ mod tests {
             *curve = vec![point(0.5, losses[0]), point(2.0, losses[1])];
         }
         let history = History { generations: vec![generation(0, members)] };
-        let best = history.best().map(|(of, _)| of);
+        let best = history.best(BestOf::AllGenerations).map(|(of, _)| of);
         let charts = training_metrics(&history, best);
         assert_eq!(charts[0].0, "loss");
         assert_eq!(charts[0].1[1].points, [(0.5, 5.0), (2.0, 7.0)]);

@@ -388,7 +388,7 @@ fn soups(report: &PageData) -> Option<PageSection> {
     }
     let body = html! {
         @for soup in &report.soups {
-            @let alone = soup.record.ingredients.first().map(|first| first.fitness);
+            @let alone = soup.record.ingredients.first().and_then(|first| first.fitness);
             h3 { (soup.part.as_deref().map_or("All networks".to_owned(), |part| format!("Only {part}"))) }
             p {
                 "Fitness " strong { (format!("{:.4}", soup.record.fitness)) }

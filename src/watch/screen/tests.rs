@@ -12,7 +12,7 @@ use crate::watch::estimates::Estimates;
 use crate::watch::jobs::Jobs;
 use crate::watch::jobs::testing::job;
 use crate::watch::reader::{ReadEvent, Update};
-use pbtnas_core::run::{AttemptEnd, Heartbeat, Outcome, ResultRecord, StartRecord};
+use pbtnas_core::run::{AttemptEnd, FORMAT, Heartbeat, Outcome, ResultRecord, StartRecord};
 use pbtnas_core::search::{Genotype, MemberId, Origin};
 use pbtnas_engine::scheduler::slurm::Queue;
 use pbtnas_engine::scheduler::slurm::parse::JobState;
@@ -85,7 +85,7 @@ fn scene() -> App {
     members[4].attempts.push(attempt(2, 130));
     members[4].heartbeat = Some(Heartbeat { at: second(171), ..beat(2) });
     let outcome = Outcome::Failed { reason: "out of memory".into(), attempts: 3, left: None };
-    members[5].result = Some(ResultRecord { format: 1, generation: 1, member: MemberId(5), outcome });
+    members[5].result = Some(ResultRecord { format: FORMAT, generation: 1, member: MemberId(5), outcome });
     members[6].attempts.clear();
     members[6].heartbeat = None;
     let mut app = app(vec![generation(0, first), generation(1, members)], second(172));

@@ -16,8 +16,8 @@ use crate::search::{RngKey, rng};
 pub enum Init {
     /// All elements have this value.
     Constant(f32),
-    /// Normal with this mean and standard deviation.
-    Normal(f32, f32),
+    /// Normal, with this mean and standard deviation.
+    Normal { mean: f32, std: f32 },
     /// Uniform in [-bound, bound).
     Uniform(f32),
     /// A random vector of length 1 (the vectors of a spectral norm).
@@ -38,8 +38,17 @@ pub struct TensorSpec {
     pub init: Init,
     /// Whether an optimizer trains the tensor; false for buffers such as running means.
     pub trained: bool,
-    /// Whether the checkpoint contains an averaged copy.
-    pub averaged: bool,
+    /// The averaged copy in the checkpoint, if there is one.
+    pub average: Option<Average>,
+}
+
+/// The purpose of a tensor's averaged copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Average {
+    /// A moving average that is evaluated instead of the tensor: only training changes it.
+    Moving,
+    /// The tensor of a target network, which training reads: what perturbs or mutates the whole network acts on it, too.
+    Target,
 }
 
 impl TensorSpec {
@@ -66,9 +75,9 @@ impl InitialTensors {
         Self { tensors, made: None }
     }
 
-    /// Takes tensors and values from a checkpoint that the user's program wrote.
-    pub fn copied(reader: Reader) -> Self {
-        Self { tensors: tensors_in(&reader), made: Some(reader) }
+    /// Takes tensors and values from a checkpoint that the user's program wrote (see [`tensors_in`]).
+    pub fn copied(reader: Reader, target_networks: &[String]) -> Self {
+        Self { tensors: tensors_in(&reader, target_networks), made: Some(reader) }
     }
 
     pub fn tensors(&self) -> &[TensorSpec] {
@@ -102,12 +111,20 @@ impl InitialTensors {
     }
 }
 
-/// The tensors under `model/` in a checkpoint that the user's program wrote. Floating tensors count as trained.
-pub fn tensors_in(reader: &Reader) -> Vec<TensorSpec> {
+/// The tensors under `model/` in a checkpoint that the user's program wrote. Floating tensors count as trained. The
+/// averages of `target_networks` are target networks, all others moving averages.
+pub fn tensors_in(reader: &Reader, target_networks: &[String]) -> Vec<TensorSpec> {
+    let purpose = |name: &str| {
+        let network = name.split('/').next().unwrap_or(name);
+        match target_networks.iter().any(|target| target == network) {
+            true => Average::Target,
+            false => Average::Moving,
+        }
+    };
     let models = reader.entries().filter_map(|entry| {
         let name = entry.name.strip_prefix(MODEL)?.to_owned();
         Some(TensorSpec {
-            averaged: reader.entry(&format!("{AVERAGE}{name}")).is_some(),
+            average: reader.entry(&format!("{AVERAGE}{name}")).map(|_| purpose(&name)),
             trained: elements::is_floating(entry.dtype),
             // The distribution is unknown, but soups need to identify vectors that must not be averaged.
             init: if is_spectral_vector(&name) { Init::Direction } else { Init::Constant(0.0) },
@@ -147,7 +164,7 @@ pub fn fresh<'a>(spec: &'a TensorSpec, address: &RngKey) -> impl Iterator<Item =
     (0..spec.len()).map(move |_| match spec.init {
         Init::Constant(value) => value,
         Init::Orthogonal(_) => orthogonal.next().unwrap_or_default(),
-        Init::Normal(mean, std) => mean + std * normal(&mut rng),
+        Init::Normal { mean, std } => mean + std * normal(&mut rng),
         Init::Uniform(bound) => bound * (2.0 * rng.random::<f32>() - 1.0),
         Init::Direction => normal(&mut rng) / length,
     })
@@ -206,7 +223,7 @@ mod tests {
             dtype: Dtype::F32,
             init,
             trained: true,
-            averaged: false,
+            average: None,
         }
     }
 
@@ -222,7 +239,7 @@ mod tests {
 
     #[test]
     fn distributions_have_the_declared_moments() {
-        let (mean, std) = moments(&values(Init::Normal(1.0, 0.02)));
+        let (mean, std) = moments(&values(Init::Normal { mean: 1.0, std: 0.02 }));
         assert!((mean - 1.0).abs() < 1e-3 && (std - 0.02).abs() < 1e-3, "{mean} {std}");
         let uniform = values(Init::Uniform(0.5));
         let (mean, std) = moments(&uniform);
@@ -270,7 +287,7 @@ mod tests {
 
     #[test]
     fn values_depend_on_name_and_key() {
-        let one = spec(Init::Normal(0.0, 1.0));
+        let one = spec(Init::Normal { mean: 0.0, std: 1.0 });
         let other = TensorSpec { name: "net/bias".into(), ..one.clone() };
         let address = RngKey { run: 1, generation: 0, member: None, purpose: "init" };
         let first = |spec: &TensorSpec, address| fresh(spec, address).next().unwrap();

@@ -12,7 +12,7 @@ mod soup;
 mod surgery;
 
 pub use file::{CheckpointError, Entry, Reader, write};
-pub use init::{Init, InitialTensors, TensorSpec, fresh, tensors_in};
+pub use init::{Average, Init, InitialTensors, TensorSpec, fresh, tensors_in};
 pub use meta::Meta;
 pub use soup::soup;
 pub use surgery::{ShrinkPerturb, Surgery, offspring};

@@ -9,7 +9,7 @@ use crate::durable_fs::FileDigest;
 /// Writes the mean of checkpoints of one architecture, tensor by tensor.
 ///
 /// Floating tensors, running statistics and averaged copies included, are averaged. Integer tensors and the vectors of
-/// spectral norms are copied from the first ingredient; optimizer state is omitted. With `part`, only tensors whose
+/// spectral norms, those of a target network included, are copied from the first ingredient; optimizer state is omitted. With `part`, only tensors whose
 /// names (without `model/` and `average/`) start with one of its prefixes are averaged. Holds one tensor in memory.
 pub fn soup<W: Write>(
     out: &mut W,
@@ -20,20 +20,20 @@ pub fn soup<W: Write>(
 ) -> Result<FileDigest, CheckpointError> {
     let mut entries = Vec::new();
     for spec in tensors {
-        for prefix in [Some(MODEL), spec.averaged.then_some(AVERAGE)].into_iter().flatten() {
+        for prefix in [Some(MODEL), spec.average.map(|_| AVERAGE)].into_iter().flatten() {
             let name = format!("{prefix}{}", spec.name);
             entries.push(Entry { name, dtype: spec.dtype, shape: spec.shape.clone() });
         }
     }
-    let first_s_own = |entry: &Entry| {
+    let of_the_first = |entry: &Entry| {
         let model = entry.name.strip_prefix(MODEL);
         let name = model.or(entry.name.strip_prefix(AVERAGE)).unwrap_or(&entry.name);
         !is_floating(entry.dtype)
-            || tensors.iter().any(|spec| model == Some(&spec.name) && spec.init == Init::Direction)
+            || tensors.iter().any(|spec| spec.name == name && spec.init == Init::Direction)
             || part.is_some_and(|prefixes| !prefixes.iter().any(|prefix| name.starts_with(prefix)))
     };
     write(out, meta, entries, |entry, out| {
-        let Some((first, _)) = ingredients.split_first().filter(|_| first_s_own(entry)) else {
+        let Some((first, _)) = ingredients.split_first().filter(|_| of_the_first(entry)) else {
             return Ok(out.write_all(&mean(entry, ingredients)?)?);
         };
         first.stream(entry, |chunk| out.write_all(chunk).map_err(CheckpointError::from))
@@ -60,6 +60,7 @@ mod tests {
 
     use safetensors::Dtype;
 
+    use super::super::Average;
     use super::*;
     use crate::search::Genotype;
 
@@ -79,13 +80,13 @@ mod tests {
             dtype,
             init,
             trained: true,
-            averaged,
+            average: averaged,
         };
         let tensors = [
-            spec("net/weight", Dtype::F32, Init::Normal(0.0, 1.0), true),
-            spec("net/u", Dtype::F32, Init::Direction, false),
-            spec("net/count", Dtype::I64, Init::Constant(0.0), false),
-            spec("network/weight", Dtype::F32, Init::Normal(0.0, 1.0), true),
+            spec("net/weight", Dtype::F32, Init::Normal { mean: 0.0, std: 1.0 }, Some(Average::Target)),
+            spec("net/u", Dtype::F32, Init::Direction, Some(Average::Target)),
+            spec("net/count", Dtype::I64, Init::Constant(0.0), None),
+            spec("network/weight", Dtype::F32, Init::Normal { mean: 0.0, std: 1.0 }, Some(Average::Moving)),
         ];
         let meta = Meta { genotype: Genotype::new([]), epoch: 4, step: 0, files: Vec::new() };
         let readers: Vec<Reader> = [1.0f32, 2.0, 6.0]
@@ -97,6 +98,7 @@ mod tests {
                     entry("model/net/weight", Dtype::F32),
                     entry("average/net/weight", Dtype::F32),
                     entry("model/net/u", Dtype::F32),
+                    entry("average/net/u", Dtype::F32),
                     entry("model/net/count", Dtype::I64),
                     entry("model/network/weight", Dtype::F32),
                     entry("average/network/weight", Dtype::F32),
@@ -134,6 +136,7 @@ mod tests {
             assert_eq!(floats(&soup, &format!("average/{network}/weight")), [30.0; 2]);
         }
         assert_eq!(floats(&soup, "model/net/u"), [1.0; 2]);
+        assert_eq!(floats(&soup, "average/net/u"), [10.0; 2]);
         assert_eq!(values(&soup, "model/net/count"), [1i64.to_le_bytes(), 1i64.to_le_bytes()].concat());
         assert!(soup.entry("optimizer/net/exp_avg/weight").is_none());
     }

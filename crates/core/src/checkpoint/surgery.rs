@@ -12,7 +12,8 @@ use crate::durable_fs::FileDigest;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AVERAGE, CheckpointError, Entry, InitialTensors, MODEL, Meta, OPTIMIZER, Reader, TensorSpec, write,
+    AVERAGE, Average, CheckpointError, Entry, InitialTensors, MODEL, Meta, OPTIMIZER, Reader, TensorSpec,
+    write,
 };
 use crate::search::{RngKey, Space, rng};
 
@@ -51,8 +52,9 @@ pub enum Surgery<'a> {
 ///
 /// `new` is a freshly initialised network of the offspring's architecture: it declares the tensors and provides the
 /// noise and the redrawn layers. `noise` is the key of the random numbers and must differ for each child.
-/// Shrink-perturb acts on every floating tensor under `model/`; integer tensors and averaged copies are copied
-/// unchanged. Everything else comes from the base. Optimizer state of the base is kept where the parameter's name and
+/// Shrink-perturb acts on every floating tensor under `model/`, and that of the whole network on target networks, with
+/// the fresh numbers of the tensors that they follow; integer tensors and other averaged copies are copied unchanged.
+/// Everything else comes from the base. Optimizer state of the base is kept where the parameter's name and
 /// shape are unchanged and dropped otherwise (facts: matched by name).
 ///
 /// Uses a few chunks of 1 MiB of memory, whatever the size of the checkpoints.
@@ -75,7 +77,7 @@ pub fn offspring<W: Write>(
             shape: spec.shape.clone(),
         };
         entries.push(entry(MODEL));
-        if spec.averaged {
+        if spec.average.is_some() {
             entries.push(entry(AVERAGE));
         }
     }
@@ -97,6 +99,7 @@ pub fn offspring<W: Write>(
         };
         let Some(spec) = specs.get(name) else { return copy(base, entry, out) };
         let floating = is_floating(spec.dtype);
+        let is_whole = is_model || spec.average == Some(Average::Target);
         match surgery {
             Surgery::Mix { donor, replaced, shrink_perturb }
                 if owner(name).is_some_and(|owner| replaced.iter().any(|name| name == owner)) =>
@@ -109,12 +112,10 @@ pub fn offspring<W: Write>(
             Surgery::Redraw { variable } if owner(name) == Some(variable) => {
                 new.stream(spec, entry, noise, |chunk| Ok(out.write_all(chunk)?))
             }
-            Surgery::ShrinkPerturb(shrink_perturb) if is_model && floating => {
+            Surgery::ShrinkPerturb(shrink_perturb) if is_whole && floating => {
                 perturbed_copy(base, *shrink_perturb, new, spec, noise, entry, out)
             }
-            Surgery::MutateWeights if is_model && mutated.contains(name) => {
-                mutated_copy(base, spec, noise, entry, out)
-            }
+            Surgery::MutateWeights if mutated.contains(&entry.name) => mutated_copy(base, noise, entry, out),
             _ => copy(base, entry, out),
         }
     })
@@ -131,7 +132,7 @@ fn copy(from: &Reader, entry: &Entry, out: &mut dyn Write) -> Result<(), Checkpo
     from.stream(entry, |chunk| out.write_all(chunk).map_err(CheckpointError::from))
 }
 
-/// Copies a tensor with shrink-perturb.
+/// Copies a tensor, or its target network's, with shrink-perturb by the fresh numbers of the tensor.
 fn perturbed_copy(
     from: &Reader,
     shrink_perturb: ShrinkPerturb,
@@ -143,7 +144,8 @@ fn perturbed_copy(
 ) -> Result<(), CheckpointError> {
     let mut at = 0;
     let mut weights = Vec::new();
-    new.stream(spec, entry, noise, |fresh| {
+    let tensor = Entry { name: format!("{MODEL}{}", spec.name), ..entry.clone() };
+    new.stream(spec, &tensor, noise, |fresh| {
         weights.resize(fresh.len(), 0);
         from.read_part(entry, at, &mut weights)?;
         at += weights.len();
@@ -164,28 +166,33 @@ impl ElementRule for ShrinkPerturbed {
     }
 }
 
-/// Selects the tensors to mutate: a random number, at least one, of the trained tensors with more than one dimension,
-/// which excludes normalisation layers.
+/// Selects the entries to mutate: a random number, at least one, of the trained tensors with more than one dimension,
+/// which excludes normalisation layers, and of those of target networks.
 fn mutated_tensors(tensors: &[TensorSpec], noise: &RngKey) -> BTreeSet<String> {
-    let weights: Vec<&TensorSpec> = tensors.iter().filter(|s| s.trained && s.shape.len() > 1).collect();
+    let mut weights = Vec::new();
+    for spec in tensors.iter().filter(|spec| spec.trained && spec.shape.len() > 1) {
+        weights.push(format!("{MODEL}{}", spec.name));
+        if spec.average == Some(Average::Target) {
+            weights.push(format!("{AVERAGE}{}", spec.name));
+        }
+    }
     if weights.is_empty() {
         return BTreeSet::new();
     }
     let mut rng = rng(&RngKey { purpose: &format!("{} mutated tensors", noise.purpose), ..*noise });
     let count = rng.random_range(1..=weights.len());
-    index::sample(&mut rng, weights.len(), count).into_iter().map(|at| weights[at].name.clone()).collect()
+    index::sample(&mut rng, weights.len(), count).into_iter().map(|at| weights[at].clone()).collect()
 }
 
 /// Copies a weight tensor with SEARL's noise on some of its elements (facts: SEARL-like mutation).
 fn mutated_copy(
     from: &Reader,
-    spec: &TensorSpec,
     noise: &RngKey,
     entry: &Entry,
     out: &mut dyn Write,
 ) -> Result<(), CheckpointError> {
-    let mut rng = rng(&RngKey { purpose: &format!("{} mutation {}", noise.purpose, spec.name), ..*noise });
-    let rows = spec.shape[0];
+    let mut rng = rng(&RngKey { purpose: &format!("{} mutation {}", noise.purpose, entry.name), ..*noise });
+    let rows = entry.shape[0];
     let most = rows.div_ceil(10).max(1);
     let probability = rng.random_range(0..most) as f64 / rows.max(1) as f64;
     let mut mutated = Mutated { probability, rng };
@@ -193,7 +200,7 @@ fn mutated_copy(
     from.stream(entry, |chunk| {
         weights.clear();
         weights.extend_from_slice(chunk);
-        changed(spec.dtype, &mut weights, chunk, &mut mutated);
+        changed(entry.dtype, &mut weights, chunk, &mut mutated);
         Ok(out.write_all(&weights)?)
     })
 }
@@ -272,13 +279,13 @@ mod tests {
 
     /// Layers `a` and `b` of size 2 or 5, an integer counter in `b` and a fixed head.
     fn tensors(a: usize, b: usize) -> Vec<TensorSpec> {
-        let spec = |name: &str, size, dtype, averaged| TensorSpec {
+        let spec = |name: &str, size, dtype, averaged: bool| TensorSpec {
             name: format!("net/{name}"),
             shape: vec![size],
             dtype,
-            init: Init::Normal(0.0, 1.0),
+            init: Init::Normal { mean: 0.0, std: 1.0 },
             trained: dtype == Dtype::F32,
-            averaged,
+            average: averaged.then_some(Average::Moving),
         };
         vec![
             spec("a/weight", a, Dtype::F32, true),
@@ -294,7 +301,7 @@ mod tests {
         for spec in tensors {
             let entry = |name: String| Entry { name, dtype: spec.dtype, shape: spec.shape.clone() };
             entries.push(entry(format!("model/{}", spec.name)));
-            if spec.averaged {
+            if spec.average.is_some() {
                 let rest = spec.name.strip_prefix("net/").unwrap();
                 entries.push(entry(format!("average/{}", spec.name)));
                 entries.push(entry(format!("optimizer/net/exp_avg/{rest}")));
@@ -421,6 +428,83 @@ mod tests {
         }
     }
 
+    /// Networks with one layer of two dimensions, whose averages have this purpose.
+    fn networks(average: Average) -> Vec<TensorSpec> {
+        let spec = |name: &str| TensorSpec {
+            name: format!("net/{name}/weight"),
+            shape: vec![100, 10],
+            dtype: Dtype::F32,
+            init: Init::Normal { mean: 0.0, std: 1.0 },
+            trained: true,
+            average: Some(average),
+        };
+        vec![spec("a"), spec("b")]
+    }
+
+    #[test]
+    fn target_network_is_perturbed_with_the_numbers_of_its_network() {
+        let dir = tempfile::tempdir().unwrap();
+        for average in [Average::Moving, Average::Target] {
+            let specs = networks(average);
+            let base = parent(&dir.path().join("base"), &specs, 1.0);
+            let new = InitialTensors::sampled(specs.clone());
+            let surgery = Surgery::ShrinkPerturb(ShrinkPerturb { lambda: 0.5, gamma: 2.0 });
+            let path = dir.path().join("child");
+            let mut file = std::fs::File::create(&path).unwrap();
+            offspring(&mut file, &space(), &new, &base, &surgery, &noise(1), base.meta()).unwrap();
+            let child = Reader::open(&path).unwrap();
+            for spec in &specs {
+                let expected: Vec<f32> = match average {
+                    Average::Moving => vec![11.0; spec.len()],
+                    Average::Target => fresh(spec, &noise(1)).map(|noise| 0.5 * 11.0 + 2.0 * noise).collect(),
+                };
+                assert_eq!(f32s(&child, &format!("average/{}", spec.name)), expected);
+            }
+        }
+    }
+
+    /// Of k tensors each is mutated with probability (k + 1) / 2k, and then unchanged by chance in 1 of 10 cases.
+    #[test]
+    fn weights_of_target_networks_are_mutated_as_often_as_others() {
+        const CHILDREN: u32 = 400;
+        let dir = tempfile::tempdir().unwrap();
+        for (average, tensors) in [(Average::Moving, 2.0), (Average::Target, 4.0)] {
+            let specs = networks(average);
+            let base = parent(&dir.path().join("base"), &specs, 1.0);
+            let new = InitialTensors::sampled(specs.clone());
+            let mut shares = BTreeMap::<String, f64>::new();
+            for member in 0..CHILDREN {
+                let path = dir.path().join("child");
+                let mut file = std::fs::File::create(&path).unwrap();
+                offspring(
+                    &mut file,
+                    &space(),
+                    &new,
+                    &base,
+                    &Surgery::MutateWeights,
+                    &noise(member),
+                    base.meta(),
+                )
+                .unwrap();
+                let child = Reader::open(&path).unwrap();
+                for entry in base.entries().filter(|entry| !entry.name.starts_with(OPTIMIZER)) {
+                    let moved = base.bytes(&entry).unwrap() != child.bytes(&entry).unwrap();
+                    *shares.entry(entry.name).or_default() +=
+                        f64::from(u8::from(moved)) / f64::from(CHILDREN);
+                }
+            }
+            let expected = 0.9 * (tensors + 1.0) / (2.0 * tensors);
+            for (name, share) in shares {
+                let mutable = average == Average::Target || name.starts_with(MODEL);
+                let expected = if mutable { expected } else { 0.0 };
+                assert!(
+                    (share - expected).abs() < 0.1 * expected.signum(),
+                    "{name}: {share}, not {expected}"
+                );
+            }
+        }
+    }
+
     #[test]
     fn mutated_weights_get_searl_noise() {
         let dir = tempfile::tempdir().unwrap();
@@ -430,7 +514,7 @@ mod tests {
             dtype: Dtype::F32,
             init: Init::Constant(2.0),
             trained: true,
-            averaged: true,
+            average: Some(Average::Moving),
         };
         let specs = [spec("a/weight", &[200, 500]), spec("b/weight", &[100, 300]), spec("b/bias", &[100])];
         let base = parent(&dir.path().join("base"), &specs, 2.0);
@@ -487,11 +571,13 @@ mod tests {
             parent(&dir.path().join("base"), &tensors(2, 2), 1.0),
             parent(&dir.path().join("donor"), &tensors(2, 5), 2.0),
         );
-        let child = |name: &str, surgery: &Surgery, sizes: (usize, usize)| {
+        let child = |name: &str, surgery: &Surgery, sizes: (usize, usize), target_networks: &[String]| {
             let path = dir.path().join(name);
             // The child's architecture with values 30 and averages 40.
-            let new =
-                InitialTensors::copied(parent(&dir.path().join("new"), &tensors(sizes.0, sizes.1), 30.0));
+            let new = InitialTensors::copied(
+                parent(&dir.path().join("new"), &tensors(sizes.0, sizes.1), 30.0),
+                target_networks,
+            );
             let mut file = std::fs::File::create(&path).unwrap();
             offspring(&mut file, &space(), &new, &base, surgery, &noise(0), base.meta()).unwrap();
             Reader::open(&path).unwrap()
@@ -499,14 +585,22 @@ mod tests {
         let replaced = ["b".to_owned()];
         let shrink_perturb = ShrinkPerturb { lambda: 0.5, gamma: 0.25 };
         let mix = Surgery::Mix { donor: &donor, replaced: &replaced, shrink_perturb };
-        let mixed = child("mixed", &mix, (2, 5));
+        let mixed = child("mixed", &mix, (2, 5), &[]);
         assert_eq!(f32s(&mixed, "model/net/b/weight"), [0.5 * 2.0 + 0.25 * 30.0; 5]);
         assert_eq!(f32s(&mixed, "average/net/b/weight"), [12.0; 5]);
         assert_eq!(f32s(&mixed, "model/net/a/weight"), [1.0; 2]);
         assert!(mixed.entry("optimizer/net/exp_avg/a/weight").is_some());
-        let redrawn = child("redrawn", &Surgery::Redraw { variable: "a" }, (5, 2));
+        let redrawn = child("redrawn", &Surgery::Redraw { variable: "a" }, (5, 2), &[]);
         assert_eq!(f32s(&redrawn, "model/net/a/weight"), [30.0; 5]);
         assert_eq!(f32s(&redrawn, "average/net/a/weight"), [40.0; 5]);
         assert_eq!(f32s(&redrawn, "model/net/b/weight"), [1.0; 2]);
+        // A target network gets the fresh numbers of its network, not those of its own fresh copy.
+        for (target_networks, average) in [(vec![], 11.0), (vec!["net".to_owned()], 0.5 * 11.0 + 0.25 * 30.0)]
+        {
+            let name = format!("perturbed {}", target_networks.len());
+            let perturbed = child(&name, &Surgery::ShrinkPerturb(shrink_perturb), (2, 2), &target_networks);
+            assert_eq!(f32s(&perturbed, "model/net/a/weight"), [0.5 * 1.0 + 0.25 * 30.0; 2]);
+            assert_eq!(f32s(&perturbed, "average/net/a/weight"), [average; 2]);
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::json::{GONE, or_quarantine, read_bytes};
 use super::{
-    ArchiveRecord, BestRecord, FileRef, Keep, Layout, Outcome, PlanRecord, ResultRecord, RunRecord,
+    ArchiveRecord, BestOf, BestRecord, FileRef, Keep, Layout, Outcome, PlanRecord, ResultRecord, RunRecord,
     SoupLayout, SoupPlan, StartRecord, StateError, find_json, read_json,
 };
 use crate::checkpoint::Reader;
@@ -22,6 +22,8 @@ pub struct Terms {
     pub schedule: Schedule,
     /// Which generations keep their members' files.
     pub keep: Keep,
+    /// The generations whose best member counts.
+    pub best_of: BestOf,
     /// Present if the task has a supernet.
     pub supernet: Option<Supernet>,
 }
@@ -239,7 +241,10 @@ impl RunDir {
             return Err(StateError::damaged(&path, "its ingredients do not fit the round"));
         }
         for one in plan.ingredients.iter().chain(&plan.candidates) {
-            let place = self.layout.final_checkpoint(one.generation, one.member);
+            let place = match one.fitness {
+                Some(_) => self.layout.final_checkpoint(one.generation, one.member),
+                None => self.layout.start(one.generation, one.member),
+            };
             self.check_path(&path, &one.checkpoint, &place)?;
         }
         Ok(plan)

@@ -9,6 +9,10 @@ use crate::checkpoint::CheckpointError;
 use crate::durable_fs::StorageError;
 use crate::search::SpaceError;
 
+/// Why runs of format 1 cannot be resumed.
+const CHANGED: &str =
+    ", because generators, mutations and first populations have changed to those of the paper's code";
+
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
     #[error(transparent)]
@@ -23,8 +27,8 @@ pub enum StateError {
     /// The contents of a file are invalid, or the file is missing.
     #[error("{path} is damaged: {reason}")]
     Damaged { path: PathBuf, reason: String },
-    /// The file was written by a newer version.
-    #[error("{path} has format {found}, this program reads format {known}")]
+    /// The file was written by a version with another format of runs.
+    #[error("{path} has format {found}, this program reads format {known}{}", if found < known { CHANGED } else { "" })]
     Format { path: PathBuf, found: u64, known: u64 },
     #[error(
         "{path} contains a run with a different configuration, and the configuration of a run cannot change"
@@ -104,6 +108,9 @@ impl StateError {
             }
             Self::Name(_) => "choose another directory".into(),
             Self::Damaged { path, .. } => hint_for_damaged(path).into(),
+            Self::Format { found, known, .. } if found < known => {
+                "finish the run with the pbtnas that began it, or begin a new run".into()
+            }
             Self::Format { .. } => "use a newer pbtnas".into(),
             Self::OtherConfig { .. } => "choose another --state, or use the original --config".into(),
             Self::OtherBeginning { .. } => "remove the directory, or choose another --state".into(),

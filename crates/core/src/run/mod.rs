@@ -4,6 +4,7 @@
 //! therefore die at any instruction, and any command may run twice (design rules 2 and 3).
 
 mod attempts;
+mod best_of;
 mod collected;
 mod dir;
 mod error;
@@ -13,12 +14,14 @@ mod layout;
 mod records;
 mod retention;
 mod seal;
+mod soup_candidates;
 mod verify;
 
 pub use attempts::{
     Attempt, Exhausted, begin_attempt, end_attempt, exhausted, failures, find_attempts, is_overtaken,
     read_attempts, refresh_attempts,
 };
+pub use best_of::BestOf;
 pub use collected::digest_in;
 pub use dir::{RunDir, Supernet, Terms};
 pub use error::StateError;
@@ -32,4 +35,5 @@ pub use records::{
 };
 pub use retention::{abandoned_dirs, collect, drop_folder, drop_temporaries, kept_generations};
 pub use seal::{append_checksum, verify_checksum};
+pub use soup_candidates::soup_candidates;
 pub use verify::{Problem, verify};

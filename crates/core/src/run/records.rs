@@ -10,7 +10,7 @@ use crate::durable_fs::Digest;
 use crate::search::{Genotype, MemberId, OptionWeights, Origin};
 
 /// Format version of all records.
-pub const FORMAT: u64 = 1;
+pub const FORMAT: u64 = 2;
 
 /// A reference from one file to another: its path, size and digest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -307,8 +307,8 @@ pub struct Ingredient {
     /// The generation of the checkpoint.
     pub generation: u32,
     pub member: MemberId,
-    /// The member's own fitness.
-    pub fitness: f64,
+    /// The member's own fitness; null for a child that has not been trained.
+    pub fitness: Option<f64>,
     pub checkpoint: FileRef,
 }
 

@@ -7,7 +7,7 @@ use super::collected::drop_collected;
 use super::json::MAX_RECORD;
 use super::{
     ArchiveRecord, BestRecord, FORMAT, FileRef, Keep, Outcome, ResultRecord, RunDir, StateError,
-    publish_json, read_attempts,
+    publish_json, read_attempts, soup_candidates,
 };
 use crate::durable_fs::{TEMPORARY, exists, is_abandoned, link, remove};
 use crate::search::MemberId;
@@ -23,7 +23,7 @@ pub fn kept_generations(keep: Keep, current: u32) -> u32 {
 }
 
 /// Removes the members' files of generations before the kept ones, after writing results and attempts to one archive
-/// per generation. The best member's checkpoint and final evaluations are kept. Collected files are removed together
+/// per generation. The checkpoints of the best member and of the candidates of its soup, and final evaluations are kept. Collected files are removed together
 /// with the last checkpoint that names them. `beaten` is the record that `best` replaced, if any.
 ///
 /// Call this only after the plan of `current` is published. Generations that were removed earlier are not visited
@@ -35,10 +35,13 @@ pub fn collect(
     beaten: Option<&BestRecord>,
 ) -> Result<(), StateError> {
     let first_kept = kept_generations(run.terms.keep, current);
-    let kept = best.map(|best| run.path_of(&best.checkpoint)).transpose()?;
+    let kept = match best {
+        Some(best) => of_the_best(run, best)?,
+        None => Vec::new(),
+    };
     // Look back a few generations, in case a crash interrupted an earlier call.
     for generation in first_kept.saturating_sub(3)..first_kept {
-        drop_generation(run, generation, kept.as_deref())?;
+        drop_generation(run, generation, &kept)?;
     }
     // Partially written files of a finished generation are not needed.
     if let Some(over) = current.checked_sub(1).filter(|over| *over >= first_kept) {
@@ -46,18 +49,35 @@ pub fn collect(
     }
     drop_files(run.layout.root(), &is_abandoned)?;
     abandoned_dirs(run.layout.root()).iter().for_each(|folder| drop_folder(folder));
-    if let Some(beaten) = beaten.filter(|beaten| beaten.generation < first_kept) {
-        let path = run.path_of(&beaten.checkpoint)?;
-        if Some(&path) != kept.as_ref() {
-            remove(&path)?;
-            let member = run.layout.member(beaten.generation, beaten.member);
-            drop_empty(&[&member, &run.layout.members(beaten.generation)]);
+    if let Some(beaten) = beaten {
+        let kept_folders: Vec<PathBuf> =
+            (first_kept..=current).map(|generation| run.layout.generation(generation)).collect();
+        for path in of_the_best(run, beaten)?.iter().filter(|path| !kept.contains(path)) {
+            let Some(member) = path.parent() else { continue };
+            if !kept_folders.iter().any(|folder| path.starts_with(folder)) {
+                remove(path)?;
+                drop_empty(&[member, member.parent().unwrap_or(member)]);
+            }
         }
     }
     drop_collected(run, current, best)
 }
 
-fn drop_generation(run: &RunDir, generation: u32, kept: Option<&Path>) -> Result<(), StateError> {
+/// The checkpoints that are kept for the best member, its own first, and for its soup.
+fn of_the_best(run: &RunDir, best: &BestRecord) -> Result<Vec<PathBuf>, StateError> {
+    let candidates = match soup_candidates(run, best) {
+        // A search does not need the records of old generations.
+        Err(error) if error.is_damage() => {
+            tracing::warn!("{error}; a soup will have fewer candidates");
+            Vec::new()
+        }
+        found => found?,
+    };
+    let files = [&best.checkpoint].into_iter().chain(candidates.iter().map(|one| &one.checkpoint));
+    files.map(|file| run.path_of(file)).collect()
+}
+
+fn drop_generation(run: &RunDir, generation: u32, kept: &[PathBuf]) -> Result<(), StateError> {
     let members = run.layout.members(generation);
     if !exists(&members)? {
         return Ok(());
@@ -78,12 +98,10 @@ fn drop_generation(run: &RunDir, generation: u32, kept: Option<&Path>) -> Result
             drop_files(&part, &|_| true)?;
             drop_empty(&[&part]);
         }
-        let checkpoint = run.layout.final_checkpoint(generation, member);
-        let stays = kept == Some(checkpoint.as_path());
         drop_files(&dir, &|name| match name {
             _ if name.starts_with("evaluation-") => false,
             _ if name.ends_with(".json") => archived.is_ok(),
-            _ => !(stays && checkpoint.ends_with(name)),
+            _ => !kept.contains(&dir.join(name)),
         })?;
         drop_empty(&[&dir]);
     }

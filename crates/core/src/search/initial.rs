@@ -14,8 +14,8 @@ const TRIES: usize = 10_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Initial {
-    /// Deal each variable's options evenly over the population and shuffle them, as the paper's published code does:
-    /// the frequencies of a variable's options differ by at most one. Ranges are stratified: each of N parts, equal in
+    /// Deal each variable's options evenly over the population, draw the remainder at random and shuffle all, as the
+    /// paper's published code does: each option is dealt at least floor(N / options) times. Ranges are stratified: each of N parts, equal in
     /// the range's scale, provides one number.
     Balanced,
     /// Draw each value independently (the paper's Algorithm 1, line 1, taken literally).
@@ -54,15 +54,12 @@ pub fn initial_population(space: &Space, size: usize, how: Initial, run: u64) ->
     genotypes
 }
 
-/// Options in random order, with frequencies that differ by at most one.
+/// Options in random order: each equally often, and a remainder that is drawn with replacement.
 fn balanced_options(options: &[String], size: usize, rng: &mut impl Rng) -> Vec<String> {
     let count = options.len();
     let dealt = size / count * count;
     let mut values: Vec<usize> = (0..dealt).map(|i| i % count).collect();
-    // Drawing the remainder without replacement keeps the difference at one.
-    let mut rest: Vec<usize> = (0..count).collect();
-    rest.shuffle(rng);
-    values.extend(rest.into_iter().take(size - dealt));
+    values.extend((dealt..size).map(|_| rng.random_range(0..count)));
     values.shuffle(rng);
     values.into_iter().map(|value| options[value].clone()).collect()
 }
@@ -90,8 +87,8 @@ mod tests {
                 let counts: Vec<usize> = variable.options().iter().map(|option| {
                     population.iter().filter(|g| g.get(&variable.name) == Some(option)).count()
                 }).collect();
-                let (min, max) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
-                prop_assert!(max - min <= 1, "{:?}", counts);
+                prop_assert_eq!(counts.iter().sum::<usize>(), size);
+                prop_assert!(counts.iter().all(|&count| count >= size / counts.len()), "{:?}", counts);
             }
         }
 
@@ -137,6 +134,20 @@ mod tests {
         let different: std::collections::BTreeSet<_> =
             free.iter().zip(&ruled).filter(|(free, ruled)| free != ruled).map(|(_, ruled)| ruled).collect();
         assert!(different.len() > redrawn / 2, "{} of {redrawn}", different.len());
+    }
+
+    /// With 5 members and 3 options, the remainder of 2 is one option twice in a third of all populations.
+    #[test]
+    fn remainder_of_balanced_is_drawn_with_replacement() {
+        let space = space(&[3]);
+        let populations = 3000;
+        let twice = (0..populations).filter(|&run| {
+            let population = initial_population(&space, 5, Initial::Balanced, run);
+            let count = |option| population.iter().filter(|g| g.get("v000") == Some(option)).count();
+            ["o0", "o1", "o2"].into_iter().any(|option| count(option) == 3)
+        });
+        let share = twice.count() as f64 / populations as f64;
+        assert!((share - 1.0 / 3.0).abs() < 0.04, "{share}");
     }
 
     #[test]

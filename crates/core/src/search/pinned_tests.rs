@@ -11,7 +11,8 @@ fn digest(parts: impl IntoIterator<Item = (MemberId, Genotype, Origin)>) -> Stri
     hasher.finalize().to_hex()[..16].to_owned()
 }
 
-/// The digests were computed before ranges and rules existed.
+/// The digests of `uniform`, PBT-NAS and random search were computed before ranges and rules existed; those of `balanced`
+/// and of mutation when their draws became those of the published code (format 2).
 #[test]
 fn choice_spaces_reproduce_pinned_populations() {
     let space = space(&[3, 4, 1, 7, 2, 5]);
@@ -32,6 +33,6 @@ fn choice_spaces_reproduce_pinned_populations() {
         found.push(digest(next.into_iter().map(|child| (child.id, child.genotype, child.origin))));
     }
     let before =
-        ["45d5ce2da6a9a682", "13e111b40c06f132", "2d9d6814ce88d7a3", "6231804b412c3d67", "5ebfb973e3c6a24c"];
+        ["a1ab15b16301a271", "13e111b40c06f132", "2d9d6814ce88d7a3", "3048908b7cd58e48", "5ebfb973e3c6a24c"];
     assert_eq!(found, before);
 }

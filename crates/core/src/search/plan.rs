@@ -80,7 +80,7 @@ pub enum Origin {
     Derived,
     /// A copy of `parent` with a change.
     Mutation {
-        /// One of the best members.
+        /// The better of two of the best members.
         parent: MemberId,
         /// Difference from the parent.
         change: Change,
@@ -203,8 +203,9 @@ pub fn next_generation(
                 let genotype = drawn.pop().unwrap_or_else(|| member.genotype.clone());
                 return Ok(Offspring { id: member.id, genotype, origin: Origin::Random });
             }
-            let mixing = settings.mixing && settings.algorithm == Algorithm::PbtNas;
-            let (base, donor) = parents(&selection.best, mixing, &mut child("parents"))
+            // A mutation has one parent, the better of two that are drawn as for a mix (facts: SEARL-like mutation).
+            let two = settings.mixing || settings.algorithm == Algorithm::Mutation;
+            let (base, donor) = parents(&selection.best, two, &mut child("parents"))
                 .ok_or(NoParent { generation: generation.saturating_sub(1) })?;
             let (base, donor) = (&population[base], &population[donor]);
             if settings.algorithm == Algorithm::Mutation {
@@ -229,9 +230,9 @@ fn redraw_seed(run: u64, generation: u32, member: MemberId) -> u64 {
 }
 
 /// Draws base and donor, as positions in the population, from the best without replacement; the better one is the
-/// base. With a single candidate or without mixing both are the same.
-fn parents(best: &[usize], mixing: bool, rng: &mut impl rand::Rng) -> Option<(usize, usize)> {
-    let wanted = if mixing { 2.min(best.len()) } else { 1 };
+/// base. With a single candidate, or unless `two` are drawn, both are the same.
+fn parents(best: &[usize], two: bool, rng: &mut impl rand::Rng) -> Option<(usize, usize)> {
+    let wanted = if two { 2.min(best.len()) } else { 1 };
     if best.is_empty() {
         return None;
     }
@@ -371,6 +372,34 @@ mod tests {
         derived[2].has_network = false;
         let after = next_generation(&space, &settings, 1, 2, &derived).unwrap();
         assert_eq!((&after[2].origin, &after[2].genotype), (&Origin::Derived, &genotype));
+    }
+
+    /// The shares of the published code over 9 000 children (facts: SEARL-like mutation). Of six candidates, the one of
+    /// rank r (counted from 1) is the better of two in (6 - r) / 15 of all draws.
+    #[test]
+    fn mutated_parents_have_the_ranks_of_the_published_code() {
+        let published = [0.337, 0.271, 0.193, 0.133, 0.066, 0.0];
+        let space = space(&[2, 2]);
+        let settings = SearchSettings { algorithm: Algorithm::Mutation, ..settings(24) };
+        // Member i has rank i + 1.
+        let trained = population(&space, 1, &(0..24).map(|i| Some(-i)).collect::<Vec<_>>());
+        let mut counts = [0u32; 6];
+        for run in 0..1500 {
+            for child in next_generation(&space, &settings, run, 1, &trained).unwrap() {
+                if let Origin::Mutation { parent, .. } = child.origin {
+                    counts[parent.0 as usize] += 1;
+                }
+            }
+        }
+        let children: u32 = counts.iter().sum();
+        assert_eq!(children, 9000);
+        for (rank, (&count, published)) in (1..).zip(counts.iter().zip(published)) {
+            let (share, exact) = (f64::from(count) / 9000.0, (6.0 - f64::from(rank)) / 15.0);
+            // Four standard errors; the published shares have an error of their own.
+            let error = 4.0 * (exact * (1.0 - exact) / 9000.0).sqrt();
+            assert!((share - exact).abs() <= error, "rank {rank}: {share}, not {exact}");
+            assert!((share - published).abs() <= 2.0 * error, "rank {rank}: {share}, not {published}");
+        }
     }
 
     #[test]

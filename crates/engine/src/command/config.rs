@@ -41,6 +41,10 @@ pub struct CommandConfig {
     /// Samples of a final evaluation (`pbtnas evaluate`). The program decides what a sample is.
     #[serde(default = "default_final_samples")]
     pub final_samples: u64,
+    /// Networks whose averages are target networks, which training reads: what perturbs or mutates a whole network acts
+    /// on them, too. Other averages are moving averages for evaluation.
+    #[serde(default)]
+    pub target_networks: Vec<String>,
     /// Additional environment variables of the program.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub environment: BTreeMap<String, String>,

@@ -55,11 +55,11 @@ impl Task for CommandTask {
         let folder = ScriptFolder::new(&place.scratch)?;
         let caller = Caller { task: self, genotype, place, folder: &folder };
         // The open file stays readable after its folder is removed.
-        Ok(InitialTensors::copied(caller.init("command noise")?))
+        Ok(InitialTensors::copied(caller.init("command noise")?, &self.config.target_networks))
     }
 
     fn tensors_in(&self, checkpoint: &Reader) -> Result<Vec<TensorSpec>> {
-        Ok(tensors_in(checkpoint))
+        Ok(tensors_in(checkpoint, &self.config.target_networks))
     }
 
     fn check(&self) -> Result<()> {

@@ -295,7 +295,7 @@ impl Session for CommandSession<'_> {
 
     fn evaluate(&mut self, measure: Measure) -> Result<Evaluation> {
         let (purpose, samples) = match measure {
-            Measure::Search => ("command evaluate", None),
+            Measure::Search | Measure::Soup { .. } => ("command evaluate", None),
             Measure::Final { samples } => ("command final evaluation", Some(samples)),
         };
         let _ = fs::remove_file(self.folder.file(RESULT));

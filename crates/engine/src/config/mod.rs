@@ -247,6 +247,7 @@ impl Config {
             search: self.settings(),
             schedule: self.search.schedule()?,
             keep: self.storage.keep,
+            best_of: self.search.best_of.unwrap_or(self.task.settings.best_of()),
             supernet: self.task.settings.supernet(),
         })
     }

@@ -1,7 +1,7 @@
 //! The sections of a configuration that do not depend on a task, with their defaults.
 
 use pbtnas_core::checkpoint::ShrinkPerturb;
-use pbtnas_core::run::Keep;
+use pbtnas_core::run::{BestOf, Keep};
 use pbtnas_core::search::{Algorithm, Initial, Piece, Schedule, ScheduleError, SelectionRule};
 use serde::{Deserialize, Serialize};
 use serde_untagged::UntaggedEnumVisitor;
@@ -44,6 +44,10 @@ pub struct SearchConfig {
     /// Explore: a hyperparameter that is not resampled is multiplied by one of these factors.
     #[serde(default = "default_explore_factors")]
     pub explore_factors: Vec<f64>,
+    /// The generations whose best member counts for soups, comparisons and tests: `all-generations` or
+    /// `last-generation`; by default the task's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub best_of: Option<BestOf>,
 }
 
 fn default_algorithm() -> Algorithm {
@@ -84,6 +88,7 @@ impl SearchConfig {
             initial: default_initial(),
             resample_probability: default_resample_probability(),
             explore_factors: default_explore_factors(),
+            best_of: None,
         }
     }
 

@@ -138,7 +138,7 @@ impl TestSearch {
     fn with_snapshots(keep: &str, capacity: usize, every: u32) -> Self {
         let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
         let config = format!(
-            "seed = 7\n[search]\npopulation = {MEMBERS}\ntau = 0.5\nepochs = {}\nepochs_per_generation = 2\n[task]\n\
+            "seed = 11\n[search]\npopulation = {MEMBERS}\ntau = 0.5\nepochs = {}\nepochs_per_generation = 2\n[task]\n\
              kind = \"synthetic\"\n[synthetic]\nsteps_per_epoch = {}\nlayers = 3\n[training]\n\
              snapshot_seconds = {every}\n[storage]\nkeep = {keep}\nretry_seconds = 0\n",
             2 * GENERATIONS,

@@ -110,7 +110,7 @@ fn records_must_name_their_own_files() {
         genotype: run.plan(0).unwrap().members[3].genotype.clone(),
         checkpoint: own.clone(),
     };
-    let ingredient = Ingredient { generation: 0, member, fitness: 1.0, checkpoint: own.clone() };
+    let ingredient = Ingredient { generation: 0, member, fitness: Some(1.0), checkpoint: own.clone() };
     let soup = SoupPlan {
         format: FORMAT,
         round: 1,
@@ -191,7 +191,7 @@ fn best_record_and_soup_rounds_must_match_the_run() {
         rewrite(&run.layout.best(), &best, pointer, value);
         reason(run.best());
     }
-    let ingredient = Ingredient { generation: 1, member: MemberId(0), fitness: 1.0, checkpoint };
+    let ingredient = Ingredient { generation: 1, member: MemberId(0), fitness: Some(1.0), checkpoint };
     let ingredients = vec![ingredient];
     let soup = SoupPlan { format: FORMAT, round: 1, ingredients, fitness: 1.0, candidates: vec![] };
     for (pointer, value) in [("/round", json!(2)), ("/round", json!(u32::MAX)), ("/ingredients", json!([]))] {

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Result;
-use pbtnas_core::run::Supernet;
+use pbtnas_core::run::{BestOf, Supernet};
 use pbtnas_core::search::{Algorithm, Space};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -59,6 +59,11 @@ pub trait TaskConfig: Debug + Send + Sync + Any {
     /// The device, threads and precision of members; none if they need no device.
     fn compute(&self) -> Option<Compute> {
         None
+    }
+
+    /// The generations whose best member counts, unless `[search]` says otherwise.
+    fn best_of(&self) -> BestOf {
+        BestOf::AllGenerations
     }
 
     /// The time that a member's process needs to exit after a signal, if longer than the default.

@@ -214,6 +214,9 @@ pub struct Evaluation {
 pub enum Measure {
     /// The evaluation of the search, after each generation's training.
     Search,
+    /// The evaluation of a soup of the networks, or of a `part`, by the candidate that was added last. As in the search;
+    /// but where few random samples measure fitness, not those by which the best member was found to be the best.
+    Soup { part: Option<&'static str>, generation: u32, member: MemberId },
     /// A final evaluation, with the given number of samples (e.g. images), all metrics, and random numbers that the
     /// search has not used.
     Final { samples: usize },

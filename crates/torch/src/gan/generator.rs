@@ -144,24 +144,23 @@ impl GeneratorCell {
 
 #[cfg(feature = "libtorch")]
 impl GeneratorCell {
-    /// The skip output (node 2 before the skips of earlier cells are added), and the output. No cell reads the skip
-    /// output of the `last` one, so it is left out if the output does not need it either.
+    /// The skip output, which is node 2 with the skips of earlier cells added (facts: Generator), and the output. No
+    /// cell reads the skip output of the `last` one, so it is left out if the output does not need it either.
     fn forward(&self, x: &Tensor, skips: &[Tensor], last: bool) -> (Option<Tensor>, Tensor) {
         let nodes = [self.ups[0].forward(x), self.ups[1].forward(x)].map(CellNode::new);
         let [c0, c1, c2, c3, c4] = &self.edges;
         let along = |edge: &Option<EdgeLayer>, node: &CellNode| edge.as_ref().map(|edge| edge.forward(node));
         let ends_in_node2 = [c2, c3, c4].iter().all(|edge| edge.is_none());
         let node2 = (!last || c4.is_some() || ends_in_node2).then(|| {
-            let skip = sum([along(c0, &nodes[0]), along(c1, &nodes[1])])
+            let sum = sum([along(c0, &nodes[0]), along(c1, &nodes[1])])
                 .unwrap_or_else(|| &nodes[0].value + &nodes[1].value);
-            let node2 = self.skips.add(&skip, skips);
-            (skip, CellNode::new(node2))
+            CellNode::new(self.skips.add(&sum, skips))
         });
-        let from_node2 = node2.as_ref().and_then(|(_, node2)| along(c4, node2));
+        let from_node2 = node2.as_ref().and_then(|node2| along(c4, node2));
         let output = sum([along(c2, &nodes[0]), along(c3, &nodes[1]), from_node2]);
-        let (skip, node2) = node2.unzip();
+        let skip = node2.map(|node| node.value);
         // At least one of the two exists.
-        let output = output.or(node2.map(|node| node.value)).unwrap_or_else(|| x.shallow_clone());
+        let output = output.or(skip.as_ref().map(Tensor::shallow_clone)).unwrap_or_else(|| x.shallow_clone());
         (skip, output)
     }
 }

@@ -230,7 +230,7 @@ impl BatchNorm {
         let mut tensor =
             |name: &str, init, role| scope.tensor(format!("{path}/{name}"), &[channels], init, role);
         Self {
-            weight: tensor("weight", Init::Normal(1.0, 0.02), role),
+            weight: tensor("weight", Init::Normal { mean: 1.0, std: 0.02 }, role),
             bias: tensor("bias", Init::Constant(0.0), role),
             mean: tensor("running_mean", Init::Constant(0.0), Role::Buffer),
             var: tensor("running_var", Init::Constant(1.0), Role::Buffer),

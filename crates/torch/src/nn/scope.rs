@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{Kind, Tensor};
 use safetensors::Dtype;
 
-use pbtnas_core::checkpoint::{Init, TensorSpec};
+use pbtnas_core::checkpoint::{Average, Init, TensorSpec};
 
 /// Tensors by name, without the prefix `model/`.
 pub type Values = BTreeMap<String, Tensor>;
@@ -17,10 +17,12 @@ pub enum Role {
     Parameter,
     /// Trained, with a moving average.
     AveragedParameter,
+    /// Trained, with a copy in a target network.
+    TargetParameter,
     /// Changed by forward passes only.
     Buffer,
-    /// A buffer of which the averaged network has its own copy.
-    AveragedBuffer,
+    /// A buffer of which the target network has its own copy.
+    TargetBuffer,
 }
 
 /// Collects the tensors of a network while it is described.
@@ -60,8 +62,12 @@ impl<'a> Scope<'a> {
             shape: shape.iter().map(|&size| size.unsigned_abs() as usize).collect(),
             dtype: Dtype::F32,
             init,
-            trained: matches!(role, Role::Parameter | Role::AveragedParameter),
-            averaged: matches!(role, Role::AveragedParameter | Role::AveragedBuffer),
+            trained: matches!(role, Role::Parameter | Role::AveragedParameter | Role::TargetParameter),
+            average: match role {
+                Role::Parameter | Role::Buffer => None,
+                Role::AveragedParameter => Some(Average::Moving),
+                Role::TargetParameter | Role::TargetBuffer => Some(Average::Target),
+            },
         });
         value
     }

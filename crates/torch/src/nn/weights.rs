@@ -36,7 +36,7 @@ impl Weights {
                     read(reader, &format!("{MODEL}{}", spec.name), &spec.shape, &mut buffer)?
                 }
             };
-            if spec.averaged {
+            if spec.average.is_some() {
                 let average = match start {
                     Start::Fresh(..) => value.copy(),
                     Start::Checkpoint(reader) => {
@@ -111,7 +111,7 @@ impl Weights {
         let entry = |name: String, shape: &[usize]| Entry { name, dtype: Dtype::F32, shape: shape.to_vec() };
         for spec in &self.specs {
             entries.push(entry(format!("{MODEL}{}", spec.name), &spec.shape));
-            if spec.averaged {
+            if spec.average.is_some() {
                 entries.push(entry(format!("{AVERAGE}{}", spec.name), &spec.shape));
             }
             let Some((network, rest)) = spec.name.split_once('/') else { continue };

@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 use toml::de::ValueDeserializer;
 
 use super::environment::{ACTION_REPEAT, EnvironmentKind};
-use super::{Inherit, Share};
+use super::{Inherit, Share, SpectralInit};
 use super::{RlTask, space};
+use pbtnas_core::run::BestOf;
 use pbtnas_core::search::{Genotype, Space};
 use pbtnas_engine::config::{BadValue, SearchConfig, TrainingConfig, absolute};
 use pbtnas_engine::device::{Compute, DeviceChoice, Precision};
@@ -36,6 +37,9 @@ pub struct RlConfig {
     pub update_every: u64,
     /// Width of the hidden layers of actor and critic.
     pub hidden: usize,
+    /// First weights of layers under a spectral norm: `uniform` (PyTorch's default, as the paper's code has it) or
+    /// `orthogonal`, as all others.
+    pub spectral_init: SpectralInit,
     /// Transitions in a batch of an update.
     pub batch: usize,
     /// Rewards that are summed before the critic's estimate is added (n-step returns).
@@ -94,6 +98,7 @@ impl Default for RlConfig {
             random_frames: 4000,
             update_every: 2,
             hidden: 1024,
+            spectral_init: SpectralInit::Uniform,
             batch: 256,
             n_step: 3,
             discount: 0.99,
@@ -264,6 +269,11 @@ impl TaskConfig for RlConfig {
 
     fn resolve(&self, folder: &Path) -> Arc<dyn TaskConfig> {
         Arc::new(Self { models: absolute(&folder.join(&self.models)), ..self.clone() })
+    }
+
+    /// Few episodes measure fitness, so the best ever would often be the luckiest.
+    fn best_of(&self) -> BestOf {
+        BestOf::LastGeneration
     }
 
     fn compute(&self) -> Option<Compute> {

@@ -8,6 +8,7 @@ use tch::no_grad;
 use super::space::{Activation, Convolution, Dense};
 use crate::nn::{Role, Scope};
 use pbtnas_core::checkpoint::Init;
+use serde::{Deserialize, Serialize};
 
 /// The roles of the tensors of a network.
 #[derive(Debug, Clone, Copy)]
@@ -21,8 +22,20 @@ pub struct Roles {
 impl Roles {
     /// Roles in a network without a target network.
     pub const ALONE: Self = Self { parameter: Role::Parameter, buffer: Role::Buffer };
-    /// Roles in a network whose moving average is a target network, which has its own vectors of spectral norms.
-    pub const WITH_TARGET: Self = Self { parameter: Role::AveragedParameter, buffer: Role::AveragedBuffer };
+    /// Roles in a network with a target network, which has its own vectors of spectral norms.
+    pub const WITH_TARGET: Self = Self { parameter: Role::TargetParameter, buffer: Role::TargetBuffer };
+}
+
+/// The initialisation of the weights that a spectral norm divides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SpectralInit {
+    /// PyTorch's default, uniform with bound 1 / sqrt(fan-in). The paper's published code means to make them orthogonal,
+    /// but initialises a temporary (facts: RL task).
+    #[default]
+    Uniform,
+    /// Orthogonal, as all other weights.
+    Orthogonal,
 }
 
 /// The settings of a network's layers.
@@ -30,6 +43,7 @@ impl Roles {
 pub struct Build {
     pub roles: Roles,
     pub spectral_norm: bool,
+    pub spectral_init: SpectralInit,
 }
 
 #[cfg(feature = "libtorch")]
@@ -56,15 +70,19 @@ struct Affine {
 }
 
 impl Affine {
-    /// Weights are orthogonal with gain `gain`, biases zero.
+    /// Weights are orthogonal with gain `gain`, those under a spectral norm as [`SpectralInit`] says; biases are zero.
     fn new(scope: &mut Scope, path: &str, build: Build, size: &[i64], gain: f32) -> Self {
-        let Build { roles, spectral_norm } = build;
+        let Build { roles, spectral_norm, spectral_init } = build;
         let rows = size.first().copied().unwrap_or(1);
-        let columns = size.iter().skip(1).product();
+        let columns: i64 = size.iter().skip(1).product();
+        let init = match spectral_init {
+            SpectralInit::Uniform if spectral_norm => Init::Uniform((columns as f32).sqrt().recip()),
+            _ => Init::Orthogonal(gain),
+        };
         let mut tensor =
             |name: &str, shape: &[i64], init, role| scope.tensor(format!("{path}/{name}"), shape, init, role);
         Self {
-            weight: tensor("weight", size, Init::Orthogonal(gain), roles.parameter),
+            weight: tensor("weight", size, init, roles.parameter),
             bias: tensor("bias", &[rows], Init::Constant(0.0), roles.parameter),
             u: tensor("u", &[rows], Init::Direction, roles.buffer),
             v: tensor("v", &[columns], Init::Direction, roles.buffer),

@@ -22,6 +22,7 @@ use anyhow::Result;
 
 pub use config::{RlConfig, RlKind};
 pub use inherit::Inherit;
+pub use layers::SpectralInit;
 pub use share::Share;
 pub use space::space;
 
@@ -56,11 +57,11 @@ impl RlTask {
 
     /// Declares or builds all networks of an architecture.
     fn networks(&self, genotype: &Genotype, scope: &mut Scope) -> Result<(Encoder, Actor, Critic)> {
-        let (hidden, actions) = (self.config.hidden as i64, self.actions());
+        let config = &self.config;
         Ok((
-            Encoder::new(genotype, scope)?,
-            Actor::new(genotype, scope, hidden, actions)?,
-            Critic::new(genotype, scope, hidden, actions)?,
+            Encoder::new(config, genotype, scope)?,
+            Actor::new(config, genotype, scope)?,
+            Critic::new(config, genotype, scope)?,
         ))
     }
 

@@ -3,9 +3,9 @@
 use crate::nn::Tensor;
 use anyhow::Result;
 
-use super::OBSERVATION;
 use super::layers::{Build, ConvLayer, DenseLayer, Norm, Plain, RlConv, RlLinear, Roles};
 use super::space::{Activation, LAYERS, activation, convolution, dense, representation, spectral_norm};
+use super::{OBSERVATION, RlConfig};
 use crate::nn::Scope;
 use pbtnas_core::search::Genotype;
 
@@ -25,8 +25,9 @@ pub struct Encoder {
 
 impl Encoder {
     /// Declares or builds the encoder of an architecture, under `encoder/`.
-    pub fn new(genotype: &Genotype, scope: &mut Scope) -> Result<Self> {
-        let build = Build { roles: Roles::ALONE, spectral_norm: spectral_norm(genotype, "encoder")? };
+    pub fn new(config: &RlConfig, genotype: &Genotype, scope: &mut Scope) -> Result<Self> {
+        let spectral_norm = spectral_norm(genotype, "encoder")?;
+        let build = Build { roles: Roles::ALONE, spectral_norm, spectral_init: config.spectral_init };
         let first = RlConv::first(scope, "encoder/layer0", build, OBSERVATION[0], CHANNELS);
         let mut layers = Vec::new();
         for layer in 1..=LAYERS {
@@ -83,14 +84,18 @@ struct Tower {
 }
 
 impl Tower {
+    /// With `input` and `output` as the widths of the first and the last layer.
     fn new(
+        config: &RlConfig,
         genotype: &Genotype,
         scope: &mut Scope,
         path: &str,
         roles: Roles,
-        (input, hidden, output): (i64, i64, i64),
+        (input, output): (i64, i64),
     ) -> Result<Self> {
-        let build = Build { roles, spectral_norm: spectral_norm(genotype, path)? };
+        let hidden = config.hidden as i64;
+        let spectral_norm = spectral_norm(genotype, path)?;
+        let build = Build { roles, spectral_norm, spectral_init: config.spectral_init };
         let first = RlLinear::new(scope, &format!("{path}/layer0"), build, input, hidden);
         let mut layers = Vec::new();
         for layer in 1..=LAYERS {
@@ -123,13 +128,13 @@ pub struct Actor {
 }
 
 impl Actor {
-    /// Declares or builds the actor of an architecture, under `actor/`; `actions` is the size of an action.
-    pub fn new(genotype: &Genotype, scope: &mut Scope, hidden: i64, actions: i64) -> Result<Self> {
+    /// Declares or builds the actor of an architecture, under `actor/`.
+    pub fn new(config: &RlConfig, genotype: &Genotype, scope: &mut Scope) -> Result<Self> {
         let roles = Roles::ALONE;
-        let width = representation(genotype, "actor")?;
+        let sizes = (representation(genotype, "actor")?, config.environment.action_size() as i64);
         Ok(Self {
             trunk: Trunk::new(genotype, scope, "actor", roles)?,
-            tower: Tower::new(genotype, scope, "actor", roles, (width, hidden, actions))?,
+            tower: Tower::new(config, genotype, scope, "actor", roles, sizes)?,
         })
     }
 }
@@ -151,13 +156,14 @@ pub struct Critic {
 
 impl Critic {
     /// Declares or builds the critic of an architecture, under `critic/`.
-    pub fn new(genotype: &Genotype, scope: &mut Scope, hidden: i64, actions: i64) -> Result<Self> {
+    pub fn new(config: &RlConfig, genotype: &Genotype, scope: &mut Scope) -> Result<Self> {
         let roles = Roles::WITH_TARGET;
-        let sizes = (representation(genotype, "critic")? + actions, hidden, 1);
+        let actions = config.environment.action_size() as i64;
+        let sizes = (representation(genotype, "critic")? + actions, 1);
         Ok(Self {
             trunk: Trunk::new(genotype, scope, "critic", roles)?,
-            q1: Tower::new(genotype, scope, "critic/q1", roles, sizes)?,
-            q2: Tower::new(genotype, scope, "critic/q2", roles, sizes)?,
+            q1: Tower::new(config, genotype, scope, "critic/q1", roles, sizes)?,
+            q2: Tower::new(config, genotype, scope, "critic/q2", roles, sizes)?,
         })
     }
 }

@@ -102,24 +102,18 @@ impl GanDrawing<'_> {
             self.diagram.edge(input, node);
             nodes.push(node);
         }
-        // Node 2 is the cell's skip output, before those of earlier cells are added to it.
-        let mut node2 = self.tensor(frame, "node 2", size.clone());
+        // Node 2 is the cell's skip output, with those of earlier cells added to it.
+        let node2 = self.tensor(frame, "node 2", size.clone());
         self.joined(frame, cell, 0..2, &nodes, node2, &[nodes[0], nodes[1]])?;
-        let earlier = skips.clone();
-        skips.push(node2);
-        if !earlier.is_empty() {
-            let sum = self.tensor(frame, "node 2 + skips", size.clone());
-            self.diagram.edge(node2, sum);
-            for (number, from) in (1..).zip(earlier) {
-                let mode = if cell == 2 { Up::Bilinear } else { Up::Nearest };
-                let lines = [format!("skip of cell {number}"), format!("{} to {side}×{side}", mode.words())];
-                let lines = [&lines[..], &["convolution 1x1".to_owned()]].concat();
-                let layer = self.layer(frame, lines.into_iter().map(DiagramLine::from).collect());
-                self.diagram.edge(from, layer);
-                self.diagram.edge(layer, sum);
-            }
-            node2 = sum;
+        for (number, &from) in (1..).zip(skips.iter()) {
+            let mode = if cell == 2 { Up::Bilinear } else { Up::Nearest };
+            let lines = [format!("skip of cell {number}"), format!("{} to {side}×{side}", mode.words())];
+            let lines = [&lines[..], &["convolution 1x1".to_owned()]].concat();
+            let layer = self.layer(frame, lines.into_iter().map(DiagramLine::from).collect());
+            self.diagram.edge(from, layer);
+            self.diagram.edge(layer, node2);
         }
+        skips.push(node2);
         nodes.push(node2);
         let output = self.tensor(frame, "node 3", size);
         self.joined(frame, cell, 2..5, &nodes, output, &[node2])?;

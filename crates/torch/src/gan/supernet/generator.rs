@@ -63,7 +63,7 @@ impl SupernetGeneratorCell {
 
 #[cfg(feature = "libtorch")]
 impl SupernetGeneratorCell {
-    /// The skip output, and the output.
+    /// The skip output (node 2), and the output.
     fn forward(&self, x: &Tensor, skips: &[Tensor], relax: &Relax) -> (Option<Tensor>, Tensor) {
         let along = |edge: &MixedEdge<Option<EdgeLayer>>, node: &CellNode| {
             edge.forward(relax, |option| Some(option.as_ref()?.forward(node)))
@@ -71,8 +71,8 @@ impl SupernetGeneratorCell {
         let [node0, node1] =
             [0, 1].map(|up| CellNode::new(self.ups[up].forward(relax, |option| Some(option.forward(x)))));
         let [c0, c1, c2, c3, c4] = &self.edges;
-        let skip = along(c0, &node0) + along(c1, &node1);
-        let node2 = CellNode::new(self.skips.add(&skip, skips));
-        (Some(skip), along(c2, &node0) + along(c3, &node1) + along(c4, &node2))
+        let node2 = CellNode::new(self.skips.add(&(along(c0, &node0) + along(c1, &node1)), skips));
+        let output = along(c2, &node0) + along(c3, &node1) + along(c4, &node2);
+        (Some(node2.value), output)
     }
 }

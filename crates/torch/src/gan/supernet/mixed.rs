@@ -64,8 +64,12 @@ impl<T> MixedEdge<T> {
         mut make: impl FnMut(&mut Scope, &str, O) -> T,
     ) -> Self {
         let shape = [options.len() as i64];
-        let parameters =
-            scope.tensor(architecture(variable), &shape, Init::Normal(0.0, 1e-3), Role::Parameter);
+        let parameters = scope.tensor(
+            architecture(variable),
+            &shape,
+            Init::Normal { mean: 0.0, std: 1e-3 },
+            Role::Parameter,
+        );
         let options = options
             .iter()
             .map(|(name, option)| make(scope, &format!("{variable}/{name}"), *option))

@@ -38,7 +38,7 @@ impl Evaluator<'_> {
     /// all weights are finite: 8-bit images would hide it if they are not.
     pub fn evaluate(&self, measure: Measure, sound: bool, sample: &Sample) -> Result<Evaluation> {
         let (count, purpose, thorough) = match measure {
-            Measure::Search => (self.config().evaluation_images, "evaluation", false),
+            Measure::Search | Measure::Soup { .. } => (self.config().evaluation_images, "evaluation", false),
             Measure::Final { samples } => (samples, "final evaluation", true),
         };
         let features = Features::load(&self.shared, self.config(), self.task.channels, self.device)?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Kind, Tensor, no_grad};
 
 use crate::gan::data::tests::write_data_set;
 use crate::gan::projection::Mode;
@@ -130,4 +130,82 @@ fn second_branch_of_a_cell_gets_gradients() {
     let leaf = &values["discriminator/cell2/c6/conv/weight"];
     let gradient = &Tensor::run_backward(&[score], &[leaf], false, false)[0];
     assert!(gradient.abs().max().double_value(&[]) > 0.0);
+}
+
+/// A generator whose nodes are constant images, each a multiple of the input of the first cell that can be counted by
+/// hand: upsampling and the convolutions 1x1 change nothing, and the second and third projection are zero.
+pub fn counting_values(task: &GanTask, genotype: &Genotype) -> Values {
+    let values = values(task, genotype, 1);
+    no_grad(|| {
+        for value in values.iter().filter(|(name, _)| name.starts_with("generator/cell")).map(|(_, v)| v) {
+            let mut value = value.shallow_clone();
+            match value.size().as_slice() {
+                &[outputs, inputs, 1, 1] => {
+                    let identity = Tensor::eye_m(outputs, inputs, (Kind::Float, Device::Cpu));
+                    value.copy_(&identity.reshape(value.size()));
+                }
+                _ => drop(value.zero_()),
+            }
+        }
+        for (name, number) in [
+            ("projection1/linear/weight", 0.0),
+            ("projection1/linear/bias", 1.0),
+            ("projection2/linear/weight", 0.0),
+            ("projection2/linear/bias", 0.0),
+            ("projection3/linear/weight", 0.0),
+            ("projection3/linear/bias", 0.0),
+            ("norm/weight", 1.0),
+            ("norm/running_var", 1.0 - 1e-5),
+            ("to_image/weight", 0.0),
+            ("to_image/bias", 0.0),
+        ] {
+            let _ = values[&format!("generator/{name}")].shallow_clone().fill_(number);
+        }
+        let _ =
+            values["generator/to_image/weight"].narrow(2, 1, 1).narrow(3, 1, 1).narrow(1, 0, 1).fill_(0.01);
+    });
+    values
+}
+
+/// The multiple that images of [`counting_values`] show.
+pub fn count_in(images: &Tensor) -> f64 {
+    let multiples = images.atanh() / 0.01;
+    let first = multiples.flatten(0, -1).double_value(&[0]);
+    assert!((multiples - first).abs().max().double_value(&[]) < 1e-3, "images are constant");
+    first
+}
+
+/// A genotype of the space Gan with these options of all three cells' edges.
+fn cells_of(task: &GanTask, up: &str, edges: [&str; 5]) -> Genotype {
+    let option = |name: &str| match name.rsplit('/').next().unwrap_or_default() {
+        edge if edge.starts_with("up") => up.to_owned(),
+        edge => edges[edge[1..].parse::<usize>().unwrap()].to_owned(),
+    };
+    Genotype::new(task.space().variables.iter().map(|v| (v.name.clone(), option(&v.name))))
+}
+
+/// Options of the five edges of all cells, and the output of the last cell for an input of 1, counted by hand from facts
+/// (Generator): nodes 0 and 1 equal the cell's input x.
+pub const COUNTED: [([&str; 5], f64); 3] = [
+    // Node 2 is 2x plus the skips, and the output: 2; 4 + 2 = 6; 12 + 2 + 6 = 20.
+    (["skip", "skip", "none", "none", "skip"], 20.0),
+    // Node 2 is x plus the skips, and the output x + node 2: 1 and 2; 2 + 1 = 3 and 5; 5 + 1 + 3 = 9 and 14.
+    (["skip", "none", "skip", "none", "skip"], 14.0),
+    // The output is 2x and does not depend on node 2: 2, 4, 8.
+    (["skip", "none", "skip", "skip", "none"], 8.0),
+];
+
+#[test]
+fn skip_outputs_contain_the_skips_of_earlier_cells() {
+    let dir = tempfile::tempdir().unwrap();
+    let task = task(dir.path(), SpaceKind::Gan);
+    // No edge leads to node 2, which is then 2x plus the skips, or to node 3, which then equals node 2.
+    for (edges, expected) in COUNTED.into_iter().chain([(["none"; 5], 20.0)]) {
+        let genotype = cells_of(&task, "nearest", edges);
+        let values = counting_values(&task, &genotype);
+        let (generator, _) = task.networks(&genotype, &mut Scope::load(&values)).unwrap();
+        let images = generator.forward(&Tensor::zeros([2, 6], (Kind::Float, Device::Cpu)), Mode::Evaluation);
+        let found = count_in(&images);
+        assert!((found - expected).abs() < 1e-2, "{edges:?}: {found}, not {expected}");
+    }
 }

@@ -104,7 +104,7 @@ fn outputs_gradients_and_power_iterations_match_pytorch() {
         let largest = gradients.map(|(_, g)| g.abs().max().double_value(&[])).fold(0.0, f64::max);
         for (name, tensor) in ours {
             // Some gradients are zero up to rounding, e.g. those of a bias before a normalisation.
-            let scale = if name.starts_with("gradient/") { 1e-6 * largest } else { 0.0 };
+            let scale = if name.starts_with("gradient/") { 1e-4 * largest } else { 0.0 };
             assert_close(&format!("case {number}: {name}"), tensor, &theirs[name], DOUBLE, scale);
             compared += 1;
         }
@@ -120,6 +120,7 @@ fn training_cycle_ends_in_the_weights_of_pytorch() {
     for space in SPACES {
         let mut task = task(dir.path(), space);
         task.config.generator_batch = 6;
+        task.config.discriminator_steps = 2;
         task.config.weight_decay = 0.01;
         task.config.average_decay = 0.9;
         for genotype in &genotypes(&task)[..6] {
@@ -200,7 +201,7 @@ fn initial_distributions_match_pytorch() {
     let dir = tempfile::tempdir().unwrap();
     let mut oracle = Oracle::new("tests/oracle/gan.py");
     let mut cases = Vec::new();
-    let networks = 300;
+    let networks = 100;
     for space in SPACES {
         let task = task(dir.path(), space);
         for genotype in &genotypes(&task)[..4] {

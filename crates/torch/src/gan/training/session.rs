@@ -40,7 +40,7 @@ impl<'a> GanSession<'a> {
     /// Starts from fresh weights or a checkpoint.
     pub fn new(task: &'a GanTask, start: Start, seeds: Seeds, shared: PathBuf) -> Result<Self> {
         let device = device(task.config.device)?;
-        let (genotype, cursor) = DataCursor::new(&task.config, start, seeds, &shared)?;
+        let (genotype, cursor) = DataCursor::new(&task.config, start, seeds, &shared, 1)?;
         let learning_rates = task.config.learning_rates(&genotype)?;
         let weights = Weights::new(task.tensors(&genotype)?, start, &seeds, device)?;
         let mut scope = Scope::load(&weights.values).computing_in(compute_kind(task.config.precision));
@@ -85,7 +85,7 @@ impl<'a> GanSession<'a> {
 
     /// Hinge loss on real images and as many generated ones.
     fn discriminator_step(&mut self, real: &Tensor, rng: &mut ChaCha8Rng) {
-        let fake = no_grad(|| self.generate(rng, self.config().batch));
+        let fake = no_grad(|| self.generate(rng, real.size()[0].unsigned_abs() as usize));
         let on_real = self.discriminator.forward(real, true);
         let on_fake = self.discriminator.forward(&fake, true);
         let loss = hinge(&on_real, &on_fake);
@@ -141,7 +141,7 @@ impl Session for GanSession<'_> {
         let real = self.cursor.real(self.device)?;
         let mut rng = self.cursor.rng();
         self.discriminator_step(&real, &mut rng);
-        if self.cursor.steps().is_multiple_of(self.config().discriminator_steps) {
+        if self.cursor.trains_generator(self.config().discriminator_steps) {
             self.generator_step(&mut rng);
         }
         self.cursor.advance();
@@ -244,6 +244,32 @@ mod tests {
                     assert!(genotypes.iter().any(|g| g.get(&variable.name) == Some(option)));
                 }
             }
+        }
+    }
+
+    /// 48 images in batches of 10: five steps of the discriminator in an epoch, the last one on 8 images; and of the
+    /// generator, in every second one, three (STL-10: 821 and 165).
+    #[test]
+    fn last_batch_is_smaller_and_the_generators_steps_are_counted_per_epoch() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut task = task_with(dir.path(), GanConfig::default());
+        task.config.batch = 10;
+        let genotype = initial_population(task.space(), 1, Initial::Uniform, 5).remove(0);
+        let start = Start::Fresh(&genotype, 0);
+        let mut session = GanSession::new(&task, start, SEEDS, dir.path().to_owned()).unwrap();
+        let steps = |session: &GanSession, network: &str| {
+            session.weights.moments(network).map_or(0.0, |moments| moments.values().next().unwrap().step)
+        };
+        for epoch in 1..3 {
+            let mut sizes = Vec::new();
+            for _ in 0..5 {
+                sizes.push(session.cursor.real(Device::Cpu).unwrap().size()[0]);
+                session.advance(9).unwrap();
+            }
+            assert_eq!(sizes, [10, 10, 10, 10, 8]);
+            assert_eq!(session.position(), (epoch, 0));
+            assert_eq!(steps(&session, "discriminator"), f64::from(5 * epoch));
+            assert_eq!(steps(&session, "generator"), f64::from(3 * epoch));
         }
     }
 

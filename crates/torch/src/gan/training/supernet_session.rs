@@ -46,7 +46,7 @@ impl<'a> SupernetSession<'a> {
         let config = task.config.supernet_sizes();
         let channels = task.channels;
         let device = device(config.device)?;
-        let (genotype, cursor) = DataCursor::new(&config, start, seeds, &shared)?;
+        let (genotype, cursor) = DataCursor::new(&config, start, seeds, &shared, 2)?;
         let learning_rates = config.learning_rates(&genotype)?;
         let weights = Weights::new(task.tensors(&genotype)?, start, &seeds, device)?;
         let mut scope = Scope::load(&weights.values).computing_in(compute_kind(config.precision));
@@ -171,14 +171,14 @@ impl Session for SupernetSession<'_> {
     fn advance(&mut self, _: u32) -> Result<()> {
         let real = self.cursor.real(self.device)?;
         let mut rng = self.cursor.rng();
-        let half = self.config.batch as i64 / 2;
+        let half = real.size()[0] / 2;
         let (for_weights, for_architecture) = (real.narrow(0, 0, half), real.narrow(0, half, half));
         let loss = self.discriminator_loss(&for_architecture, &mut rng);
         self.learn_architecture("discriminator_architecture", &loss);
         let loss = self.discriminator_loss(&for_weights, &mut rng);
         self.learn_weights("discriminator", self.learning_rates.1, &loss);
         self.losses.0 = Some(loss.detach());
-        if self.cursor.steps().is_multiple_of(self.config.discriminator_steps) {
+        if self.cursor.trains_generator(self.config.discriminator_steps) {
             let loss = self.generator_loss(&mut rng);
             self.learn_architecture("generator_architecture", &loss);
             let loss = self.generator_loss(&mut rng);

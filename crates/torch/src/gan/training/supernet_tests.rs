@@ -10,7 +10,7 @@ use crate::gan::projection::Mode;
 use crate::gan::space::{EDGES, UPS};
 use crate::gan::supernet::mixed::Relax;
 use crate::gan::supernet::{SupernetConfig, derive, networks};
-use crate::gan::training::networks_tests::{task, values};
+use crate::gan::training::networks_tests::{COUNTED, count_in, counting_values, task, values};
 use crate::gan::{GanConfig, GanTask, SpaceKind, space};
 use crate::nn::{Scope, Values, names, normal as random_normal, uniform};
 use crate::oracle::{Oracle, OracleTensors, assert_close, normal};
@@ -112,12 +112,40 @@ fn mixed_edges_and_their_gradients_match_pytorch() {
         let gradients = theirs.iter().filter(|(name, _)| name.starts_with("gradient/"));
         let largest = gradients.map(|(_, g)| g.abs().max().double_value(&[])).fold(0.0, f64::max);
         for (name, tensor) in ours {
-            let scale = if name.starts_with("gradient/") { 1e-6 * largest } else { 0.0 };
+            let scale = if name.starts_with("gradient/") { 1e-4 * largest } else { 0.0 };
             assert_close(&format!("case {number}: {name}"), tensor, &theirs[name], 1e-8, scale);
         }
         let architectures =
             ours.keys().filter(|name| name.starts_with("gradient/") && name.contains("_architecture/"));
         assert_eq!(architectures.count(), 21 + 28);
+    }
+}
+
+#[test]
+fn skip_outputs_of_a_supernet_contain_the_skips_of_earlier_cells() {
+    let dir = tempfile::tempdir().unwrap();
+    let task = small(dir.path());
+    let values = counting_values(&task, &everything());
+    let config = task.config.supernet_sizes();
+    let (generator, _) = networks(&config, 1, &everything(), &mut Scope::load(&values)).unwrap();
+    for (edges, expected) in COUNTED {
+        // The order in which a cell's forward pass uses its edges; large numbers leave one option of each.
+        let chosen: Vec<usize> = ["nearest", "nearest"]
+            .iter()
+            .map(|up| names(&UPS).iter().position(|name| name == up).unwrap())
+            .chain(edges.iter().map(|edge| names(&EDGES).iter().position(|name| name == edge).unwrap()))
+            .collect();
+        let mut drawn = 0;
+        let mut draw = |shape: &[i64]| {
+            let numbers = Tensor::zeros(shape, (Kind::Float, Device::Cpu));
+            let _ = numbers.get(chosen[drawn % chosen.len()] as i64).fill_(1e4);
+            drawn += 1;
+            numbers
+        };
+        let relax = Relax::new(1.0, &mut draw);
+        let latents = Tensor::zeros([2, 6], (Kind::Float, Device::Cpu));
+        let found = count_in(&generator.forward(&latents, Mode::Evaluation, &relax));
+        assert!((found - expected).abs() < 1e-2, "{edges:?}: {found}, not {expected}");
     }
 }
 

@@ -104,7 +104,7 @@ impl Agent {
         let mut scope = Scope::load(&weights.values).computing_in(kind);
         let (encoder, actor, critic) = task.networks(genotype, &mut scope)?;
         let mut scope = Scope::load(&weights.averages).computing_in(kind);
-        let target = Critic::new(genotype, &mut scope, config.hidden as i64, task.actions())?;
+        let target = Critic::new(config, genotype, &mut scope)?;
         let adam = AdamW {
             learning_rate: config.learning_rate(genotype)?,
             beta1: config.beta1,

@@ -67,7 +67,7 @@ fn weights(specs: &[TensorSpec], kind: Kind) -> (Values, Values) {
     };
     let values =
         specs.iter().map(|spec| (spec.name.clone(), value(spec, "model").set_requires_grad(spec.trained)));
-    let averaged = specs.iter().filter(|spec| spec.averaged);
+    let averaged = specs.iter().filter(|spec| spec.average.is_some());
     (values.collect(), averaged.map(|spec| (spec.name.clone(), value(spec, "average"))).collect())
 }
 
@@ -313,7 +313,7 @@ fn fresh_matrices_are_distributed_as_in_pytorch() {
             dtype: safetensors::Dtype::F32,
             init: Init::Orthogonal(gain as f32),
             trained: true,
-            averaged: false,
+            average: None,
         };
         let drawn: Vec<f32> = (0..DRAWS as u64)
             .flat_map(|run| fresh(&spec, &RngKey { run, ..address("fresh") }).collect::<Vec<_>>())

@@ -355,14 +355,18 @@ impl Session for RlSession<'_> {
 
     fn evaluate(&mut self, measure: Measure) -> Result<Evaluation> {
         let (count, purpose) = match measure {
-            Measure::Search => (self.config().evaluation_episodes, "evaluation"),
-            Measure::Final { samples } => (samples, "final evaluation"),
+            Measure::Search => (self.config().evaluation_episodes, "evaluation".to_owned()),
+            Measure::Soup { part, generation, member } => {
+                let purpose = format!("soup {} {generation} {member}", part.unwrap_or("all"));
+                (self.config().evaluation_episodes, purpose)
+            }
+            Measure::Final { samples } => (samples, "final evaluation".to_owned()),
         };
         if !self.agent.weights.are_finite() {
             return Ok(Evaluation { fitness: f64::NAN, metrics: Vec::new() });
         }
         let Episodes { returns, moments } =
-            evaluation::episodes(&self.agent, self.config(), &self.place, purpose, count)?;
+            evaluation::episodes(&self.agent, self.config(), &self.place, &purpose, count)?;
         self.moments = moments;
         let mean = returns.iter().sum::<f64>() / count as f64;
         let variance = returns.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / count as f64;

@@ -1,5 +1,6 @@
 //! Tests of sessions with the real environment.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::rl::Share;
@@ -94,6 +95,27 @@ fn session_restored_within_an_episode_continues_bit_for_bit() {
         whole.evaluate(Measure::Search).unwrap().fitness,
         whole.evaluate(Measure::Final { samples: 2 }).unwrap().fitness
     );
+}
+
+#[test]
+fn each_soup_is_evaluated_in_episodes_of_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let task = task(|_| ());
+    let genotype = initial_population(task.space(), 1, Initial::Uniform, 7).remove(0);
+    let mut session = task.session(Start::Fresh(&genotype, 0), place(dir.path())).unwrap();
+    let soup = |part, generation, member| Measure::Soup { part, generation, member: MemberId(member) };
+    let measures = [
+        Measure::Search,
+        soup(None, 3, 1),
+        soup(None, 3, 2),
+        soup(None, 2, 1),
+        soup(Some("encoder"), 3, 1),
+        soup(Some("actor"), 3, 1),
+    ];
+    let mut fitness = |measure| session.evaluate(measure).unwrap().fitness;
+    let found: BTreeSet<String> = measures.iter().map(|&measure| fitness(measure).to_string()).collect();
+    assert_eq!(found.len(), measures.len(), "{found:?}");
+    assert_eq!(fitness(measures[1]), fitness(measures[1]));
 }
 
 #[test]
