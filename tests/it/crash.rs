@@ -265,3 +265,19 @@ fn soup_killed_at_any_point() {
     Soup::new(&run, run.config.task().as_ref(), None).unwrap().advance(true).unwrap();
     sweep("soup candidate", &prepared, &["soup", "--round", "1", "--candidate", "0"], &calm, after);
 }
+
+/// A kill between the new best.json and the removal of the old best member's files leaves them behind.
+#[test]
+fn files_that_a_kill_left_in_old_generations_are_removed_at_the_end() {
+    let dir = folder();
+    let state = init(dir.path(), &CONFIG.replace("epochs = 6", "epochs = 20"));
+    train_all(&state, 8);
+    let left = state.join("generations/0000/members/00/final.safetensors");
+    std::fs::create_dir_all(left.parent().unwrap()).unwrap();
+    std::fs::write(&left, "left behind").unwrap();
+    train_all(&state, 9);
+    assert!(left.exists(), "a step visits a few generations only");
+    train_all(&state, u32::MAX);
+    assert!(!left.exists() && !state.join("generations/0000/members").exists());
+    assert_sound(&state, "at the end");
+}

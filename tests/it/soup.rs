@@ -1,13 +1,15 @@
 //! Soups and final evaluations, and the baselines.
 
+use std::collections::BTreeSet;
+
 use pbtnas_core::checkpoint::Reader;
 use serde_json::Value;
 
 use crate::compare::columns;
 use crate::support::{PBTNAS, Search, signal, synthetic, text};
 
-/// Without mixing the population converges to few architectures, which can be averaged; after many steps the distance to the
-/// optimum is noise, so averaging helps.
+/// Without mixing the population converges to few architectures, which can be averaged; after many steps the distance
+/// to the optimum is noise, so averaging helps.
 pub const CONVERGING: &str = "seed = 7\n[search]\npopulation = 8\nepochs = 10\nepochs_per_generation = 2\nmixing = false\n\
                               [task]\nkind = \"synthetic\"\n[storage]\nkeep = \"all\"\nvisibility_timeout = 2\n\
                               [synthetic]\nsteps_per_epoch = 100\n";
@@ -99,9 +101,13 @@ fn a_soup_is_the_result_of_the_greedy_search() {
 
 /// A search that converges early: noise decides in which generation the best member is.
 fn noisy(best_of: &str) -> Search {
+    noisy_keeping("1", best_of)
+}
+
+fn noisy_keeping(keep: &str, best_of: &str) -> Search {
     let search = Search::init(&format!(
         "seed = 1\n[search]\npopulation = 16\nepochs = 20\nepochs_per_generation = 2\nmixing = false\n{best_of}\n\
-         [task]\nkind = \"synthetic\"\n[storage]\nkeep = 1\nvisibility_timeout = 2\n\
+         [task]\nkind = \"synthetic\"\n[storage]\nkeep = {keep}\nvisibility_timeout = 2\n\
          [synthetic]\nsteps_per_epoch = 100\nlayers = 1\n"
     ));
     search.ok(&["run"]);
@@ -158,6 +164,39 @@ fn candidates_are_the_population_after_the_selection_of_the_best_generation() {
     assert!(search.ok(&["verify"]).starts_with("valid"));
 }
 
+/// The checkpoints on disk in generations before `first`, as (generation, member, whether it is that of a child).
+fn old_checkpoints(search: &Search, first: u64) -> BTreeSet<(u64, u64, bool)> {
+    let root = search.path("generations");
+    let files = walkdir::WalkDir::new(&root).into_iter().map(|entry| entry.unwrap().into_path());
+    let checkpoints = files.filter(|path| path.extension().is_some_and(|ending| ending == "safetensors"));
+    let place = |path: std::path::PathBuf| {
+        let parts: Vec<String> =
+            path.strip_prefix(&root).unwrap().iter().map(|part| part.to_str().unwrap().to_owned()).collect();
+        (parts[0].parse().unwrap(), parts[2].parse().unwrap(), parts[3] == "start.safetensors")
+    };
+    checkpoints.map(place).filter(|(generation, ..)| *generation < first).collect()
+}
+
+#[test]
+fn of_old_generations_only_the_best_member_and_the_candidates_of_its_soup_are_kept() {
+    for (keep, best_of) in [("1", ""), ("\"best\"", ""), ("1", "best_of = \"last-generation\"")] {
+        let search = noisy_keeping(keep, best_of);
+        search.ok(&["soup"]);
+        let best = search.json("best.json");
+        let number = |one: &Value, key: &str| one[key].as_u64().unwrap();
+        let mut expected = BTreeSet::from([(number(&best, "generation"), number(&best, "member"), false)]);
+        for one in search.json("soup/round-01/plan.json")["candidates"].as_array().unwrap() {
+            expected.insert((number(one, "generation"), number(one, "member"), one["fitness"].is_null()));
+        }
+        // The last two generations are kept anyway; children that equal their parents are no candidates.
+        expected.retain(|(generation, ..)| *generation < 8);
+        let mut found = old_checkpoints(&search, 8);
+        found.retain(|one| !one.2 || expected.contains(one));
+        assert_eq!(found, expected, "keep = {keep}, {best_of}");
+        assert_eq!(expected.is_empty(), !best_of.is_empty());
+    }
+}
+
 #[test]
 fn the_best_of_the_last_generation_counts_if_the_configuration_says_so() {
     let (ever, last) = (noisy(""), noisy("best_of = \"last-generation\""));
@@ -171,8 +210,10 @@ fn the_best_of_the_last_generation_counts_if_the_configuration_says_so() {
         let status: Value = serde_json::from_str(&search.ok(&["status", "--json"])).unwrap();
         assert_eq!(status["best"]["fitness"].as_f64(), Some(fitness(search)));
         assert!(search.ok(&["verify"]).starts_with("valid"));
+        let best = std::fs::read(search.path("best.json")).unwrap();
         std::fs::remove_file(search.path("best.json")).unwrap();
         search.ok(&["run"]);
+        assert_eq!(std::fs::read(search.path("best.json")).unwrap(), best);
         assert!(search.ok(&["verify"]).starts_with("valid"));
     }
 }

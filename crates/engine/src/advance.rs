@@ -76,14 +76,14 @@ pub fn advance(run: &Run, task: &dyn Task, idle: bool) -> Result<NextAction> {
         let (best, beaten) = update_best(run, &plan, &results)?;
         let schedule = run.config.search.schedule().context("invalid search.epochs_per_generation")?;
         let Some(to_epoch) = schedule.next_boundary(plan.to_epoch) else {
-            collect(run, generation, best.as_ref(), beaten.as_ref())?;
+            collect(run, generation, best.as_ref(), beaten.as_ref(), true)?;
             drop_temporaries(&run.layout.generation(generation))?;
             return Ok(NextAction::Finished { generation });
         };
         if !next(run, task, &plan, &results, to_epoch)? {
             continue;
         }
-        collect(run, generation + 1, best.as_ref(), beaten.as_ref())?;
+        collect(run, generation + 1, best.as_ref(), beaten.as_ref(), false)?;
         idle = false;
     }
 }

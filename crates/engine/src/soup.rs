@@ -290,20 +290,16 @@ fn decide(plan: &SoupPlan, results: &[Option<SoupResult>]) -> Decision {
 /// The plan of the first round: the best member, and the candidates whose checkpoints exist.
 fn first_plan(run: &Run) -> Result<SoupPlan> {
     let best = finished_best(run)?;
-    let mut candidates = soup_candidates(run, &best)?;
-    let mut there = Vec::new();
-    for candidate in &candidates {
-        there.push(exists(&run.path_of(&candidate.checkpoint)?)?);
-    }
-    let mut there = there.into_iter();
-    candidates.retain(|_| there.next() == Some(true));
-    // A child without changes has its parent's checkpoint.
+    let mut candidates: Vec<Ingredient> = Vec::new();
     let mut known = vec![best.checkpoint.digest.clone()];
-    candidates.retain(|candidate| {
-        let new = !known.contains(&candidate.checkpoint.digest);
-        known.push(candidate.checkpoint.digest.clone());
-        new
-    });
+    for candidate in soup_candidates(run, &best)? {
+        let digest = &candidate.checkpoint.digest;
+        // A child without changes has its parent's checkpoint.
+        if !known.contains(digest) && exists(&run.path_of(&candidate.checkpoint)?)? {
+            known.push(digest.clone());
+            candidates.push(candidate);
+        }
+    }
     let first = Ingredient {
         generation: best.generation,
         member: best.member,

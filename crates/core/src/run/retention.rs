@@ -23,58 +23,58 @@ pub fn kept_generations(keep: Keep, current: u32) -> u32 {
 }
 
 /// Removes the members' files of generations before the kept ones, after writing results and attempts to one archive
-/// per generation. The checkpoints of the best member and of the candidates of its soup, and final evaluations are kept. Collected files are removed together
-/// with the last checkpoint that names them. `beaten` is the record that `best` replaced, if any.
+/// per generation. Final evaluations are kept, and the checkpoints of the best member and of the candidates of its
+/// soup. Collected files are removed together with the last checkpoint that names them, but those of candidates are not
+/// kept, since a soup names none. `beaten` is the record that `best` replaced, if any.
 ///
 /// Call this only after the plan of `current` is published. Generations that were removed earlier are not visited
-/// again, so the work does not grow with the number of generations.
+/// again, so the work does not grow with the number of generations. At the end of the search (`over`) all are visited
+/// once, in case a crash interrupted earlier calls.
 pub fn collect(
     run: &RunDir,
     current: u32,
     best: Option<&BestRecord>,
     beaten: Option<&BestRecord>,
+    over: bool,
 ) -> Result<(), StateError> {
     let first_kept = kept_generations(run.terms.keep, current);
     let kept = match best {
-        Some(best) => of_the_best(run, best)?,
-        None => Vec::new(),
+        Some(best) => kept_for_soup(run, best)?,
+        None => Some(Vec::new()),
     };
-    // Look back a few generations, in case a crash interrupted an earlier call.
-    for generation in first_kept.saturating_sub(3)..first_kept {
-        drop_generation(run, generation, &kept)?;
+    // The generations whose files may belong to the best member's soup.
+    let of_soup = |best: &BestRecord| [best.generation, best.generation + 1];
+    let first = if over { 0 } else { first_kept.saturating_sub(3) };
+    let beaten = beaten.into_iter().flat_map(of_soup).filter(|&generation| generation < first);
+    for generation in beaten.chain(first..first_kept) {
+        match &kept {
+            Some(kept) => drop_generation(run, generation, kept)?,
+            // It is unknown which files are needed.
+            None if best.is_some_and(|best| of_soup(best).contains(&generation)) => {}
+            None => drop_generation(run, generation, &[])?,
+        }
     }
     // Partially written files of a finished generation are not needed.
-    if let Some(over) = current.checked_sub(1).filter(|over| *over >= first_kept) {
-        drop_temporaries(&run.layout.generation(over))?;
+    if let Some(last) = current.checked_sub(1).filter(|last| *last >= first_kept) {
+        drop_temporaries(&run.layout.generation(last))?;
     }
     drop_files(run.layout.root(), &is_abandoned)?;
     abandoned_dirs(run.layout.root()).iter().for_each(|folder| drop_folder(folder));
-    if let Some(beaten) = beaten {
-        let kept_folders: Vec<PathBuf> =
-            (first_kept..=current).map(|generation| run.layout.generation(generation)).collect();
-        for path in of_the_best(run, beaten)?.iter().filter(|path| !kept.contains(path)) {
-            let Some(member) = path.parent() else { continue };
-            if !kept_folders.iter().any(|folder| path.starts_with(folder)) {
-                remove(path)?;
-                drop_empty(&[member, member.parent().unwrap_or(member)]);
-            }
-        }
-    }
     drop_collected(run, current, best)
 }
 
-/// The checkpoints that are kept for the best member, its own first, and for its soup.
-fn of_the_best(run: &RunDir, best: &BestRecord) -> Result<Vec<PathBuf>, StateError> {
+/// The checkpoints of the best member and of the candidates of its soup; none if a damaged record hides them.
+fn kept_for_soup(run: &RunDir, best: &BestRecord) -> Result<Option<Vec<PathBuf>>, StateError> {
     let candidates = match soup_candidates(run, best) {
         // A search does not need the records of old generations.
         Err(error) if error.is_damage() => {
-            tracing::warn!("{error}; a soup will have fewer candidates");
-            Vec::new()
+            tracing::warn!("{error}; keeping the files of the best member's generation");
+            return Ok(None);
         }
         found => found?,
     };
     let files = [&best.checkpoint].into_iter().chain(candidates.iter().map(|one| &one.checkpoint));
-    files.map(|file| run.path_of(file)).collect()
+    files.map(|file| run.path_of(file)).collect::<Result<_, _>>().map(Some)
 }
 
 fn drop_generation(run: &RunDir, generation: u32, kept: &[PathBuf]) -> Result<(), StateError> {

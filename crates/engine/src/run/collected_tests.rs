@@ -330,7 +330,7 @@ fn nothing_is_removed_while_a_checkpoint_cannot_be_read() {
         assert_eq!(current, 3);
         assert_eq!(search.there(0..3), before, "{}", path.display());
         fs::write(&path, good).unwrap();
-        collect(&search.run, current, search.run.best().unwrap().as_ref(), None).unwrap();
+        collect(&search.run, current, search.run.best().unwrap().as_ref(), None, false).unwrap();
         assert_eq!(search.there(0..3), search.named(3));
         assert!(search.there(0..3).len() < before.len());
         // Restores the files for the second path.
